@@ -1,0 +1,57 @@
+# Two commands are enough on a fresh machine: `make demo` and `make test`.
+# Each makes .venv and installs what it needs; nothing is done again while pyproject.toml is unchanged.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+# tflite-runtime must not share a process with TensorFlow and needs numpy < 2: an environment of its own.
+TFLITE := .venv-tflite
+PIP    := -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check bench soak clean servers
+.DELETE_ON_ERROR:
+
+$(BIN)/python:
+	@echo "making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "edgewatt needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python cannot make environments: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	@echo "installing edgewatt[$*] into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python $(PIP) --editable '.[$*]'
+	@touch $@
+
+# Everything the device needs but LiteRT, with the oldest runtime and numpy that it supports.
+$(TFLITE)/.installed: pyproject.toml
+	@echo "making $(TFLITE) (tflite-runtime 2.14)"
+	@$(PYTHON) -m venv $(TFLITE)
+	@$(TFLITE)/bin/python $(PIP) 'tflite-runtime==2.14.0' 'numpy>=1.24,<2' tzdata pytest pytest-timeout hypothesis \
+	  'cryptography>=50,<51' 'tuf>=7,<8' 'sqlite-utils>=4,<5' 'paho-mqtt>=2.1,<3' 'click>=8.1,<9'
+	@touch $@
+
+servers:
+	@command -v mosquitto >/dev/null || PATH=$$PATH:/usr/sbin command -v mosquitto >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then echo "installing mosquitto"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mosquitto >/dev/null; \
+	  else echo "Mosquitto is missing: sudo apt-get install mosquitto"; exit 1; fi; }
+
+demo: $(VENV)/.installed-demo
+	@command -v mosquitto >/dev/null || [ "$$(id -u)" != 0 ] || $(MAKE) --no-print-directory servers || true
+	@$(BIN)/python -m demo
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/.installed-dev $(TFLITE)/.installed servers check
+	$(TFLITE)/bin/python -m pytest -q tests/agent/contract tests/agent/inference
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+soak: $(VENV)/.installed-dev servers
+	$(BIN)/python -m tests.soak $(SOAK)
+
+clean:
+	rm -rf build .venv .venv-tflite .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

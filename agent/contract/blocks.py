@@ -1,0 +1,316 @@
+"""Blocks: the one unit of disk, wire, USB, acknowledgement and salvage. Immutable once made.
+
+Plain form   `EWK1 | u16 header length | header | u32 body length | body`
+At rest      `EWA1 | u16 header length | header | u32 length | nonce (12) + ciphertext + tag`, ChaCha20-Poly1305 with
+             everything before the nonce as associated data.
+
+The body is compressed columns: readings as delta-coded integers (`columns/1`), other streams as JSON lines (`json/1`).
+A block holds rows `first..last` of one stream and epoch without a hole; the seq of a row is its place.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from numpy.typing import NDArray
+
+from agent.contract import jsonform, varints
+from agent.contract.channels import MAX_STEPS, Channel, Quality, Reading
+from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.jsonform import Fields
+from agent.contract.topics import STREAMS
+
+MAX_HEADER_BYTES = 1024
+MAX_BODY_BYTES = 16 * 2**20  # decompressed
+MAX_STORED_BYTES = 8 * 2**20  # compressed, as sent or stored
+MAX_ROWS = 65_536
+MAX_CHANNELS = 1024
+COLUMNS = "columns/1"
+JSON_ROWS = "json/1"
+_PLAIN, _AT_REST = b"EWK1", b"EWA1"
+_NONCE = 12
+_ROW_BYTES = 65_536
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockHeader:
+    """What a block says of itself without being opened.
+
+    Attributes:
+        stream: one of `topics.STREAMS`.
+        epoch: counts the births of the device's store.
+        boot: counts the starts of the agent; clock corrections refer to it.
+        first, last: sequence numbers, from 1, of the first and last row.
+        start_ms, end_ms: least and greatest time of the rows.
+        codec: how the body is coded.
+    """
+
+    stream: str
+    epoch: int
+    boot: int
+    first: int
+    last: int
+    start_ms: int
+    end_ms: int
+    codec: str
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return self.last - self.first + 1
+
+    def to_bytes(self) -> bytes:
+        """The canonical JSON that is stored and authenticated."""
+        return jsonform.dumps(
+            {
+                "boot": self.boot,
+                "codec": self.codec,
+                "count": self.count,
+                "end_ms": self.end_ms,
+                "epoch": self.epoch,
+                "first": self.first,
+                "last": self.last,
+                "start_ms": self.start_ms,
+                "stream": self.stream,
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> BlockHeader:
+        """Parse `to_bytes`.
+
+        Raises:
+            RejectedError: when a field is missing, out of range, or inconsistent with another.
+        """
+        fields = Fields(jsonform.loads(data, where="block header", max_bytes=MAX_HEADER_BYTES), "block header")
+        header = cls(
+            stream=fields.text("stream"),
+            epoch=fields.integer("epoch", 1),
+            boot=fields.integer("boot"),
+            first=fields.integer("first", 1),
+            last=fields.integer("last", 1),
+            start_ms=fields.integer("start_ms"),
+            end_ms=fields.integer("end_ms"),
+            codec=fields.text("codec"),
+        )
+        if header.stream not in STREAMS:
+            fields.fail("stream", f"{header.stream!r} is not a stream")
+        if header.codec != _codec_of(header.stream):
+            fields.fail("codec", f"{header.codec!r} is not the codec of {header.stream}")
+        if not 1 <= header.count <= MAX_ROWS or header.count != fields.integer("count"):
+            fields.fail("count", f"does not fit rows {header.first}..{header.last}")
+        if header.end_ms < header.start_ms:
+            fields.fail("end_ms", "lies before start_ms")
+        return header
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A header and its compressed body."""
+
+    header: BlockHeader
+    body: bytes
+
+    def to_bytes(self) -> bytes:
+        """The plain form, for sealing into an envelope or an export."""
+        return _frame(_PLAIN, self.header.to_bytes(), self.body)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Block:
+        """Parse the plain form; the body is not opened yet.
+
+        Raises:
+            RejectedError: when the frame or the header is malformed.
+        """
+        header, body = _unframe(_PLAIN, data)
+        return cls(BlockHeader.from_bytes(header), body)
+
+
+def encode_readings(
+    readings: Sequence[Reading], channels: Mapping[str, Channel], *, epoch: int, boot: int, first: int
+) -> Block:
+    """Pack readings, in the order of their sequence numbers, into one block.
+
+    Values are rounded to the channel's resolution.
+
+    Raises:
+        ConfigError: when a reading names a channel that is not in `channels`, or its value is not a finite number
+            within 2**53 steps of resolution.
+    """
+    names = list(dict.fromkeys(reading.channel for reading in readings))
+    try:
+        used = [channels[name] for name in names]
+    except KeyError as exc:
+        raise ConfigError(f"channel {exc.args[0]!r} is not configured", todo="Add it under [[channel]]") from exc
+    place = {name: index for index, name in enumerate(names)}
+    index = np.array([place[reading.channel] for reading in readings], dtype=np.int64)
+    times = np.array([reading.time_ms for reading in readings], dtype=np.int64)
+    values = np.array([reading.value for reading in readings], dtype=np.float64)
+    quality = np.array([reading.quality for reading in readings], dtype=np.int64)
+    scale = np.array([10.0**channel.decimals for channel in used])
+    steps = np.rint(values * scale[index])
+    if not np.all(np.abs(steps) < MAX_STEPS):  # also catches NaN
+        bad = readings[int(np.flatnonzero(~(np.abs(steps) < MAX_STEPS))[0])]
+        raise ConfigError(f"value {bad.value} of channel {bad.channel} cannot be stored")
+    columns: list[NDArray[np.int64]] = [np.diff(index, prepend=0)]
+    for number in range(len(used)):
+        mine = index == number
+        columns.append(_delta(_delta(times[mine])))
+        columns.append(_delta(steps[mine].astype(np.int64)))
+        columns.append(quality[mine])
+    head = jsonform.dumps({"channels": [channel.to_json() for channel in used]})
+    body = struct.pack(">I", len(head)) + head + varints.encode(np.concatenate(columns))
+    return _block("readings", body, times.tolist(), epoch, boot, first)
+
+
+def decode_readings(block: Block) -> tuple[dict[str, Channel], list[Reading]]:
+    """Return the channels and readings of a block, in the order of their sequence numbers.
+
+    Raises:
+        RejectedError: when the body is malformed or does not fit the header.
+    """
+    where, count = _where(block), block.header.count
+    body = _decompress(block)
+    size = struct.unpack_from(">I", body)[0] if len(body) >= 4 else 0
+    fields = Fields(jsonform.loads(body[4 : 4 + size], where=where, max_bytes=MAX_BODY_BYTES), where)
+    used = [Channel.from_json(item) for item in fields.children("channels", MAX_CHANNELS)]
+    numbers = varints.decode(body[4 + size :], 4 * count, where)
+    index = np.cumsum(numbers[:count])
+    if count and not (int(index.min()) >= 0 and int(index.max()) < len(used)):
+        raise RejectedError("a reading names a channel that the block does not have", where=where)
+    times = np.empty(count, dtype=np.int64)
+    values = np.empty(count, dtype=np.float64)
+    quality = np.empty(count, dtype=np.int64)
+    at = count
+    for number, channel in enumerate(used):
+        mine = np.flatnonzero(index == number)
+        size = len(mine)
+        times[mine] = np.cumsum(np.cumsum(numbers[at : at + size]))
+        values[mine] = np.cumsum(numbers[at + size : at + 2 * size]) / 10.0**channel.decimals
+        quality[mine] = numbers[at + 2 * size : at + 3 * size]
+        at += 3 * size
+    _check_times(block, int(times.min()), int(times.max()))
+    if int(quality.min()) < 0 or int(quality.max()) > max(Quality):
+        raise RejectedError("a reading has an unknown quality", where=where)
+    names = [channel.name for channel in used]
+    readings = list(map(Reading, [names[i] for i in index.tolist()], times.tolist(), values.tolist(), quality.tolist()))
+    return {channel.name: channel for channel in used}, readings
+
+
+def encode_rows(stream: str, rows: Sequence[Row], *, epoch: int, boot: int, first: int) -> Block:
+    """Pack rows of any other stream; each has an integer `time_ms`.
+
+    Raises:
+        ConfigError: when a row cannot be written as JSON or is longer than 64 KiB.
+    """
+    try:
+        lines = [jsonform.dumps(row) for row in rows]
+    except (TypeError, ValueError) as exc:
+        raise ConfigError(f"a row of {stream} cannot be written as JSON ({exc})") from exc
+    if max(map(len, lines)) > _ROW_BYTES:
+        raise ConfigError(f"a row of {stream} is longer than {_ROW_BYTES} bytes")
+    return _block(stream, b"\n".join(lines), [int(row["time_ms"]) for row in rows], epoch, boot, first)
+
+
+def decode_rows(block: Block) -> list[dict[str, Any]]:
+    """Return the rows of a block of any stream but readings; unknown fields are kept.
+
+    Raises:
+        RejectedError: when the body is malformed or does not fit the header.
+    """
+    where = _where(block)
+    lines = _decompress(block).split(b"\n")
+    if len(lines) != block.header.count:
+        raise RejectedError(f"holds {len(lines)} rows where {block.header.count} are stated", where=where)
+    rows = [jsonform.loads(line, where=where, max_bytes=_ROW_BYTES) for line in lines]
+    times = [Fields(row, where).integer("time_ms") for row in rows]
+    _check_times(block, min(times), max(times))
+    return rows
+
+
+def seal_block(block: Block, key: bytes) -> bytes:
+    """Encrypt for the disk under the device's 32-byte storage key; the header stays readable and is authenticated."""
+    header, nonce = block.header.to_bytes(), secrets.token_bytes(_NONCE)
+    length = len(block.body) + _NONCE + 16
+    prefix = _AT_REST + struct.pack(">H", len(header)) + header + struct.pack(">I", length)
+    return prefix + nonce + ChaCha20Poly1305(key).encrypt(nonce, block.body, prefix)
+
+
+def unseal_block(data: bytes, key: bytes) -> Block:
+    """Open what `seal_block` made.
+
+    Raises:
+        RejectedError: when a bit of it has changed or the key is another.
+    """
+    header, sealed = _unframe(_AT_REST, data)
+    prefix = data[: len(data) - len(sealed)]
+    try:
+        body = ChaCha20Poly1305(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], prefix)
+    except (InvalidTag, ValueError) as exc:
+        raise RejectedError("is damaged or belongs to another key", where="block at rest") from exc
+    return Block(BlockHeader.from_bytes(header), body)
+
+
+def _codec_of(stream: str) -> str:
+    return COLUMNS if stream == "readings" else JSON_ROWS
+
+
+def _delta(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.diff(values, prepend=0)
+
+
+def _block(stream: str, body: bytes, times_ms: Sequence[int], epoch: int, boot: int, first: int) -> Block:
+    if not 1 <= len(times_ms) <= MAX_ROWS:
+        raise ConfigError(f"a block holds 1 to {MAX_ROWS} rows, not {len(times_ms)}")
+    last = first + len(times_ms) - 1
+    header = BlockHeader(stream, epoch, boot, first, last, min(times_ms), max(times_ms), _codec_of(stream))
+    return Block(header, zlib.compress(body, 6))
+
+
+def _decompress(block: Block) -> bytes:
+    engine = zlib.decompressobj()
+    try:
+        body = engine.decompress(block.body, MAX_BODY_BYTES)
+    except zlib.error as exc:
+        raise RejectedError(f"is not compressed data ({exc})", where=_where(block)) from exc
+    if engine.unconsumed_tail or not engine.eof or engine.unused_data:
+        raise RejectedError(f"is cut short, or larger than {MAX_BODY_BYTES} bytes", where=_where(block))
+    return body
+
+
+def _check_times(block: Block, low: int, high: int) -> None:
+    if (low, high) != (block.header.start_ms, block.header.end_ms):
+        raise RejectedError("times do not fit the header", where=_where(block))
+
+
+def _where(block: Block) -> str:
+    header = block.header
+    return f"block {header.stream} epoch {header.epoch} rows {header.first}..{header.last}"
+
+
+def _frame(magic: bytes, header: bytes, body: bytes) -> bytes:
+    return magic + struct.pack(">H", len(header)) + header + struct.pack(">I", len(body)) + body
+
+
+def _unframe(magic: bytes, data: bytes) -> tuple[bytes, bytes]:
+    if len(data) > MAX_STORED_BYTES or len(data) < 10 or data[:4] != magic:
+        raise RejectedError("is not a block of this form", where="block")
+    size = struct.unpack_from(">H", data, 4)[0]
+    if size > MAX_HEADER_BYTES or len(data) < 10 + size:
+        raise RejectedError("has a header that is too long or cut short", where="block")
+    header = data[6 : 6 + size]
+    length = struct.unpack_from(">I", data, 6 + size)[0]
+    body = data[10 + size :]
+    if length != len(body):
+        raise RejectedError(f"has {len(body)} bytes of body where {length} are stated", where="block")
+    return header, body

@@ -1,0 +1,142 @@
+"""The JSON that crosses a border: one canonical form out, limits and clear complaints in.
+
+Decides how bytes become a validated value; knows nothing of what the fields mean.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from agent.contract.errors import EdgewattError, RejectedError
+
+MAX_SAFE_INTEGER = 2**53
+
+
+def dumps(value: object) -> bytes:
+    """Canonical bytes: sorted keys, no spaces, UTF-8, no NaN. The same value gives the same bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def loads(data: bytes, *, where: str, max_bytes: int) -> dict[str, Any]:
+    """Parse one JSON object.
+
+    Raises:
+        RejectedError: when too long, not UTF-8, not JSON, not an object, nested too deep, with a key twice, or with
+            NaN or infinity.
+    """
+    if len(data) > max_bytes:
+        raise RejectedError(f"{len(data)} bytes where at most {max_bytes} are allowed", where=where)
+    try:
+        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as exc:
+        raise RejectedError(f"is not valid JSON ({exc})", where=where) from exc
+    if not isinstance(value, dict):
+        raise RejectedError("is not a JSON object", where=where)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice")
+    return result
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not allowed")
+
+
+class Fields:
+    """Typed, bounded reading of one JSON object; every complaint names the path.
+
+    Unknown fields are kept by whoever keeps the object; this class only reads.
+    """
+
+    def __init__(self, value: object, where: str, error: type[EdgewattError] = RejectedError) -> None:
+        self.where = where
+        self._error = error
+        if not isinstance(value, dict):
+            raise error("is not an object", where=where)
+        self._value: dict[str, Any] = value
+
+    def fail(self, name: str, what: str) -> NoReturn:
+        """Raise this object's error for one field."""
+        raise self._error(what, where=f"{self.where}.{name}")
+
+    def _get(self, name: str) -> Any:
+        if name not in self._value:
+            self.fail(name, "is missing")
+        return self._value[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._value
+
+    def raw(self, name: str) -> Any:
+        """Return the value as parsed."""
+        return self._get(name)
+
+    def integer(self, name: str, low: int = 0, high: int = MAX_SAFE_INTEGER) -> int:
+        """Return an integer in [low, high]; a boolean is not one."""
+        value = self._get(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.fail(name, "is not an integer")
+        if not low <= value <= high:
+            self.fail(name, f"{value} is outside {low}..{high}")
+        return value
+
+    def number(self, name: str, low: float = -math.inf, high: float = math.inf) -> float:
+        """Return a finite number in [low, high]."""
+        value = self._get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            self.fail(name, "is not a finite number")
+        if not low <= value <= high:
+            self.fail(name, f"{value} is outside {low}..{high}")
+        return float(value)
+
+    def text(self, name: str, *, max_length: int = 256, pattern: str | None = None) -> str:
+        """Return a string of at most `max_length` characters that matches all of `pattern`."""
+        value = self._get(name)
+        if not isinstance(value, str):
+            self.fail(name, "is not a string")
+        if len(value) > max_length:
+            self.fail(name, f"is longer than {max_length} characters")
+        if pattern is not None and re.fullmatch(pattern, value) is None:
+            self.fail(name, f"{value!r} does not have the form {pattern}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean."""
+        value = self._get(name)
+        if not isinstance(value, bool):
+            self.fail(name, "is not true or false")
+        return value
+
+    def hexbytes(self, name: str, length: int) -> bytes:
+        """Return `length` bytes written in lower-case hexadecimal."""
+        return bytes.fromhex(self.text(name, max_length=2 * length, pattern=f"[0-9a-f]{{{2 * length}}}"))
+
+    def items(self, name: str, most: int) -> list[Any]:
+        """Return a list of at most `most` entries."""
+        value = self._get(name)
+        if not isinstance(value, list):
+            self.fail(name, "is not a list")
+        if len(value) > most:
+            self.fail(name, f"has {len(value)} entries where at most {most} are allowed")
+        return value
+
+    def child(self, name: str) -> Fields:
+        """Return a nested object."""
+        return Fields(self._get(name), f"{self.where}.{name}", self._error)
+
+    def children(self, name: str, most: int) -> Iterator[Fields]:
+        """Yield the objects of a list of at most `most` entries."""
+        for index, value in enumerate(self.items(name, most)):
+            yield Fields(value, f"{self.where}.{name}[{index}]", self._error)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a shallow copy of the whole object."""
+        return dict(self._value)

@@ -1,0 +1,140 @@
+"""Rows of the streams that people and charts read: the JSON forms of forecasts, costs, alerts, events and health.
+
+Slots have their own module; readings are columns. Every row has `time_ms` (plant clock). Receivers keep unknown fields.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from agent.contract.features import Floats
+from agent.contract.jsonform import Fields
+
+
+class ForecastSource(enum.StrEnum):
+    """Which rung of the ladder a forecast came from; everything but ACTIVE is a fallback and flagged as one."""
+
+    ACTIVE = "active"
+    PREVIOUS = "previous"
+    NAIVE = "naive"
+    CANDIDATE = "candidate"  # shadow run, never used for cost or alerts
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Quantiles of mean power ahead.
+
+    Attributes:
+        origin_ms: start of the first slot forecast.
+        slot_s: slot length.
+        quantiles: levels, ascending.
+        power_kw: [steps, levels].
+        source: the rung it came from.
+        model: `name@version`, or `seasonal-naive`.
+        note: why it is a fallback; empty for the active model.
+        repaired_share: share of the last 7 days of history that had to be filled.
+    """
+
+    origin_ms: int
+    slot_s: int
+    quantiles: tuple[float, ...]
+    power_kw: Floats
+    source: ForecastSource
+    model: str
+    note: str = ""
+    repaired_share: float = 0.0
+
+    def level(self, quantile: float) -> Floats:
+        """Return [steps] of one quantile level."""
+        column: Floats = self.power_kw[:, self.quantiles.index(quantile)]
+        return column
+
+    def starts_ms(self) -> list[int]:
+        """Start of each slot."""
+        return [self.origin_ms + step * self.slot_s * 1000 for step in range(len(self.power_kw))]
+
+    def to_row(self, time_ms: int) -> dict[str, Any]:
+        """The row of the `forecasts` stream, made at `time_ms`."""
+        return {
+            "time_ms": time_ms,
+            "origin_ms": self.origin_ms,
+            "slot_s": self.slot_s,
+            "quantiles": list(self.quantiles),
+            "power_kw": [[float(f"{value:.6g}") for value in step] for step in self.power_kw],
+            "source": str(self.source),
+            "model": self.model,
+            "note": self.note,
+            "repaired_share": round(self.repaired_share, 4),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], where: str = "forecast") -> Forecast:
+        """Parse the form of `to_row`.
+
+        Raises:
+            RejectedError: when malformed.
+        """
+        fields = Fields(dict(row), where)
+        levels = tuple(float(level) for level in fields.items("quantiles", 32))
+        steps: Sequence[Any] = fields.items("power_kw", 7 * 288)
+        source = fields.text("source", max_length=16)
+        if source not in set(ForecastSource):
+            fields.fail("source", f"{source!r} is unknown here")
+        try:
+            power_kw = np.array(steps, dtype=np.float64)
+        except (TypeError, ValueError):
+            fields.fail("power_kw", "is not a table of numbers")
+        if power_kw.shape != (len(steps), len(levels)) or not np.isfinite(power_kw).all():
+            fields.fail("power_kw", "does not have one finite number a step and level")
+        return cls(
+            origin_ms=fields.integer("origin_ms"),
+            slot_s=fields.integer("slot_s", 1, 86_400),
+            quantiles=levels,
+            power_kw=power_kw,
+            source=ForecastSource(source),
+            model=fields.text("model", max_length=64),
+            note=fields.text("note", max_length=512),
+            repaired_share=fields.number("repaired_share", 0, 1),
+        )
+
+
+def cost_row(time_ms: int, scope: str, currency: str, amount: str, low: str, high: str, **more: Any) -> dict[str, Any]:
+    """A row of the `costs` stream. `scope` is `today`, `month` or `next_24h`; money is decimal text."""
+    return {
+        "time_ms": time_ms,
+        "scope": scope,
+        "currency": currency,
+        "amount": amount,
+        "low": low,
+        "high": high,
+        **more,
+    }
+
+
+def alert_row(time_ms: int, rule: str, state: str, severity: str, text: str, **more: Any) -> dict[str, Any]:
+    """A row of the `alerts` stream. `state` is `raised`, `cleared` or `acknowledged`; `id` links them."""
+    return {"time_ms": time_ms, "rule": rule, "state": state, "severity": severity, "text": text, **more}
+
+
+def event_row(time_ms: int, kind: str, text: str, **more: Any) -> dict[str, Any]:
+    """A row of the `events` stream: something happened on the device (`boot`, `model`, `gap`, `source`, `clock`, ...)."""
+    return {"time_ms": time_ms, "kind": kind, "text": text, **more}
+
+
+def gap_row(time_ms: int, stream: str, epoch: int, first: int, last: int, reason: str) -> dict[str, Any]:
+    """The event that declares rows lost, durable before they are given up."""
+    return event_row(
+        time_ms,
+        "gap",
+        f"rows {first}..{last} of {stream} were given up: {reason}",
+        stream=stream,
+        epoch=epoch,
+        first=first,
+        last=last,
+        reason=reason,
+    )

@@ -1,0 +1,162 @@
+"""Slots: energy and mean power on a fixed UTC grid, built from readings.
+
+Decides what a slot is worth given the readings in and around it; when a slot is closed is the daemon's decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.contract.channels import Channel, Kind, Quality, Reading
+from agent.contract.errors import ConfigError
+from agent.contract.jsonform import Fields
+
+SLOT_LENGTHS_S = (300, 600, 900, 1800, 3600)
+FLAG_PARTIAL = "partial"  # readings cover less than the whole slot; energy is scaled up from what they cover
+FLAG_EMPTY = "empty"  # no reading covers any of it; power is unknown, energy is 0 and must not be billed
+FLAG_SUSPECT = "suspect"  # a reading of it was flagged by the source
+FLAG_RESET = "reset"  # a counter went back and was taken as started anew
+MIN_COMPLETENESS = 0.5  # below this a forecast treats the slot as missing
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Energy of one plant meter over [start_ms, start_ms + length_s).
+
+    Attributes:
+        energy_wh: whole watt-hours; the unit in which bills are computed.
+        power_kw: mean power; None where nothing is known.
+        completeness: share of the slot that readings cover, 0 to 1.
+    """
+
+    start_ms: int
+    length_s: int
+    energy_wh: int
+    power_kw: float | None
+    completeness: float
+    flags: tuple[str, ...] = ()
+
+    @property
+    def end_ms(self) -> int:
+        """The instant at which the slot is over."""
+        return self.start_ms + self.length_s * 1000
+
+    def to_row(self) -> dict[str, Any]:
+        """The row of the `slots` stream."""
+        return {
+            "time_ms": self.start_ms,
+            "length_s": self.length_s,
+            "energy_wh": self.energy_wh,
+            "power_kw": self.power_kw,
+            "completeness": round(self.completeness, 4),
+            "flags": list(self.flags),
+        }
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any], where: str = "slot") -> Slot:
+        """Parse the form of `to_row`.
+
+        Raises:
+            RejectedError: when a field is missing or out of range.
+        """
+        fields = Fields(row, where)
+        return cls(
+            start_ms=fields.integer("time_ms"),
+            length_s=fields.integer("length_s", 1, 86_400),
+            energy_wh=fields.integer("energy_wh", -(2**53)),
+            power_kw=None if fields.raw("power_kw") is None else fields.number("power_kw"),
+            completeness=fields.number("completeness", 0, 1),
+            flags=tuple(str(flag) for flag in fields.items("flags", 16)),
+        )
+
+
+def check_slot_length(length_s: int) -> int:
+    """Return `length_s` when it is one of the lengths in use.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if length_s not in SLOT_LENGTHS_S:
+        minutes = ", ".join(str(length // 60) for length in SLOT_LENGTHS_S)
+        raise ConfigError(f"a slot of {length_s} s is not supported", todo=f"Use one of {minutes} minutes")
+    return length_s
+
+
+def floor_slot(time_ms: int, length_s: int) -> int:
+    """Return the start of the slot that holds `time_ms`. Slots are aligned in UTC."""
+    return time_ms - time_ms % (length_s * 1000)
+
+
+def build_slot(
+    start_ms: int, length_s: int, channel: Channel, readings: Sequence[Reading], *, hold_s: float = 60.0
+) -> Slot:
+    """Build one slot from the readings of its power or energy channel.
+
+    Gauges (kW) are integrated: a reading with an `interval_s` holds for that interval, a momentary one until the
+    next reading and at most `hold_s`. Counters (kWh) are differenced between neighbouring readings and shared out
+    in proportion to time; a step back is a rollover where the channel has one, else a reset that restarts at zero.
+
+    Args:
+        start_ms: start of the slot.
+        length_s: its length.
+        channel: the channel of all `readings`; its unit is kW for a gauge, kWh for a counter.
+        readings: in time order; for counters and held gauges with the last one before the slot and the first after.
+        hold_s: how long a momentary gauge reading stands for the load.
+    """
+    end_ms = start_ms + length_s * 1000
+    if channel.kind is Kind.COUNTER:
+        covered_ms, kwh, flags = _integrate_counter(start_ms, end_ms, channel, readings)
+    else:
+        covered_ms, kwh, flags = _integrate_gauge(start_ms, end_ms, channel, readings, hold_s)
+    if covered_ms <= 0:
+        return Slot(start_ms, length_s, 0, None, 0.0, (FLAG_EMPTY,))
+    power_kw = kwh * 3_600_000 / covered_ms
+    completeness = min(1.0, covered_ms / (length_s * 1000))
+    if completeness < 1.0:
+        flags.add(FLAG_PARTIAL)
+    energy_wh = round(power_kw * length_s / 3.6)
+    return Slot(start_ms, length_s, energy_wh, power_kw, completeness, tuple(sorted(flags)))
+
+
+def _integrate_gauge(
+    start_ms: int, end_ms: int, channel: Channel, readings: Sequence[Reading], hold_s: float
+) -> tuple[float, float, set[str]]:
+    covered_ms, kwh = 0.0, 0.0
+    flags: set[str] = set()
+    for index, reading in enumerate(readings):
+        until = reading.time_ms + (channel.interval_s or hold_s) * 1000
+        if index + 1 < len(readings):
+            until = min(until, readings[index + 1].time_ms)
+        span = min(until, end_ms) - max(reading.time_ms, start_ms)
+        if span <= 0:
+            continue
+        covered_ms += span
+        kwh += reading.value * span / 3_600_000
+        if reading.quality >= Quality.SUSPECT:
+            flags.add(FLAG_SUSPECT)
+    return covered_ms, kwh, flags
+
+
+def _integrate_counter(
+    start_ms: int, end_ms: int, channel: Channel, readings: Sequence[Reading]
+) -> tuple[float, float, set[str]]:
+    covered_ms, kwh = 0.0, 0.0
+    flags: set[str] = set()
+    for before, after in zip(readings, readings[1:], strict=False):
+        whole = after.time_ms - before.time_ms
+        span = min(after.time_ms, end_ms) - max(before.time_ms, start_ms)
+        if whole <= 0 or span <= 0:
+            continue
+        step = after.value - before.value
+        if step < 0 and channel.rollover is not None:
+            step += channel.rollover
+        elif step < 0:
+            step = after.value  # the meter was replaced or restarted: it counted from zero
+            flags.add(FLAG_RESET)
+        covered_ms += span
+        kwh += step * span / whole
+        if max(before.quality, after.quality) >= Quality.SUSPECT:
+            flags.add(FLAG_SUSPECT)
+    return covered_ms, kwh, flags

@@ -1,0 +1,281 @@
+"""Whom a device trusts: the fleet's keys (`trust/fleet.json`), and the enrolment by which it comes to know them.
+
+The enrolment file is carried by a person who is trusted; the request goes back sealed to the centre and signed by the
+key that the device has just made, so that only the centre reads the token and only the owner of the key can use it.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+
+from agent.contract import jsonform, signed
+from agent.contract.errors import RejectedError
+from agent.contract.jsonform import Fields
+from agent.contract.keys import SEAL_PUBLIC_BYTES, SIGNATURE_BYTES, SealingKey, SealTo, SigningKey, key_id, verify_key
+from agent.contract.topics import DEVICE_ID
+
+MAX_ENROLMENT_BYTES = 65_536
+MAX_KEYS = 32
+_REQUEST_CONTEXT = b"edgewatt/enrol-request/v1\0"
+_RESPONSE_KIND = "enrol-response"
+_MAGIC = b"EWR1"
+
+
+class KeyUse(enum.StrEnum):
+    """What a key of the centre is for."""
+
+    SEAL = "seal"
+    ACK = "ack"
+    ASSIGN = "assign"
+
+
+class KeyState(enum.StrEnum):
+    """Active keys are used, draining ones still accepted, revoked ones refused."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetKey:
+    """One public key of the centre."""
+
+    use: KeyUse
+    public: bytes
+    not_before_ms: int
+    state: KeyState
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return key_id(self.public)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in `fleet.json`."""
+        return {
+            "id": self.id,
+            "not_before_ms": self.not_before_ms,
+            "public": self.public.hex(),
+            "state": str(self.state),
+            "use": str(self.use),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> FleetKey:
+        """Parse the form of `to_json`.
+
+        Raises:
+            RejectedError: when a field is missing, unknown or does not fit another.
+        """
+        use, state = fields.text("use", max_length=16), fields.text("state", max_length=16)
+        if use not in set(KeyUse) or state not in set(KeyState):
+            fields.fail("use", f"{use!r} in state {state!r} is unknown here")
+        public = fields.hexbytes("public", SEAL_PUBLIC_BYTES if use == KeyUse.SEAL else 32)
+        if key_id(public) != fields.text("id"):
+            fields.fail("id", "is not the key's")
+        return cls(KeyUse(use), public, fields.integer("not_before_ms"), KeyState(state))
+
+
+@dataclass(frozen=True, slots=True)
+class FleetTrust:
+    """All keys of the centre, and its id."""
+
+    fleet: str
+    keys: tuple[FleetKey, ...]
+
+    def verifiers(self, use: KeyUse) -> dict[str, bytes]:
+        """Return id -> public key of every key for `use` that is not revoked."""
+        return {key.id: key.public for key in self.keys if key.use is use and key.state is not KeyState.REVOKED}
+
+    def recipient(self) -> SealTo:
+        """Return the key to seal to: the active one with the latest `not_before_ms`.
+
+        Raises:
+            RejectedError: when there is none.
+        """
+        active = [key for key in self.keys if key.use is KeyUse.SEAL and key.state is KeyState.ACTIVE]
+        if not active:
+            raise RejectedError("has no active sealing key", where="fleet trust", todo="Enrol the device again")
+        return SealTo(max(active, key=lambda key: key.not_before_ms).public)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `trust/fleet.json`."""
+        return {"schema": 1, "fleet": self.fleet, "keys": [key.to_json() for key in self.keys]}
+
+    @classmethod
+    def from_json(cls, value: object, where: str = "fleet trust") -> FleetTrust:
+        """Parse the form of `to_json`.
+
+        Raises:
+            RejectedError: when malformed.
+        """
+        fields = Fields(value, where)
+        keys = tuple(FleetKey.from_json(child) for child in fields.children("keys", MAX_KEYS))
+        return cls(fields.text("fleet", max_length=64), keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the centre's MQTT broker listens. `ca_pem` is empty where it has no TLS."""
+
+    host: str
+    port: int
+    ca_pem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """The file that `edgewatt-trainer device add` writes and `edgewatt enroll` reads. It holds a secret: the token."""
+
+    device: str
+    token: str
+    expires_at_ms: int
+    broker: Broker
+    trust: FleetTrust
+    tuf_root: str
+
+    def __repr__(self) -> str:
+        return f"Enrolment(device={self.device!r}, token=<secret>)"
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        broker = {"host": self.broker.host, "port": self.broker.port, "ca_pem": self.broker.ca_pem}
+        return jsonform.dumps(
+            {
+                "schema": 1,
+                "device": self.device,
+                "token": self.token,
+                "expires_at_ms": self.expires_at_ms,
+                "broker": broker,
+                "trust": self.trust.to_json(),
+                "tuf_root": self.tuf_root,
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Enrolment:
+        """Parse the file.
+
+        Raises:
+            RejectedError: when malformed; the error never shows the token.
+        """
+        where = "enrolment file"
+        fields = Fields(jsonform.loads(data, where=where, max_bytes=MAX_ENROLMENT_BYTES), where)
+        broker = fields.child("broker")
+        if not isinstance(fields.raw("token"), str) or not 16 <= len(fields.raw("token")) <= 128:
+            fields.fail("token", "is not a string of 16 to 128 characters")
+        return cls(
+            device=fields.text("device", pattern=DEVICE_ID),
+            token=fields.raw("token"),
+            expires_at_ms=fields.integer("expires_at_ms"),
+            broker=Broker(
+                host=broker.text("host", pattern="[A-Za-z0-9._:-]+"),
+                port=broker.integer("port", 1, 65_535),
+                ca_pem=broker.text("ca_pem", max_length=16_384),
+            ),
+            trust=FleetTrust.from_json(fields.raw("trust"), f"{where}.trust"),
+            tuf_root=fields.text("tuf_root", max_length=32_768),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentRequest:
+    """What the centre learns from an opened request: the key is proved, the token is still to be judged."""
+
+    device: str
+    token: str
+    public: bytes
+    created_ms: int
+
+    def __repr__(self) -> str:
+        return f"EnrolmentRequest(device={self.device!r}, key={key_id(self.public)}, token=<secret>)"
+
+
+def seal_request(enrolment: Enrolment, key: SigningKey, *, created_ms: int) -> bytes:
+    """Make the request `EWR1 | recipient key id (8) | u32 length | sealed {device, token, public, ...} | signature`."""
+    recipient = enrolment.trust.recipient()
+    body = jsonform.dumps(
+        {
+            "device": enrolment.device,
+            "token": enrolment.token,
+            "public": key.public.hex(),
+            "created_ms": created_ms,
+        }
+    )
+    sealed = recipient.seal(body, _REQUEST_CONTEXT)
+    message = _MAGIC + bytes.fromhex(recipient.id) + struct.pack(">I", len(sealed)) + sealed
+    return message + key.sign(_REQUEST_CONTEXT + message)
+
+
+def open_request(data: bytes, keys: Mapping[str, SealingKey]) -> EnrolmentRequest:
+    """Open a request and check that its sender owns the key in it.
+
+    Raises:
+        RejectedError: when malformed, sealed to another key, or not signed by the key in it.
+    """
+    where = "enrolment request"
+    if not 16 + SIGNATURE_BYTES <= len(data) <= 8192 or data[:4] != _MAGIC:
+        raise RejectedError("is not a request of this size", where=where)
+    recipient = data[4:12].hex()
+    sealed = data[16:-SIGNATURE_BYTES]
+    if struct.unpack_from(">I", data, 12)[0] != len(sealed) or recipient not in keys:
+        raise RejectedError("is cut short or sealed to another centre", where=where)
+    try:
+        plain = keys[recipient].open(sealed, _REQUEST_CONTEXT)
+    except (InvalidTag, ValueError) as exc:
+        raise RejectedError("cannot be decrypted", where=where) from exc
+    fields = Fields(jsonform.loads(plain, where=where, max_bytes=4096), where)
+    public = fields.hexbytes("public", 32)
+    try:
+        verify_key(public).verify(data[-SIGNATURE_BYTES:], _REQUEST_CONTEXT + data[:-SIGNATURE_BYTES])
+    except InvalidSignature as exc:
+        raise RejectedError("is not signed by the key in it", where=where) from exc
+    return EnrolmentRequest(
+        device=fields.text("device", pattern=DEVICE_ID),
+        token=fields.text("token", max_length=128),
+        public=public,
+        created_ms=fields.integer("created_ms"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentResponse:
+    """The centre's signed answer to a request."""
+
+    device: str
+    key: str
+    accepted: bool
+    reason: str
+    issued_at_ms: int
+
+    def to_bytes(self, key: SigningKey) -> bytes:
+        """Sign with the centre's acknowledgement key."""
+        body = {
+            "accepted": self.accepted,
+            "device": self.device,
+            "issued_at_ms": self.issued_at_ms,
+            "key": self.key,
+            "reason": self.reason,
+        }
+        return signed.sign(_RESPONSE_KIND, body, key)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, keys: Mapping[str, bytes], *, device: str, key: str) -> EnrolmentResponse:
+        """Verify the answer to the request of `device` with the key id `key`.
+
+        Raises:
+            RejectedError: when altered, by an unknown key, malformed, or an answer to another request.
+        """
+        fields = Fields(signed.verify(_RESPONSE_KIND, data, keys), _RESPONSE_KIND)
+        if fields.text("device") != device or fields.text("key") != key:
+            fields.fail("device", "is not the one that asked")
+        return cls(
+            device, key, fields.flag("accepted"), fields.text("reason", max_length=512), fields.integer("issued_at_ms")
+        )

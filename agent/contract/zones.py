@@ -1,0 +1,52 @@
+"""Time zones by name or fixed offset, and the local days that tariffs and calendars live in."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import zoneinfo
+from functools import lru_cache
+
+from agent.contract.errors import ConfigError
+
+_OFFSET = re.compile(r"([+-])(\d{2}):(\d{2})")
+
+
+@lru_cache(maxsize=64)
+def parse_zone(text: str) -> dt.tzinfo:
+    """Return the zone for `UTC`, an IANA name such as `Europe/Berlin`, or a fixed offset such as `+10:00`.
+
+    Raises:
+        ConfigError: when the name is unknown or the offset is beyond 14 hours.
+    """
+    match = _OFFSET.fullmatch(text)
+    if match:
+        sign = -1 if match[1] == "-" else 1
+        minutes = int(match[2]) * 60 + int(match[3])
+        if minutes > 14 * 60 or int(match[3]) > 59:
+            raise ConfigError(f"offset {text!r} is beyond +-14:00", todo="Give it as +HH:MM")
+        return dt.timezone(sign * dt.timedelta(minutes=minutes))
+    try:
+        return zoneinfo.ZoneInfo(text)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        raise ConfigError(
+            f"time zone {text!r} is unknown",
+            todo="Give an IANA name such as Europe/Berlin, or an offset such as +10:00",
+        ) from exc
+
+
+def to_local(time_ms: int, zone: dt.tzinfo) -> dt.datetime:
+    """Return the aware local time of an instant."""
+    return dt.datetime.fromtimestamp(time_ms / 1000, zone)
+
+
+def local_day_bounds_ms(date: dt.date, zone: dt.tzinfo) -> tuple[int, int]:
+    """Return [start, end) of one local day in epoch milliseconds: 23, 24 or 25 hours apart."""
+    start = dt.datetime.combine(date, dt.time(), zone)
+    end = dt.datetime.combine(date + dt.timedelta(days=1), dt.time(), zone)
+    return round(start.timestamp() * 1000), round(end.timestamp() * 1000)
+
+
+def utc_iso(time_ms: int) -> str:
+    """Return `2026-11-22T01:00:00Z`."""
+    return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
