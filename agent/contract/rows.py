@@ -122,7 +122,7 @@ def alert_row(time_ms: int, rule: str, state: str, severity: str, text: str, **m
 
 
 def event_row(time_ms: int, kind: str, text: str, **more: Any) -> dict[str, Any]:
-    """A row of the `events` stream: something happened on the device (`boot`, `model`, `gap`, `source`, `clock`, ...)."""
+    """A row of the `events` stream; `kind` is `boot`, `model`, `gap`, `source`, `clock`, ..."""
     return {"time_ms": time_ms, "kind": kind, "text": text, **more}
 
 

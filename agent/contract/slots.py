@@ -5,6 +5,7 @@ Decides what a slot is worth given the readings in and around it; when a slot is
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +145,7 @@ def _integrate_counter(
 ) -> tuple[float, float, set[str]]:
     covered_ms, kwh = 0.0, 0.0
     flags: set[str] = set()
-    for before, after in zip(readings, readings[1:], strict=False):
+    for before, after in itertools.pairwise(readings):
         whole = after.time_ms - before.time_ms
         span = min(after.time_ms, end_ms) - max(before.time_ms, start_ms)
         if whole <= 0 or span <= 0:
