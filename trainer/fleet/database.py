@@ -41,7 +41,8 @@ device = sa.Table(
     metadata,
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("plant", sa.Text, comment="name of the plant it stands at, where the operator gave one"),
+    sa.Column("added_ms", sa.BigInteger, nullable=False),
     sa.Column("acknowledgements", sa.BigInteger, nullable=False, server_default="0", comment="counter of the last one"),
     sa.Column("last_seen_ms", sa.BigInteger, comment="real clock: when the last envelope or status came"),
     sa.Column("status", sa.Text, comment="online, offline; empty before the first birth"),
@@ -135,14 +136,27 @@ assignment = sa.Table(
     sa.Column("message", sa.LargeBinary, nullable=False, comment="the signed bytes, as published"),
 )
 
-# The alarms of ingest: what was refused, and why. The newest are kept (`rejections.py`), not the refused bytes.
+# One row for each accepted envelope, re-sent ones too: the sync history of reports. Old ones are pruned.
+envelope = sa.Table(
+    "envelope",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("device", sa.ForeignKey("device.number"), nullable=False),
+    sa.Column("received_ms", sa.BigInteger, nullable=False, comment="real clock"),
+    sa.Column("bytes", sa.BigInteger, nullable=False, comment="of the MQTT payload"),
+    sa.Column("rows", sa.BigInteger, nullable=False, comment="as sent"),
+    sa.Column("new_rows", sa.BigInteger, nullable=False, comment="0: all of it had come before"),
+    sa.Index("envelope_by_device", "device", "received_ms"),
+)
+
+# The alarms of ingest: what was refused, and why. The newest are kept, and never the refused bytes.
 rejection = sa.Table(
     "rejection",
     metadata,
     sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("time_ms", sa.BigInteger, nullable=False, comment="real clock"),
+    sa.Column("received_ms", sa.BigInteger, nullable=False, comment="real clock"),
+    sa.Column("topic", sa.Text, nullable=False),
     sa.Column("device", sa.Text, nullable=False, comment="the device of the topic, known or not; may be empty"),
-    sa.Column("kind", sa.Text, nullable=False, comment="envelope, conflict, enrol, repo, status or topic"),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False, comment="length of the refused message"),
     sa.Column("sha256", sa.Text, nullable=False),
