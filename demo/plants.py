@@ -1,0 +1,125 @@
+"""The demonstration's three plants: the real series itself, and two scaled and noised copies of it.
+
+Decides what each device replays and how it is configured; how data is fetched is `data`'s business.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+FRAME = "+10:00"  # the series' timestamps: fixed, not Melbourne's local time (an hour off in summer)
+ZONE = "Australia/Melbourne"
+HOLIDAYS = "AU-VIC"
+PLANT = "victoria"
+TRAIN_UNTIL = "2014-11-01"  # ten months
+REPLAY_FROM = "2014-10-15"  # 16 days of history before the held-out weeks begin: what a forecast needs
+SLOT_MINUTES = 30
+SECONDS_PER_DAY = 1.5  # real time of one plant day
+SHADOW_DAYS = 2
+TARIFF = Path("firmware-configs/tariffs/victoria-time-of-use.toml")
+
+
+@dataclass(frozen=True)
+class Device:
+    """One field device: its share of the state's load, and how noisy its copy is."""
+
+    id: str
+    scale: float
+    noise: float
+
+    def replay_rows(self, series: list[tuple[str, float]]) -> list[tuple[str, str]]:
+        """Return (timestamp, kW) of the replayed weeks."""
+        noise = random.Random(self.id)
+        return [
+            (stamp, f"{kw * self.scale * (1 + noise.gauss(0, self.noise)):.2f}")
+            for stamp, kw in series
+            if stamp >= REPLAY_FROM
+        ]
+
+
+DEVICES = (
+    Device("victoria", 1.0, 0.0),
+    Device("glass-works", 1e-3, 0.02),
+    Device("cold-store", 2e-4, 0.03),
+)
+
+
+def read_series(path: Path) -> list[tuple[str, float]]:
+    """Return (timestamp, kW) of the file that `data` wrote in GW."""
+    with path.open(newline="") as file:
+        return [(row["timestamp"], float(row["load_gw"]) * 1e6) for row in csv.DictReader(file)]
+
+
+def write_device(device: Device, series: list[tuple[str, float]], folder: Path) -> int:
+    """Write one device's replay file, tariff and configuration; return the number of rows to replay."""
+    folder.mkdir(parents=True)
+    rows = device.replay_rows(series)
+    with (folder / "load.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("timestamp", "load_kw"), *rows])
+    shutil.copy(TARIFF, folder / "tariff.toml")
+    known = sorted(float(kw) for stamp, kw in rows if stamp < TRAIN_UNTIL)
+    peak_kw = known[int(0.97 * len(known))]
+    start = dt.datetime.fromisoformat(f"{rows[0][0]}{FRAME}")
+    (folder / "agent.toml").write_text(
+        f"""[device]
+id = "{device.id}"
+state_dir = "state"
+socket = "agent.sock"
+
+[plant]
+zone = "{ZONE}"
+slot_minutes = {SLOT_MINUTES}
+power_channel = "load"
+grace_s = 0
+
+[[channel]]
+name = "load"
+unit = "kW"
+decimals = 2
+kind = "gauge"
+interval_s = {SLOT_MINUTES * 60}
+
+[[source]]
+kind = "csv"
+path = "load.csv"
+channel = "load"
+zone = "{FRAME}"
+timestamp_column = "timestamp"
+value_column = "load_kw"
+
+[clock]
+plant_start = {start.isoformat()}
+rate = {86_400 / SECONDS_PER_DAY}
+
+[forecast]
+every_minutes = 120
+horizon_hours = 24
+
+[tariff]
+file = "tariff.toml"
+
+[alerts]
+peak_kw = {peak_kw:.1f}
+data_missing_s = 7200
+
+[store]
+commit_window_s = 0.5
+pack_after_s = 2
+
+[sync]
+resend_after_s = 5
+
+[update]
+shadow_days = {SHADOW_DAYS}
+
+[loop]
+tick_ms = 30
+health_s = 10
+"""
+    )
+    return len(rows)
