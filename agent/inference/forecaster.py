@@ -22,6 +22,9 @@ from agent.inference.runtime import Runtime, load_runtime
 
 MAX_REPAIRED_SHARE = 0.2  # of the last 7 days: beyond it `recent` is more invention than measurement
 _MAX_MISSING_SHARE = 0.5  # of the whole history used: lags and level would come from copies of copies
+# Trailing scaling cannot clip more (Chebyshev: at most 1/16 of 28 days beyond 4 sigma): this finds plants that left
+# the range on which a globally scaled model was trained.
+_MAX_CLIPPED_SHARE = 0.25
 _LATENCY_RUNS = 9
 
 
@@ -91,7 +94,8 @@ class Model:
             note: why it is a fallback.
 
         Raises:
-            UnavailableError: when history is too short or too full of gaps, or the runtime fails.
+            UnavailableError: when history is too short, too full of gaps or far from the data of training, or the
+                runtime fails.
             ConfigError: when `start_ms` is off the slot grid.
         """
         spec = self.spec
@@ -102,6 +106,13 @@ class Model:
         history, share = self._history(series)
         begin_ms = origin_ms - len(history) * spec.slot_s * 1000
         inputs = features.compute(spec, begin_ms, history, np.array([len(history)]))
+        clipped = float((np.abs(inputs.recent) >= features.CLIP_SIGMA).mean())
+        if clipped > _MAX_CLIPPED_SHARE:
+            raise UnavailableError(
+                f"{clipped:.0%} of the last {spec.recent_days} days lie outside the range the model was trained on",
+                where=self.label,
+                todo="Check the meter's unit; train a model on newer data",
+            )
         raw = self._runtime.run(inputs.recent, inputs.steps)
         quantiles = features.assemble(raw, inputs.center_kw, inputs.scale_kw)[0]
         if not np.isfinite(quantiles).all():
