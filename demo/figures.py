@@ -1,4 +1,4 @@
-"""What the demonstration proves: figures taken from the central database, not from what the programs say of themselves."""
+"""What the demonstration proves: figures from the central database, not what the programs say of themselves."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 # The kernel ends a child together with its parent, even when that was killed (util-linux; Linux only).
 _LIFELINE = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
@@ -85,7 +85,7 @@ class Stage:
         self._commands = 0
         (folder / "log").mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
