@@ -1,0 +1,285 @@
+"""The line to the broker: the only module that knows paho.
+
+Decides how the broker is reached (protocol version, back-off, subscriptions, birth and will); decides nothing about
+what is sent. Nothing may depend on it: what it holds in memory is lost with the connection; the caller sends it again.
+
+One supervisor thread makes a fresh client for every connection, so that no half-sent message of an old connection
+lives on in paho's queue. `publish`, `receive`, `connected` may be called from any thread and never block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import random
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.contract.errors import ConfigError
+
+Message = tuple[str, bytes]
+
+MAX_INBOUND_BYTES = 131_072  # an acknowledgement or a piece of the repository with its header
+_GOODBYE_S = 2.0
+_KEEPALIVE_S = 30
+_QOS = 1
+
+_log = logging.getLogger(__name__)
+
+
+class MqttLink:
+    """Keeps one connection to one broker, for as long as it is started.
+
+    Invariants:
+        - `publish` and `receive` never wait for the network.
+        - at most `max_unsent` messages wait inside paho; more are refused, not queued.
+        - at most `max_inbox` messages wait to be received; more are dropped and counted (senders repeat).
+        - every connection starts clean: it subscribes anew and publishes the birth message.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        client_id: str,
+        *,
+        ca_pem: str = "",
+        will: Message | None = None,
+        subscriptions: Sequence[str] = (),
+        birth: Message | None = None,
+        max_unsent: int = 32,
+        max_inbox: int = 256,
+        backoff_s: tuple[float, float] = (1.0, 60.0),
+        answer_s: float = 5.0,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare a link; nothing is connected before `start`.
+
+        Args:
+            host: name or address of the broker.
+            port: its port.
+            client_id: unique at the broker; the device id.
+            ca_pem: certificates that vouch for the broker; empty for a connection without TLS.
+            will: topic and payload that the broker retains when the connection breaks, and that `stop` leaves behind.
+            subscriptions: topics, renewed at each connection.
+            birth: topic and payload, retained, published at each connection.
+            max_unsent: messages that may wait in memory for the broker's receipt.
+            max_inbox: messages that may wait for `receive`.
+            backoff_s: first and longest pause between attempts; each is jittered by half.
+            answer_s: how long a broker may take to accept or refuse a connection.
+            rng: uniform numbers in [0, 1).
+
+        Raises:
+            ConfigError: when `ca_pem` holds no certificate.
+        """
+        self._host, self._port, self._client_id = host, port, client_id
+        self._context = _tls_context(ca_pem) if ca_pem else None
+        self._will, self._birth, self._subscriptions = will, birth, tuple(subscriptions)
+        self._max_unsent, self._backoff_s, self._rng = max_unsent, backoff_s, rng
+        self._answer_s = answer_s
+        self._inbox: queue.Queue[Message] = queue.Queue(max_inbox)
+        self._protocol = MQTTProtocolVersion.MQTTv5
+        self._client: Client | None = None
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._changed = threading.Condition()
+        self._up = False  # the broker has accepted the present connection
+        self._over = False  # the present connection has ended or was refused
+        self._reason = ""
+        self._away = False  # whether the loss has been logged
+        self.connections = 0
+        self.dropped = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted the present connection."""
+        return self._up
+
+    @property
+    def protocol(self) -> str:
+        """The version in use: `5`, or `3.1.1` once this broker has refused 5, which is remembered until the end."""
+        return "5" if self._protocol == MQTTProtocolVersion.MQTTv5 else "3.1.1"
+
+    def start(self) -> None:
+        """Begin to connect, and go on for ever, in a thread of its own."""
+        if self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._supervise, name="mqtt", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Leave the will behind, disconnect and end the thread. Waits a few seconds at most."""
+        if self._thread is None:
+            return
+        if self._will is not None:
+            self.publish(*self._will, retain=True)
+        self._stop.set()
+        with self._changed:
+            self._changed.notify_all()
+        self._thread.join(_GOODBYE_S + self._answer_s)
+        self._thread = None
+
+    def publish(self, topic: str, payload: bytes, retain: bool = False) -> bool:
+        """Hand a message to the network thread; True says only that it was taken, not that it arrived.
+
+        Returns False when there is no connection or too much waits already.
+        """
+        client = self._client
+        if client is None or not self._up:
+            return False
+        return client.publish(topic, payload, qos=_QOS, retain=retain).rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def receive(self) -> list[Message]:
+        """Take all messages that came since the last call, oldest first."""
+        messages: list[Message] = []
+        while True:
+            try:
+                messages.append(self._inbox.get_nowait())
+            except queue.Empty:
+                return messages
+
+    def _supervise(self) -> None:
+        pause = self._backoff_s[0]
+        while not self._stop.is_set():
+            if self._connection():
+                pause = self._backoff_s[0]
+            if self._stop.is_set():
+                return
+            if not self._away:
+                self._away = True
+                _log.warning("broker %s:%d is away: %s", self._host, self._port, self._reason)
+            self._stop.wait(pause * (0.5 + self._rng()))
+            pause = min(pause * 2, self._backoff_s[1])
+
+    def _connection(self) -> bool:
+        """Run one connection from its beginning to its end; say whether the broker ever accepted it."""
+        self._reason, self._over = "no answer", False
+        client = self._make_client()
+        try:
+            if self._protocol == MQTTProtocolVersion.MQTTv5:
+                # No properties (such as a limit of packet size): a broker of 3.1.1 may take them for the client id, and
+                # then waits for more instead of refusing the version.
+                client.connect(self._host, self._port, _KEEPALIVE_S, clean_start=True)
+            else:
+                client.connect(self._host, self._port, _KEEPALIVE_S)
+        except (OSError, ValueError) as exc:
+            self._reason = str(exc) or type(exc).__name__
+            return False
+        self._client = client
+        client.loop_start()
+        answered = self._wait(lambda: self._up or self._over, self._answer_s)
+        accepted = answered and self._up
+        if accepted:
+            self._wait(lambda: self._over, None)
+        elif not answered and not self._stop.is_set():
+            # A will has properties too in MQTT 5, and they hang the same brokers: try the other version next.
+            self._other_protocol()
+        self._close(client)
+        return accepted
+
+    def _other_protocol(self) -> None:
+        modern = self._protocol == MQTTProtocolVersion.MQTTv5
+        self._protocol = MQTTProtocolVersion.MQTTv311 if modern else MQTTProtocolVersion.MQTTv5
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Wait for paho's thread, or for `stop`; say whether it was the former."""
+        with self._changed:
+            self._changed.wait_for(lambda: condition() or self._stop.is_set(), timeout_s)
+            return condition()
+
+    def _set(self, *, up: bool, over: bool) -> None:
+        with self._changed:
+            self._up, self._over = up, over
+            self._changed.notify_all()
+
+    def _make_client(self) -> Client:
+        modern = self._protocol == MQTTProtocolVersion.MQTTv5
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            # MQTT 5 says it at connect, by clean_start
+            clean_session=None if modern else True,
+            protocol=self._protocol,
+            reconnect_on_failure=False,
+        )
+        client.max_queued_messages_set(self._max_unsent)
+        client.max_inflight_messages_set(self._max_unsent)
+        if self._context is not None:
+            client.tls_set_context(self._context)
+        if self._will is not None:
+            client.will_set(*self._will, qos=_QOS, retain=True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        return client
+
+    def _close(self, client: Client) -> None:
+        """End paho's thread. A peer that no longer reads must not hold it: then the socket is shut under it."""
+        self._client = None
+        if self._up:
+            client.disconnect()
+            with self._changed:
+                self._changed.wait_for(lambda: self._over, _GOODBYE_S)
+        sock = client.socket()
+        if isinstance(sock, socket.socket):
+            with contextlib.suppress(OSError):  # closed by paho's thread in the meantime
+                sock.shutdown(socket.SHUT_RDWR)
+        client.disconnect()
+        client.drop_out_messages()
+        client.loop_stop()
+        self._set(up=False, over=True)
+
+    # The callbacks run in paho's thread.
+
+    def _on_connect(
+        self, client: Client, _userdata: object, _flags: ConnectFlags, reason: ReasonCode, _properties: object
+    ) -> None:
+        if reason.is_failure:
+            self._reason = str(reason)
+            if self._protocol == MQTTProtocolVersion.MQTTv5 and reason == "Unsupported protocol version":
+                self._other_protocol()
+            self._set(up=False, over=True)
+            return
+        if self._subscriptions:
+            client.subscribe([(topic, _QOS) for topic in self._subscriptions])
+        if self._birth is not None:
+            client.publish(*self._birth, qos=_QOS, retain=True)
+        self.connections += 1
+        if self._away:
+            self._away = False
+            _log.warning("broker %s:%d is back (MQTT %s)", self._host, self._port, self.protocol)
+        self._set(up=True, over=False)
+
+    def _on_disconnect(
+        self, _client: Client, _userdata: object, _flags: DisconnectFlags, reason: ReasonCode, _properties: object
+    ) -> None:
+        if self._up:
+            self._reason = str(reason)
+        self._set(up=False, over=True)
+
+    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        if len(message.payload) > MAX_INBOUND_BYTES:
+            self.dropped += 1
+            return
+        try:
+            self._inbox.put_nowait((message.topic, bytes(message.payload)))
+        except (queue.Full, UnicodeDecodeError):
+            self.dropped += 1
+
+
+def _tls_context(ca_pem: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=ca_pem)
+    except ssl.SSLError as exc:
+        raise ConfigError(
+            "holds no certificate of a broker's authority", where="ca_pem", todo="Enrol the device again"
+        ) from exc
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

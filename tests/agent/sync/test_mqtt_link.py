@@ -1,0 +1,234 @@
+"""The link to the broker, against a real Mosquitto and a real amqtt."""
+
+import contextlib
+import datetime as dt
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.contract.errors import ConfigError
+from agent.sync.mqtt import MAX_INBOUND_BYTES, MqttLink
+from tests.support.broker import Mosquitto, free_port, running_mosquitto
+from tests.support.waiting import eventually
+
+QUICK = (0.05, 0.2)
+
+
+@contextlib.contextmanager
+def link(port: int, name: str = "press-1", **options) -> Iterator[MqttLink]:
+    made = MqttLink("127.0.0.1", port, name, backoff_s=QUICK, **options)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def collect(link_: MqttLink, found: list) -> bool:
+    found.extend(link_.receive())
+    return bool(found)
+
+
+def test_carries_messages_over_mqtt_5(mosquitto: Mosquitto):
+    with link(mosquitto.port, "a", subscriptions=["t/in"]) as a, link(mosquitto.port, "b") as b:
+        eventually(lambda: a.connected and b.connected)
+        assert b.publish("t/in", b"hello")
+        found = []
+        eventually(lambda: collect(a, found))
+        assert found == [("t/in", b"hello")]
+        assert a.protocol == "5"
+
+
+def test_publish_says_no_when_not_connected():
+    never = MqttLink("127.0.0.1", free_port(), "x", backoff_s=QUICK)
+    assert not never.publish("t", b"x")
+    never.start()
+    assert not never.publish("t", b"x")
+    never.stop()
+    assert not never.connected
+
+
+def test_returns_with_subscriptions_and_birth_after_the_broker_was_away(mosquitto: Mosquitto, caplog):
+    with link(mosquitto.port, "dev", subscriptions=["t/in"], birth=("t/status", b"online")) as dev:
+        eventually(lambda: dev.connected)
+        mosquitto.stop()
+        eventually(lambda: not dev.connected)
+        assert not dev.publish("t", b"x")
+        time.sleep(0.5)  # several failed attempts, one line
+        mosquitto.start()
+        eventually(lambda: dev.connected)
+        with link(mosquitto.port, "other", subscriptions=["t/status"]) as other:
+            found = []
+            eventually(lambda: collect(other, found))
+            assert found == [("t/status", b"online")]
+            assert other.publish("t/in", b"again")
+            heard = []
+            eventually(lambda: collect(dev, heard))
+        assert dev.connections == 2
+    lines = [record.getMessage() for record in caplog.records if record.name == "agent.sync.mqtt"]
+    assert [("away" in line, "back" in line) for line in lines] == [(True, False), (False, True)]
+
+
+def test_stop_leaves_the_will_behind_and_a_lost_line_too(mosquitto: Mosquitto):
+    with link(mosquitto.port, "watch", subscriptions=["t/status"]) as watch:
+        eventually(lambda: watch.connected)
+        found: list = []
+        with link(mosquitto.port, "dev", will=("t/status", b"off"), birth=("t/status", b"on")) as dev:
+            eventually(lambda: dev.connected)
+            eventually(lambda: collect(watch, found))
+        eventually(lambda: collect(watch, found) and len(found) == 2)
+        assert [payload for _, payload in found] == [b"on", b"off"]
+        found.clear()
+        with (
+            link(mosquitto.port, "dev", will=("t/status", b"off"), birth=("t/status", b"on")) as dev,
+            link(mosquitto.port, "dev-2") as kicker,
+        ):
+            eventually(lambda: dev.connected and kicker.connected)
+            dev._client.socket().shutdown(socket.SHUT_RDWR)  # the line breaks without a word
+            eventually(lambda: collect(watch, found) and (b"off" in [payload for _, payload in found]))
+
+
+def test_refuses_when_too_much_waits_unsent():
+    """A broker that accepts and then reads nothing more: the memory of the device stays bounded, stop still works."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = threading.Event()
+
+        def deaf() -> None:
+            peer, _ = server.accept()
+            peer.recv(1024)
+            peer.sendall(bytes.fromhex("2003000000"))  # CONNACK of MQTT 5, success
+            done.wait(30)
+            peer.close()
+
+        thread = threading.Thread(target=deaf)
+        thread.start()
+        with link(server.getsockname()[1], max_unsent=4) as dev:
+            eventually(lambda: dev.connected)
+            taken = [dev.publish("t", bytes(100_000)) for _ in range(10)]
+        done.set()
+        thread.join()
+    assert taken == [True] * 4 + [False] * 6
+
+
+def test_drops_what_the_inbox_cannot_hold_and_counts_it(mosquitto: Mosquitto):
+    with (
+        link(mosquitto.port, "dev", subscriptions=["t/#"], max_inbox=3) as dev,
+        link(mosquitto.port, "other") as other,
+    ):
+        eventually(lambda: dev.connected and other.connected)
+        for index in range(10):
+            assert other.publish("t/x", b"%d" % index)
+        eventually(lambda: dev.dropped == 7)
+        assert [payload for _, payload in dev.receive()] == [b"0", b"1", b"2"]
+
+
+def test_drops_a_message_beyond_the_limit_and_stays_connected(mosquitto: Mosquitto):
+    with link(mosquitto.port, "dev", subscriptions=["t/#"]) as dev, link(mosquitto.port, "other") as other:
+        eventually(lambda: dev.connected and other.connected)
+        assert other.publish("t/x", bytes(MAX_INBOUND_BYTES + 1))
+        assert other.publish("t/x", b"small")
+        found = []
+        eventually(lambda: collect(dev, found))
+        assert found == [("t/x", b"small")]
+        assert (dev.connected, dev.dropped) == (True, 1)
+
+
+AMQTT = """
+import asyncio, logging, sys
+from amqtt.broker import Broker
+logging.disable(logging.CRITICAL)
+async def main():
+    broker = Broker({
+        "listeners": {"default": {"type": "tcp", "bind": "127.0.0.1:" + sys.argv[1], "max_connections": 10}},
+        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+    })
+    await broker.start()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def test_goes_on_with_3_1_1_where_the_broker_knows_no_5():
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(AMQTT), str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as broker:
+        try:
+            assert broker.stdout.readline() == b"ready\n"
+            with (
+                link(port, "a", subscriptions=["t/in"]) as a,  # is refused
+                link(port, "b", birth=("t/status", b"on"), will=("t/status", b"off"), answer_s=2.0) as b,  # hangs
+            ):
+                eventually(lambda: a.connected and b.connected)
+                assert (a.protocol, b.protocol) == ("3.1.1", "3.1.1")
+                assert b.publish("t/in", b"hello")
+                found = []
+                eventually(lambda: collect(a, found))
+                assert found == [("t/in", b"hello")]
+        finally:
+            broker.terminate()
+
+
+def _certificates(folder: Path) -> str:
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")])
+    now = dt.datetime.now(dt.UTC)
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = cert.public_bytes(serialization.Encoding.PEM)
+    (folder / "broker.pem").write_bytes(pem)
+    (folder / "broker.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return pem.decode()
+
+
+def test_speaks_tls_with_the_enrolled_authority_and_with_no_other(tmp_path: Path):
+    pem = _certificates(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    foreign = _certificates(other)
+    settings = (f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key")
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with running_mosquitto(folder, settings=settings) as broker:
+        with link(broker.port, ca_pem=pem) as dev:
+            eventually(lambda: dev.connected)
+        with link(broker.port, ca_pem=foreign) as dev:
+            eventually(lambda: "CERTIFICATE_VERIFY_FAILED" in dev._reason)
+            assert dev.connections == 0
+        with link(broker.port) as dev:  # no TLS at all
+            eventually(lambda: dev._away)
+            assert dev.connections == 0
+
+
+def test_rejects_an_authority_that_is_none():
+    with pytest.raises(ConfigError, match="certificate"):
+        MqttLink("127.0.0.1", 1, "x", ca_pem="-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n")
