@@ -274,6 +274,17 @@ class MqttLink:
             self.dropped += 1
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closes itself when the broker's certificate is refused; paho would leave it to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _tls_context(ca_pem: str) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=ca_pem)
@@ -281,5 +292,6 @@ def _tls_context(ca_pem: str) -> ssl.SSLContext:
         raise ConfigError(
             "holds no certificate of a broker's authority", where="ca_pem", todo="Enrol the device again"
         ) from exc
+    context.sslsocket_class = _TlsSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
