@@ -1,0 +1,224 @@
+"""The centre's keys: how they are made, kept and opened. Off-line and on-line keys never share an object or a folder.
+
+Off-line keys (root: any 2 of 3; targets: 1) say what devices may install; whoever holds only the on-line keys cannot
+change that. On-line keys serve the running centre: `snapshot` and `timestamp` keep the repository fresh, `seal` opens
+envelopes, `ack` signs acknowledgements and enrolments, `assign` signs assignments. Publishing opens both kinds, the
+ingest process the on-line ones only.
+
+A key is one file `<use>-<number>.json` with mode 0600. Keys are made where they are missing and never overwritten, so
+that making them again after an interruption goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import CryptoSigner
+
+from agent.contract import jsonform
+from agent.contract.durable import fsync_folder, write_durable
+from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.jsonform import Fields
+from agent.contract.keys import SEAL_PRIVATE_BYTES, SealingKey, SigningKey
+from agent.contract.trust import FleetKey, FleetTrust, KeyState, KeyUse
+
+ROOT_KEYS, ROOT_THRESHOLD = 3, 2  # one root key may be lost, one may be stolen
+TARGETS_KEYS, TARGETS_THRESHOLD = 1, 1  # root replaces it
+_FLEET = "fleet.json"
+_MAX_FILE_BYTES = 4096
+
+
+class _Use(enum.StrEnum):
+    ROOT = "root"
+    TARGETS = "targets"
+    SNAPSHOT = "snapshot"
+    TIMESTAMP = "timestamp"
+    SEAL = KeyUse.SEAL.value
+    ACK = KeyUse.ACK.value
+    ASSIGN = KeyUse.ASSIGN.value
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredKey:
+    private: bytes = field(repr=False)
+    not_before_ms: int
+    state: KeyState
+
+
+@dataclass(frozen=True)
+class OfflineKeys:
+    """Keys that are needed only to make the repository and to publish.
+
+    Attributes:
+        root: signers of the root role, as many as the folder holds.
+        targets: signers of the targets role.
+    """
+
+    root: tuple[CryptoSigner, ...]
+    targets: tuple[CryptoSigner, ...]
+
+    @classmethod
+    def create(cls, folder: Path, now_ms: int) -> OfflineKeys:
+        """Make the keys that are missing in `folder`, and open it.
+
+        Raises:
+            StorageError: when the folder cannot be written.
+        """
+        _make(folder, {_Use.ROOT: ROOT_KEYS, _Use.TARGETS: TARGETS_KEYS}, now_ms)
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> OfflineKeys:
+        """Open the keys in `folder`; root keys may be missing there, since publishing does not need them.
+
+        Raises:
+            ConfigError: when the targets key is missing or a file is damaged.
+        """
+        targets = _signers(folder, _Use.TARGETS)
+        if not targets:
+            raise ConfigError(
+                "the off-line targets key is not here",
+                where=str(folder),
+                todo="Attach the medium that holds it and name its folder with --offline-keys",
+            )
+        return cls(root=_signers(folder, _Use.ROOT), targets=targets)
+
+
+@dataclass(frozen=True)
+class OnlineKeys:
+    """Keys of the running centre.
+
+    Attributes:
+        fleet: id of the fleet; it stays the same when the database is restored.
+        snapshot, timestamp: signers of the repository's on-line roles.
+        seal: id -> private key of every sealing key that is not revoked.
+        ack: signs acknowledgements and enrolment responses.
+        assign: signs assignments.
+        trust: the public side, as devices get it.
+    """
+
+    fleet: str
+    snapshot: CryptoSigner
+    timestamp: CryptoSigner
+    seal: Mapping[str, SealingKey]
+    ack: SigningKey
+    assign: SigningKey
+    trust: FleetTrust
+
+    @classmethod
+    def create(cls, folder: Path, fleet: str, now_ms: int) -> OnlineKeys:
+        """Make the keys that are missing in `folder`, and open it. `fleet` counts only when there is no fleet yet.
+
+        Raises:
+            StorageError: when the folder cannot be written.
+        """
+        uses = (_Use.SNAPSHOT, _Use.TIMESTAMP, _Use.SEAL, _Use.ACK, _Use.ASSIGN)
+        _make(folder, dict.fromkeys(uses, 1), now_ms)
+        if not (folder / _FLEET).exists():
+            write_durable(folder / _FLEET, jsonform.dumps({"schema": 1, "fleet": fleet}))
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> OnlineKeys:
+        """Open the keys in `folder`.
+
+        Raises:
+            ConfigError: when one is missing, damaged, or readable by others.
+        """
+        if not (folder / _FLEET).exists():
+            raise ConfigError(
+                "there is no centre here",
+                where=str(folder),
+                todo="Make one with `edgewatt-trainer init`, or give --home",
+            )
+        _check_private(folder)
+        stored = {use: list(_load(folder, use)) for use in (_Use.SEAL, _Use.ACK, _Use.ASSIGN)}
+        ack, assign = (SigningKey(_active(folder, use, stored[use]).private) for use in (_Use.ACK, _Use.ASSIGN))
+        _active(folder, _Use.SEAL, stored[_Use.SEAL])
+        opening = [SealingKey(key.private) for key in stored[_Use.SEAL] if key.state is not KeyState.REVOKED]
+        fleet = Fields(_read(folder / _FLEET), str(folder / _FLEET), ConfigError).text("fleet", max_length=64)
+        return cls(
+            fleet=fleet,
+            snapshot=_one_signer(folder, _Use.SNAPSHOT),
+            timestamp=_one_signer(folder, _Use.TIMESTAMP),
+            seal={key.id: key for key in opening},
+            ack=ack,
+            assign=assign,
+            trust=FleetTrust(fleet, tuple(_public(use, key) for use, keys in stored.items() for key in keys)),
+        )
+
+
+def _make(folder: Path, wanted: Mapping[_Use, int], now_ms: int) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fsync_folder(folder.parent)
+    for use, count in wanted.items():
+        for number in range(1, count + 1):
+            path = folder / f"{use}-{number}.json"
+            if path.exists():
+                continue
+            private = SealingKey.generate().private if use is _Use.SEAL else SigningKey.generate().private
+            value = {
+                "schema": 1,
+                "use": str(use),
+                "not_before_ms": now_ms,
+                "state": str(KeyState.ACTIVE),
+                "private": private.hex(),
+            }
+            write_durable(path, jsonform.dumps(value), mode=0o600)
+
+
+def _load(folder: Path, use: _Use) -> Iterator[_StoredKey]:
+    for path in sorted(folder.glob(f"{use}-*.json")):
+        fields = Fields(_read(path), str(path), ConfigError)
+        if fields.text("use") != use:
+            fields.fail("use", f"is not {use}")
+        state = fields.text("state", pattern="|".join(KeyState))
+        size = SEAL_PRIVATE_BYTES if use is _Use.SEAL else 32
+        text = fields.raw("private")
+        # Not by `hexbytes`: its complaint would repeat the key.
+        if not isinstance(text, str) or len(text) != 2 * size or not set(text) <= set("0123456789abcdef"):
+            fields.fail("private", f"is not {size} bytes in hexadecimal: restore the file from its copy")
+        yield _StoredKey(bytes.fromhex(text), fields.integer("not_before_ms"), KeyState(state))
+
+
+def _read(path: Path) -> object:
+    try:
+        return jsonform.loads(path.read_bytes(), where=str(path), max_bytes=_MAX_FILE_BYTES)
+    except OSError as exc:
+        raise ConfigError(f"cannot be read ({exc.strerror})", where=str(path)) from exc
+    except RejectedError as exc:
+        raise ConfigError("is damaged", where=str(path), todo="Restore the file from its copy") from exc
+
+
+def _check_private(folder: Path) -> None:
+    for path in sorted(folder.glob("*-*.json")):
+        if path.stat().st_mode & 0o077:
+            raise ConfigError("a private key can be read by others", where=str(path), todo=f"chmod 600 {path}")
+
+
+def _active(folder: Path, use: _Use, keys: list[_StoredKey]) -> _StoredKey:
+    active = [key for key in keys if key.state is KeyState.ACTIVE]
+    if not active:
+        raise ConfigError(f"has no active {use} key", where=str(folder), todo="Restore the file from its copy")
+    return max(active, key=lambda key: key.not_before_ms)
+
+
+def _signers(folder: Path, use: _Use) -> tuple[CryptoSigner, ...]:
+    return tuple(_signer(key) for key in _load(folder, use) if key.state is KeyState.ACTIVE)
+
+
+def _one_signer(folder: Path, use: _Use) -> CryptoSigner:
+    return _signer(_active(folder, use, list(_load(folder, use))))
+
+
+def _signer(key: _StoredKey) -> CryptoSigner:
+    return CryptoSigner(Ed25519PrivateKey.from_private_bytes(key.private))
+
+
+def _public(use: _Use, key: _StoredKey) -> FleetKey:
+    public = SealingKey(key.private).public if use is _Use.SEAL else SigningKey(key.private).public
+    return FleetKey(KeyUse(use.value), public, key.not_before_ms, key.state)
