@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from agent.contract import signed
 from agent.contract.errors import RejectedError
-from agent.contract.jsonform import Fields
+from agent.contract.jsonform import MAX_SAFE_INTEGER, Fields
 from agent.contract.keys import SigningKey
 from agent.contract.topics import DEVICE_ID, STREAMS
 
 KIND = "ack"
+CENTRE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 MAX_MISSING = 256
 MAX_MARKS = 64
+MAX_BYTES = 2 * 2**20  # every allowed acknowledgement fits: 64 marks of twice 256 ranges of the greatest numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Acknowledgement:
             "marks": marks,
             "nonce": self.nonce,
         }
-        return signed.sign(KIND, body, key)
+        return signed.sign(KIND, body, key, max_bytes=MAX_BYTES)
 
     @classmethod
     def from_bytes(cls, data: bytes, keys: Mapping[str, bytes], *, device: str) -> Acknowledgement:
@@ -78,16 +80,19 @@ class Acknowledgement:
         Raises:
             RejectedError: when altered, signed by an unknown key, malformed, or for another device.
         """
-        fields = Fields(signed.verify(KIND, data, keys), KIND)
+        fields = Fields(signed.verify(KIND, data, keys, max_bytes=MAX_BYTES), KIND)
         if fields.text("device", pattern=DEVICE_ID) != device:
             fields.fail("device", f"is not {device}")
+        marks = tuple(_mark(fields, item) for item in fields.items("marks", MAX_MARKS))
+        if len({(mark.epoch, mark.stream) for mark in marks}) != len(marks):
+            fields.fail("marks", "names a stream of an epoch twice")
         return cls(
             device=device,
-            centre=fields.text("centre", max_length=64),
+            centre=fields.text("centre", max_length=64, pattern=CENTRE_ID),
             counter=fields.integer("counter"),
-            issued_at_ms=fields.integer("issued_at_ms"),
-            nonce=fields.text("nonce", max_length=32),
-            marks=tuple(_mark(fields, item) for item in fields.items("marks", MAX_MARKS)),
+            issued_at_ms=fields.instant("issued_at_ms"),
+            nonce=fields.text("nonce", max_length=16, pattern="[0-9a-f]{16}"),
+            marks=marks,
         )
 
 
@@ -96,7 +101,7 @@ def _mark(fields: Fields, item: object) -> Mark:
         fields.fail("marks", "has an entry that is not [epoch, stream, high, missing, gaps]")
     epoch, stream, high, missing, gaps = item
     if stream not in STREAMS or not _whole(epoch, 1) or not _whole(high, 0):
-        fields.fail("marks", "names an unknown stream or a number below its least")
+        fields.fail("marks", "names an unknown stream or a number out of range")
     try:
         return Mark(epoch, stream, high, _ranges(missing), _ranges(gaps))
     except RejectedError as exc:
@@ -118,4 +123,4 @@ def _ranges(value: object) -> tuple[tuple[int, int], ...]:
 
 
 def _whole(value: object, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= MAX_SAFE_INTEGER

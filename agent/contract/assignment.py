@@ -94,8 +94,8 @@ class Assignment:
         return cls(
             device=device,
             counter=fields.integer("counter", 1),
-            issued_at_ms=fields.integer("issued_at_ms"),
-            expires_at_ms=fields.integer("expires_at_ms"),
+            issued_at_ms=fields.instant("issued_at_ms"),
+            expires_at_ms=fields.instant("expires_at_ms"),
             min_snapshot_version=fields.integer("min_snapshot_version"),
             items=items,
             allow_downgrade=fields.flag("allow_downgrade"),

@@ -38,6 +38,8 @@ JSON_ROWS = "json/1"
 _PLAIN, _AT_REST = b"EWK1", b"EWA1"
 _NONCE = 12
 _ROW_BYTES = 65_536
+_DICTIONARY_BYTES = 2**18  # 1024 channels at their longest
+_FRAME_BYTES = 10 + MAX_HEADER_BYTES + _NONCE + 16
 
 Row = Mapping[str, Any]
 
@@ -99,8 +101,8 @@ class BlockHeader:
             boot=fields.integer("boot"),
             first=fields.integer("first", 1),
             last=fields.integer("last", 1),
-            start_ms=fields.integer("start_ms"),
-            end_ms=fields.integer("end_ms"),
+            start_ms=fields.instant("start_ms"),
+            end_ms=fields.instant("end_ms"),
             codec=fields.text("codec"),
         )
         if header.stream not in STREAMS:
@@ -144,19 +146,26 @@ def encode_readings(
     Values are rounded to the channel's resolution.
 
     Raises:
-        ConfigError: when a reading names a channel that is not in `channels`, or its value is not a finite number
-            within 2**53 steps of resolution.
+        ConfigError: when a reading names a channel that is not in `channels`, its value is not a finite number within
+            2**53 steps of resolution, its time or quality is out of range, or there are none or too many.
     """
+    _check_count(len(readings), first)
     names = list(dict.fromkeys(reading.channel for reading in readings))
+    if len(names) > MAX_CHANNELS:
+        raise ConfigError(f"a block holds at most {MAX_CHANNELS} channels, not {len(names)}")
     try:
         used = [channels[name] for name in names]
     except KeyError as exc:
         raise ConfigError(f"channel {exc.args[0]!r} is not configured", todo="Add it under [[channel]]") from exc
     place = {name: index for index, name in enumerate(names)}
     index = np.array([place[reading.channel] for reading in readings], dtype=np.int64)
-    times = np.array([reading.time_ms for reading in readings], dtype=np.int64)
+    times_ms = [reading.time_ms for reading in readings]
+    _check_range(min(times_ms), max(times_ms))
+    times = np.array(times_ms, dtype=np.int64)
     values = np.array([reading.value for reading in readings], dtype=np.float64)
     quality = np.array([reading.quality for reading in readings], dtype=np.int64)
+    if quality.min() < 0 or quality.max() > max(Quality):
+        raise ConfigError(f"a reading has a quality outside 0..{max(Quality):d}")
     scale = np.array([10.0**channel.decimals for channel in used])
     steps = np.rint(values * scale[index])
     if not np.all(np.abs(steps) < MAX_STEPS):  # also catches NaN
@@ -182,8 +191,10 @@ def decode_readings(block: Block) -> tuple[dict[str, Channel], list[Reading]]:
     where, count = _where(block), block.header.count
     body = _decompress(block)
     size = struct.unpack_from(">I", body)[0] if len(body) >= 4 else 0
-    fields = Fields(jsonform.loads(body[4 : 4 + size], where=where, max_bytes=MAX_BODY_BYTES), where)
+    fields = Fields(jsonform.loads(body[4 : 4 + size], where=where, max_bytes=_DICTIONARY_BYTES), where)
     used = [Channel.from_json(item) for item in fields.children("channels", MAX_CHANNELS)]
+    if len({channel.name for channel in used}) != len(used):
+        fields.fail("channels", "names a channel twice")
     numbers = varints.decode(body[4 + size :], 4 * count, where)
     index = np.cumsum(numbers[:count])
     if count and not (int(index.min()) >= 0 and int(index.max()) < len(used)):
@@ -196,7 +207,10 @@ def decode_readings(block: Block) -> tuple[dict[str, Channel], list[Reading]]:
         mine = np.flatnonzero(index == number)
         size = len(mine)
         times[mine] = np.cumsum(np.cumsum(numbers[at : at + size]))
-        values[mine] = np.cumsum(numbers[at + size : at + 2 * size]) / 10.0**channel.decimals
+        steps = np.cumsum(numbers[at + size : at + 2 * size])
+        if np.any((steps <= -MAX_STEPS) | (steps >= MAX_STEPS)):
+            raise RejectedError(f"a value of {channel.name} is out of range", where=where)
+        values[mine] = steps / 10.0**channel.decimals
         quality[mine] = numbers[at + 2 * size : at + 3 * size]
         at += 3 * size
     _check_times(block, int(times.min()), int(times.max()))
@@ -211,15 +225,18 @@ def encode_rows(stream: str, rows: Sequence[Row], *, epoch: int, boot: int, firs
     """Pack rows of any other stream; each has an integer `time_ms`.
 
     Raises:
-        ConfigError: when a row cannot be written as JSON or is longer than 64 KiB.
+        ConfigError: when there are none or too many, or a row has no time, cannot be read again as JSON or is longer
+            than 64 KiB.
     """
+    _check_count(len(rows), first)
+    times_ms = [Fields(row, stream, ConfigError).instant("time_ms") for row in rows]
     try:
         lines = [jsonform.dumps(row) for row in rows]
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, RecursionError) as exc:
         raise ConfigError(f"a row of {stream} cannot be written as JSON ({exc})") from exc
     if max(map(len, lines)) > _ROW_BYTES:
         raise ConfigError(f"a row of {stream} is longer than {_ROW_BYTES} bytes")
-    return _block(stream, b"\n".join(lines), [int(row["time_ms"]) for row in rows], epoch, boot, first)
+    return _block(stream, b"\n".join(lines), times_ms, epoch, boot, first)
 
 
 def decode_rows(block: Block) -> list[dict[str, Any]]:
@@ -229,11 +246,14 @@ def decode_rows(block: Block) -> list[dict[str, Any]]:
         RejectedError: when the body is malformed or does not fit the header.
     """
     where = _where(block)
-    lines = _decompress(block).split(b"\n")
-    if len(lines) != block.header.count:
-        raise RejectedError(f"holds {len(lines)} rows where {block.header.count} are stated", where=where)
+    body = _decompress(block)
+    # Counted before it is split: sixteen million line ends would be half a gigabyte of objects.
+    count = body.count(b"\n") + 1
+    if count != block.header.count:
+        raise RejectedError(f"holds {count} rows where {block.header.count} are stated", where=where)
+    lines = body.split(b"\n")
     rows = [jsonform.loads(line, where=where, max_bytes=_ROW_BYTES) for line in lines]
-    times = [Fields(row, where).integer("time_ms") for row in rows]
+    times = [Fields(row, where).instant("time_ms") for row in rows]
     _check_times(block, min(times), max(times))
     return rows
 
@@ -269,22 +289,44 @@ def _delta(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.diff(values, prepend=0)
 
 
+def _check_count(count: int, first: int) -> None:
+    if not 1 <= count <= MAX_ROWS:
+        raise ConfigError(f"a block holds 1 to {MAX_ROWS} rows, not {count}")
+    if not 1 <= first <= jsonform.MAX_SAFE_INTEGER - count:
+        raise ConfigError(f"sequence number {first} is out of range")
+
+
+def _check_range(low: int, high: int) -> None:
+    """Refuse what the reader of the block would refuse."""
+    if not 0 <= low <= high <= jsonform.MAX_TIME_MS:
+        raise ConfigError(f"{low}..{high} ms are not times after 1970", todo="Set the clock")
+
+
 def _block(stream: str, body: bytes, times_ms: Sequence[int], epoch: int, boot: int, first: int) -> Block:
-    if not 1 <= len(times_ms) <= MAX_ROWS:
-        raise ConfigError(f"a block holds 1 to {MAX_ROWS} rows, not {len(times_ms)}")
+    packed = zlib.compress(body, 6)
+    if len(body) > MAX_BODY_BYTES or len(packed) > MAX_STORED_BYTES - _FRAME_BYTES:
+        raise ConfigError(f"{len(times_ms)} rows of {stream} do not fit one block", todo="Pack fewer at a time")
     last = first + len(times_ms) - 1
-    header = BlockHeader(stream, epoch, boot, first, last, min(times_ms), max(times_ms), _codec_of(stream))
-    return Block(header, zlib.compress(body, 6))
+    return Block(BlockHeader(stream, epoch, boot, first, last, min(times_ms), max(times_ms), _codec_of(stream)), packed)
 
 
-def _decompress(block: Block) -> bytes:
+def opened_bytes(block: Block, limit: int = MAX_BODY_BYTES) -> int:
+    """Return the decompressed size of the body, without keeping it.
+
+    Raises:
+        RejectedError: when it is not compressed data, or larger than `limit`.
+    """
+    return len(_decompress(block, limit))
+
+
+def _decompress(block: Block, limit: int = MAX_BODY_BYTES) -> bytes:
     engine = zlib.decompressobj()
     try:
-        body = engine.decompress(block.body, MAX_BODY_BYTES)
+        body = engine.decompress(block.body, limit + 1)
     except zlib.error as exc:
         raise RejectedError(f"is not compressed data ({exc})", where=_where(block)) from exc
-    if engine.unconsumed_tail or not engine.eof or engine.unused_data:
-        raise RejectedError(f"is cut short, or larger than {MAX_BODY_BYTES} bytes", where=_where(block))
+    if len(body) > limit or not engine.eof or engine.unused_data:
+        raise RejectedError(f"is cut short, or larger than {limit} bytes", where=_where(block))
     return body
 
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
+import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +35,13 @@ MANIFEST, MODEL, GOLDEN, CARD, EDGE_TPU = (
     "model_edgetpu.tflite",
 )
 _KNOWN = (MODEL, GOLDEN, CARD, EDGE_TPU)
+MAX_GOLDEN = 64
+MAX_TOLERANCE = 2.0  # standardised units; outputs span about eight
+_ARRAYS = ("recent", "steps", "raw")
+_NPY = b"\x93NUMPY\x01\x00"
+_NPY_HEAD = re.compile(
+    rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \(([0-9]{1,6}(?:, [0-9]{1,6}){1,2})\), \} *\n"
+)
 _NAME = r"[a-z0-9][a-z0-9-]{0,47}"
 _SCORES = ("naive", "teacher", "student_float", "student_int8")
 
@@ -134,7 +144,7 @@ class Manifest:
         return cls(
             name=fields.text("name", pattern=_NAME),
             version=fields.integer("version", 1),
-            created_ms=fields.integer("created_ms"),
+            created_ms=fields.instant("created_ms"),
             feature_spec=FeatureSpec.from_json(fields.raw("feature_spec"), f"{MANIFEST}.feature_spec"),
             pinball_kw=pinball,
             training=Training(
@@ -144,7 +154,7 @@ class Manifest:
                 energy_wh=None if training.raw("energy_wh") is None else training.number("energy_wh", 0),
                 co2_g=None if training.raw("co2_g") is None else training.number("co2_g", 0),
             ),
-            tolerance=fields.number("tolerance", 0),
+            tolerance=fields.number("tolerance", 0, MAX_TOLERANCE),
             calibration=fields.child("calibration").as_dict(),
             max_latency_ms=fields.number("max_latency_ms", 0),
         )
@@ -169,13 +179,12 @@ class Bundle:
         files = {MODEL: self.model, GOLDEN: _golden_bytes(self.golden), CARD: jsonform.dumps(self.card)}
         if self.edge_tpu is not None:
             files[EDGE_TPU] = self.edge_tpu
+        if self.golden.tolerance != self.manifest.tolerance:
+            raise RejectedError("golden vectors and manifest state different tolerances", where="bundle")
         manifest = self.manifest.to_json(files)
-        Manifest.from_json(manifest)
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-            for name, data in {MANIFEST: jsonform.dumps(manifest), **files}.items():
-                archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
-        return out.getvalue()
+        data = _zip({MANIFEST: jsonform.dumps(manifest), **files})
+        Bundle.from_bytes(data)  # what a device would refuse is refused here
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Bundle:
@@ -185,12 +194,16 @@ class Bundle:
             RejectedError: when it is too large, damaged, incomplete, holds what its manifest does not name, or does
                 not beat naive.
         """
-        files = _unzip(data)
+        files = _unzip(data, (MANIFEST, *_KNOWN), "bundle")
+        if MANIFEST not in files:
+            raise RejectedError(f"has no {MANIFEST}", where="bundle")
         value = jsonform.loads(files.pop(MANIFEST), where=MANIFEST, max_bytes=2**20)
         manifest = Manifest.from_json(value)
         named = Fields(value, MANIFEST).child("files")
         if set(named.as_dict()) != set(files) or not {MODEL, GOLDEN, CARD} <= set(files):
             raise RejectedError("holds other files than its manifest names", where="bundle")
+        if max(map(len, files.values())) > MAX_MODEL_BYTES:
+            raise RejectedError(f"holds a file of more than {MAX_MODEL_BYTES} bytes", where="bundle")
         for name, content in files.items():
             entry = named.child(name)
             digest = hashlib.sha256(content).hexdigest()
@@ -205,49 +218,67 @@ class Bundle:
         )
 
 
-def _unzip(data: bytes) -> dict[str, bytes]:
+def _unzip(data: bytes, allowed: tuple[str, ...], where: str) -> dict[str, bytes]:
+    """Return the members of a plain zip whose names are all in `allowed`: nothing compressed, nothing twice."""
     if len(data) > MAX_BYTES:
-        raise RejectedError(f"{len(data)} bytes where at most {MAX_BYTES} are allowed", where="bundle")
+        raise RejectedError(f"{len(data)} bytes where at most {MAX_BYTES} are allowed", where=where)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             names = [member.filename for member in members]
-            if len(set(names)) != len(names) or not set(names) <= {MANIFEST, *_KNOWN} or MANIFEST not in names:
-                raise RejectedError("holds unknown or doubled files, or no manifest", where="bundle")
-            if any(
-                member.compress_type != zipfile.ZIP_STORED or member.file_size > MAX_MODEL_BYTES for member in members
-            ):
-                raise RejectedError("holds a compressed or too large file", where="bundle")
+            if len(set(names)) != len(names) or not set(names) <= set(allowed):
+                raise RejectedError("holds unknown or doubled files", where=where)
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise RejectedError("holds a compressed file", where=where)
+            if sum(member.file_size for member in members) > len(data):
+                raise RejectedError("states more bytes than it has", where=where)
             return {name: archive.read(name) for name in names}
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, OSError, RuntimeError) as exc:
-        raise RejectedError(f"is not a readable bundle ({exc})", where="bundle") from exc
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, OSError, RuntimeError, struct.error) as exc:
+        raise RejectedError(f"is not a readable archive ({exc})", where=where) from exc
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+    return out.getvalue()
 
 
 def _golden_bytes(golden: Golden) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name in ("recent", "steps", "raw"):
-            array = io.BytesIO()
-            np.save(array, np.asarray(getattr(golden, name), dtype=np.float32), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0)), array.getvalue())
-    return out.getvalue()
+    return _zip({f"{name}.npy": _array_bytes(getattr(golden, name)) for name in _ARRAYS})
+
+
+def _array_bytes(array: Singles) -> bytes:
+    """The .npy form, version 1.0, with a header of our own: numpy's own padding differs between its versions."""
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple(map(int, array.shape))}, }}".encode()
+    head += b" " * (-(len(_NPY) + 2 + len(head) + 1) % 64) + b"\n"
+    return _NPY + struct.pack("<H", len(head)) + head + np.ascontiguousarray(array, dtype="<f4").tobytes()
 
 
 def _golden(data: bytes, manifest: Manifest) -> Golden:
     spec = manifest.feature_spec
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            recent, steps, raw = (np.asarray(arrays[name], dtype=np.float32) for name in ("recent", "steps", "raw"))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, TypeError, SyntaxError) as exc:
-        raise RejectedError(f"golden vectors are unreadable ({exc})", where="bundle") from exc
-    count = len(recent)
-    shapes = (recent.shape, steps.shape, raw.shape)
-    if count < 1 or shapes != (
-        (count, spec.recent_size),
-        (count, spec.horizon, len(spec.step_names)),
-        (count, spec.horizon, 3),
-    ):
-        raise RejectedError(f"golden vectors have shapes {shapes}, which do not fit the feature spec", where="bundle")
-    if not all(np.isfinite(array).all() for array in (recent, steps, raw)):
-        raise RejectedError("golden vectors are not finite", where="bundle")
+    arrays = _unzip(data, tuple(f"{name}.npy" for name in _ARRAYS), GOLDEN)
+    if len(arrays) != len(_ARRAYS):
+        raise RejectedError("lacks inputs or outputs", where=GOLDEN)
+    sizes = ((spec.recent_size,), (spec.horizon, len(spec.step_names)), (spec.horizon, 3))
+    recent, steps, raw = (_array(arrays[f"{name}.npy"], size, name) for name, size in zip(_ARRAYS, sizes, strict=True))
+    if not len(recent) == len(steps) == len(raw) or not 1 <= len(recent) <= MAX_GOLDEN:
+        raise RejectedError(f"does not hold 1 to {MAX_GOLDEN} cases", where=GOLDEN)
     return Golden(recent, steps, raw, manifest.tolerance)
+
+
+def _array(data: bytes, size: tuple[int, ...], name: str) -> Singles:
+    """Read [n, *size] float32 from .npy, by hand: `numpy.load` would evaluate a hostile header and believe its size."""
+    length = struct.unpack_from("<H", data, len(_NPY))[0] if len(data) >= len(_NPY) + 2 else 0
+    body = len(_NPY) + 2 + length
+    match = _NPY_HEAD.fullmatch(data[len(_NPY) + 2 : body]) if data.startswith(_NPY) else None
+    if match is None:
+        raise RejectedError(f"{name} is not a float32 array", where=GOLDEN)
+    shape = tuple(int(text) for text in match[1].split(b","))
+    if shape[1:] != size or 4 * math.prod(shape) != len(data) - body:
+        raise RejectedError(f"{name} has shape {shape}, which does not fit the feature spec", where=GOLDEN)
+    array = np.frombuffer(data, dtype="<f4", offset=body).reshape(shape).astype(np.float32)
+    if not np.isfinite(array).all():
+        raise RejectedError(f"{name} is not finite", where=GOLDEN)
+    return array

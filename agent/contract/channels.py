@@ -66,8 +66,12 @@ class Channel:
             raise ConfigError(f"channel {self.name}: decimals {self.decimals} is outside 0..6")
         if not 0 < len(self.unit) <= 16:
             raise ConfigError(f"channel {self.name}: unit must have 1 to 16 characters")
+        if not 0 <= self.interval_s <= 86_400:
+            raise ConfigError(f"channel {self.name}: interval_s {self.interval_s} is outside 0..86400")
         if self.rollover is not None and self.kind is not Kind.COUNTER:
             raise ConfigError(f"channel {self.name}: only a counter rolls over")
+        if self.rollover is not None and not 0 < self.rollover < MAX_STEPS:
+            raise ConfigError(f"channel {self.name}: rollover {self.rollover} is not a register's size")
 
     def to_json(self) -> dict[str, object]:
         """The form in a block's dictionary: all that is needed to read its values, nothing more."""

@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature, InvalidTag
 
 from agent.contract import jsonform
-from agent.contract.blocks import MAX_BODY_BYTES, Block
+from agent.contract.blocks import MAX_BODY_BYTES, Block, opened_bytes
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.jsonform import Fields
-from agent.contract.keys import SIGNATURE_BYTES, SealingKey, SealTo, SigningKey, verify_key
+from agent.contract.jsonform import MAX_SAFE_INTEGER, Fields
+from agent.contract.keys import SEAL_OVERHEAD_BYTES, SIGNATURE_BYTES, SealingKey, SealTo, SigningKey, verify_key
 from agent.contract.topics import DEVICE_ID, STREAMS
 
 MAX_BYTES = 8 * 2**20
+MAX_OPENED_BYTES = 16 * 2**20  # all bodies of an envelope together, decompressed
 MAX_HEADER_BYTES = 1024
-MAX_RANGES = 12  # what fits into the header
+MAX_RANGES = 12  # what usually fits into the header
+_SURE_RANGES = 9  # what fits with the greatest numbers, too
 _MAGIC = b"EWB1"
 _CONTEXT = b"edgewatt/batch/v1\0"
 _CODEC = "blocks/1"
@@ -79,7 +81,7 @@ class EnvelopeHeader:
             device=fields.text("device", pattern=DEVICE_ID),
             signer=fields.text("signer", pattern=_KEY_ID),
             recipient=fields.text("recipient", pattern=_KEY_ID),
-            created_ms=fields.integer("created_ms"),
+            created_ms=fields.instant("created_ms"),
             ranges=tuple(_range(fields, item) for item in fields.items("ranges", MAX_RANGES)),
         )
 
@@ -87,8 +89,8 @@ class EnvelopeHeader:
 def _range(fields: Fields, item: object) -> Range:
     if not isinstance(item, list) or len(item) != 5 or item[0] not in STREAMS:
         fields.fail("ranges", "has an entry that is not [stream, epoch, first, last, count]")
-    if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in item[1:]):
-        fields.fail("ranges", "has a number below 1")
+    if not all(type(number) is int and 1 <= number <= MAX_SAFE_INTEGER for number in item[1:]):
+        fields.fail("ranges", "has a number out of range")
     stream, epoch, first, last, count = item
     if not count <= last - first + 1:
         fields.fail("ranges", "counts more rows than it spans")
@@ -111,22 +113,48 @@ def ranges_of(blocks: Iterable[Block]) -> tuple[Range, ...]:
     return tuple(sums.values())
 
 
+def take(blocks: Sequence[Block], *, max_bytes: int = MAX_BYTES) -> int:
+    """Return how many of the leading blocks fit one envelope of at most `max_bytes`; 0 when not even the first does.
+
+    `seal` takes what this allows, and the centre opens it: bytes as sent, bytes decompressed, ranges, header.
+
+    Raises:
+        RejectedError: when the body of a block is damaged.
+    """
+    sent, opened = 10 + MAX_HEADER_BYTES + SEAL_OVERHEAD_BYTES + SIGNATURE_BYTES, 0
+    ranges: set[tuple[str, int]] = set()
+    for count, block in enumerate(blocks):
+        sent += 4 + len(block.to_bytes())
+        opened += opened_bytes(block)
+        ranges.add((block.header.stream, block.header.epoch))
+        if sent > max_bytes or opened > MAX_OPENED_BYTES or len(ranges) > _SURE_RANGES:
+            return count
+    return len(blocks)
+
+
 def seal(blocks: Sequence[Block], *, device: str, signing_key: SigningKey, recipient: SealTo, created_ms: int) -> bytes:
     """Seal blocks of one device into an envelope.
 
     Raises:
-        ConfigError: when there is no block, too many ranges, or more bytes than an envelope carries.
+        ConfigError: when there is no block, or more than an envelope carries (see `take`).
     """
-    ranges = ranges_of(blocks)
-    if not 1 <= len(ranges) <= MAX_RANGES:
-        raise ConfigError(f"an envelope carries 1 to {MAX_RANGES} ranges, not {len(ranges)}")
-    header = EnvelopeHeader(device, signing_key.id, recipient.id, created_ms, ranges).to_bytes()
+    header = _header(device, signing_key.id, recipient.id, created_ms, ranges_of(blocks))
+    if header is None:
+        raise ConfigError(f"an envelope carries 1 to {MAX_RANGES} ranges in a header of {MAX_HEADER_BYTES} bytes")
+    if sum(map(opened_bytes, blocks)) > MAX_OPENED_BYTES:
+        raise ConfigError(f"blocks open to more than {MAX_OPENED_BYTES} bytes", todo="Send fewer at a time")
     plain = b"".join(struct.pack(">I", len(data)) + data for data in (block.to_bytes() for block in blocks))
     sealed = recipient.seal(plain, _CONTEXT + header)
     message = _MAGIC + struct.pack(">H", len(header)) + header + struct.pack(">I", len(sealed)) + sealed
     if len(message) + SIGNATURE_BYTES > MAX_BYTES:
         raise ConfigError(f"an envelope of {len(message)} bytes is too large", todo="Send fewer blocks at a time")
     return message + signing_key.sign(_CONTEXT + message)
+
+
+def _header(device: str, signer: str, recipient: str, created_ms: int, ranges: tuple[Range, ...]) -> bytes | None:
+    """Return the header bytes, or None when its readers would refuse it."""
+    header = EnvelopeHeader(device, signer, recipient, created_ms, ranges).to_bytes()
+    return header if 1 <= len(ranges) <= MAX_RANGES and len(header) <= MAX_HEADER_BYTES else None
 
 
 def peek(data: bytes) -> EnvelopeHeader:
@@ -170,6 +198,9 @@ def open_envelope(
     except (InvalidTag, ValueError) as exc:
         raise RejectedError("cannot be decrypted", where="envelope") from exc
     blocks = _blocks(plain)
+    left = MAX_OPENED_BYTES
+    for block in blocks:  # many small bombs are one large one
+        left -= opened_bytes(block, left)
     if ranges_of(blocks) != header.ranges:
         raise RejectedError("holds other rows than its header states", where="envelope")
     return header, blocks

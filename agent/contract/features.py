@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -37,6 +38,8 @@ SAME_WEEKDAYS = (7, 14, 21, 28)
 MIN_HISTORY_DAYS = 15  # the longest single lag, and a day for a shift of the clocks
 MAX_HISTORY_DAYS = 29
 _MAX_HOLIDAYS = 400
+_MAX_KW = 1e9
+_RECENT_STEPS_S = (*SLOT_LENGTHS_S, 7200, 10_800, 14_400, 21_600, 43_200, DAY_S)  # each divides a day
 
 
 class Scaling(enum.StrEnum):
@@ -77,15 +80,17 @@ class FeatureSpec:
             raise ConfigError(f"a slot of {self.slot_s} s is not supported", todo=f"Use one of {SLOT_LENGTHS_S}")
         if not 1 <= self.horizon <= 7 * self.per_day:
             raise ConfigError(f"a horizon of {self.horizon} steps is outside 1 step..7 days")
+        if self.recent_step_s not in _RECENT_STEPS_S:
+            raise ConfigError(f"recent_step_s {self.recent_step_s} is not one of {_RECENT_STEPS_S}")
         if self.recent_step_s % self.slot_s and self.slot_s % self.recent_step_s:
             raise ConfigError("recent_step_s and slot_s do not divide one another")
-        if not self.scale_kw > 0:
-            raise ConfigError("scale_kw must be above 0")
+        if not (1e-6 <= self.scale_kw <= _MAX_KW and abs(self.center_kw) <= _MAX_KW):
+            raise ConfigError(f"scale_kw must be 1e-6..{_MAX_KW:g} and center_kw within {_MAX_KW:g} of 0")
         if not (1 <= self.recent_days <= 14 and 1 <= self.trailing_days <= 28):
             raise ConfigError("recent_days must be 1..14 and trailing_days 1..28")
         parse_zone(self.zone)
         try:
-            days = frozenset(dt.date.fromisoformat(day).toordinal() for day in self.holidays)
+            days = frozenset(_ordinal(day) for day in self.holidays)
         except ValueError as exc:
             raise ConfigError(f"holidays: {exc}", todo="Write dates as 2026-12-25") from exc
         object.__setattr__(self, "_holiday_ordinals", days)
@@ -169,7 +174,7 @@ class FeatureSpec:
                 slot_s=fields.integer("slot_s", 1, DAY_S),
                 horizon=fields.integer("horizon", 1, 100_000),
                 zone=fields.text("zone", max_length=64),
-                holidays=tuple(str(day) for day in fields.items("holidays", _MAX_HOLIDAYS)),
+                holidays=tuple(fields.items("holidays", _MAX_HOLIDAYS)),
                 scaling=Scaling(scaling),
                 center_kw=fields.number("center_kw"),
                 scale_kw=fields.number("scale_kw"),
@@ -182,6 +187,13 @@ class FeatureSpec:
         if fields.items("step_features", 256) != list(spec.step_names):
             fields.fail("step_features", "are not the ones that this version computes: update the agent")
         return spec
+
+
+def _ordinal(day: object) -> int:
+    # `fromisoformat` alone also takes 20261225 and 2026-W52-5, which other readers may not.
+    if not isinstance(day, str) or re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day) is None:
+        raise ValueError(f"{day!r} is not a date")
+    return dt.date.fromisoformat(day).toordinal()
 
 
 @dataclass(frozen=True)
@@ -259,7 +271,8 @@ def _level(spec: FeatureSpec, power_kw: Floats, origins: Ints) -> tuple[Floats, 
         ones = np.ones(len(origins))
         return spec.center_kw * ones, spec.scale_kw * ones
     # Running sums of deviations from the overall mean: no loss of digits on large loads.
-    base = float(power_kw.mean())
+    # The base is a mean of what every origin knows: later power must not reach earlier origins even by rounding.
+    base = float(power_kw[: int(origins.min())].mean())
     deviation = power_kw - base
     first = np.concatenate([[0.0], np.cumsum(deviation)])
     second = np.concatenate([[0.0], np.cumsum(deviation**2)])
@@ -345,7 +358,8 @@ class _Calendar:
     def shift(self, targets: Ints, back: int) -> Ints:
         """How many slots the clocks moved between the target and `back` slots before it."""
         sources = np.maximum(targets - back, 0)
-        moved: Ints = (self._offset_s[targets] - self._offset_s[sources]) // self._slot_s
+        moved_s = self._offset_s[targets] - self._offset_s[sources]
+        moved: Ints = np.sign(moved_s) * (np.abs(moved_s) // self._slot_s)  # half an hour is no step of whole hours
         return moved
 
     def holiday(self, ordinal: Ints) -> NDArray[np.bool_]:

@@ -14,6 +14,9 @@ from typing import Any, NoReturn
 from agent.contract.errors import EdgewattError, RejectedError
 
 MAX_SAFE_INTEGER = 2**53
+MAX_TIME_MS = 253_370_764_800_000  # the year 9999: later instants have no local time
+MAX_DEPTH = 16  # real messages nest five deep; a parsed value must be safe to walk and to write again
+_SUSPICIOUS = re.compile(rb"\\\\u(?:[dD][89a-fA-F]|0000)")  # half a surrogate pair, or NUL
 
 
 def dumps(value: object) -> bytes:
@@ -25,13 +28,16 @@ def loads(data: bytes, *, where: str, max_bytes: int) -> dict[str, Any]:
     """Parse one JSON object.
 
     Raises:
-        RejectedError: when too long, not UTF-8, not JSON, not an object, nested too deep, with a key twice, or with
-            NaN or infinity.
+        RejectedError: when too long, not UTF-8, not JSON, not an object, nested too deep, with a key twice, with NaN
+            or infinity (also by overflow), or with text that UTF-8 or a database cannot hold.
     """
     if len(data) > max_bytes:
         raise RejectedError(f"{len(data)} bytes where at most {max_bytes} are allowed", where=where)
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        _check_depth(data, value)
+        if _SUSPICIOUS.search(data):
+            _check_text(value)
     except (ValueError, RecursionError) as exc:
         raise RejectedError(f"is not valid JSON ({exc})", where=where) from exc
     if not isinstance(value, dict):
@@ -48,6 +54,36 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not allowed")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:32]} is out of range")
+    return value
+
+
+def _check_depth(data: bytes, value: object) -> None:
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {MAX_DEPTH}")
+
+
+def _check_text(value: object) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    text.encode()  # UnicodeEncodeError is a ValueError
+    if "\\u0000" in text.replace("\\\\", ""):
+        raise ValueError("a text holds NUL")
 
 
 class Fields:
@@ -91,11 +127,19 @@ class Fields:
     def number(self, name: str, low: float = -math.inf, high: float = math.inf) -> float:
         """Return a finite number in [low, high]."""
         value = self._get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        try:
+            number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+        except OverflowError:  # an integer of hundreds of digits
+            number = math.inf
+        if not math.isfinite(number):
             self.fail(name, "is not a finite number")
-        if not low <= value <= high:
-            self.fail(name, f"{value} is outside {low}..{high}")
-        return float(value)
+        if not low <= number <= high:
+            self.fail(name, f"{number} is outside {low}..{high}")
+        return number
+
+    def instant(self, name: str) -> int:
+        """Return a time in epoch milliseconds, 1970 to 9998."""
+        return self.integer(name, 0, MAX_TIME_MS)
 
     def text(self, name: str, *, max_length: int = 256, pattern: str | None = None) -> str:
         """Return a string of at most `max_length` characters that matches all of `pattern`."""

@@ -113,5 +113,12 @@ class SealTo:
         self.id = key_id(public)
 
     def seal(self, plain: bytes, info: bytes) -> bytes:
-        """Encrypt; never twice the same bytes."""
-        return SUITE.encrypt(plain, self._key, info=info)
+        """Encrypt; never twice the same bytes.
+
+        Raises:
+            RejectedError: when the key is one of the few that hide nothing.
+        """
+        try:
+            return SUITE.encrypt(plain, self._key, info=info)
+        except ValueError as exc:
+            raise RejectedError("is a weak X25519 public key", where="sealing key") from exc

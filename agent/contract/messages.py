@@ -78,13 +78,16 @@ class RepoData:
         status = fields.text("status", max_length=16)
         if status not in {OK, NOT_FOUND, REFUSED}:
             fields.fail("status", f"{status!r} is unknown here")
-        return cls(
+        answer = cls(
             id=fields.text("id", pattern=_ID),
             status=status,
             total=fields.integer("total"),
             offset=fields.integer("offset"),
             data=data[2 + size :],
         )
+        if answer.data and (status != OK or answer.offset + len(answer.data) > answer.total):
+            fields.fail("total", "does not leave room for the bytes that came")
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ class Status:
         fields = Fields(jsonform.loads(data, where="status", max_bytes=1024), "status")
         return cls(
             state=fields.text("state", pattern="online|offline"),
-            time_ms=fields.integer("time_ms"),
+            time_ms=fields.instant("time_ms"),
             version=fields.text("version", max_length=32),
             boot=fields.integer("boot"),
         )

@@ -6,7 +6,7 @@ Slots have their own module; readings are columns. Every row has `time_ms` (plan
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ import numpy as np
 
 from agent.contract.features import Floats
 from agent.contract.jsonform import Fields
+
+_NOTE_LENGTH = 512
+_MAX_KW = 1e12
 
 
 class ForecastSource(enum.StrEnum):
@@ -68,7 +71,7 @@ class Forecast:
             "power_kw": [[float(f"{value:.6g}") for value in step] for step in self.power_kw],
             "source": str(self.source),
             "model": self.model,
-            "note": self.note,
+            "note": self.note[:_NOTE_LENGTH],
             "repaired_share": round(self.repaired_share, 4),
         }
 
@@ -80,27 +83,33 @@ class Forecast:
             RejectedError: when malformed.
         """
         fields = Fields(dict(row), where)
-        levels = tuple(float(level) for level in fields.items("quantiles", 32))
-        steps: Sequence[Any] = fields.items("power_kw", 7 * 288)
+        levels = tuple(_number(fields, "quantiles", level) for level in fields.items("quantiles", 32))
+        if list(levels) != sorted(set(levels)) or not all(0 < level < 1 for level in levels):
+            fields.fail("quantiles", "are not ascending levels between 0 and 1")
+        steps = fields.items("power_kw", 7 * 288)
         source = fields.text("source", max_length=16)
         if source not in set(ForecastSource):
             fields.fail("source", f"{source!r} is unknown here")
-        try:
-            power_kw = np.array(steps, dtype=np.float64)
-        except (TypeError, ValueError):
-            fields.fail("power_kw", "is not a table of numbers")
-        if power_kw.shape != (len(steps), len(levels)) or not np.isfinite(power_kw).all():
-            fields.fail("power_kw", "does not have one finite number a step and level")
+        if not steps or not levels or not all(isinstance(step, list) and len(step) == len(levels) for step in steps):
+            fields.fail("power_kw", "does not have one number a step and level")
+        power_kw = np.array([[_number(fields, "power_kw", value) for value in step] for step in steps])
         return cls(
-            origin_ms=fields.integer("origin_ms"),
+            origin_ms=fields.instant("origin_ms"),
             slot_s=fields.integer("slot_s", 1, 86_400),
             quantiles=levels,
             power_kw=power_kw,
             source=ForecastSource(source),
-            model=fields.text("model", max_length=64),
-            note=fields.text("note", max_length=512),
+            model=fields.text("model", max_length=80),
+            note=fields.text("note", max_length=_NOTE_LENGTH),
             repaired_share=fields.number("repaired_share", 0, 1),
         )
+
+
+def _number(fields: Fields, name: str, value: object) -> float:
+    """Return a finite number out of a list; JSON integers may have hundreds of digits."""
+    if not isinstance(value, float | int) or isinstance(value, bool) or not abs(value) <= _MAX_KW:
+        fields.fail(name, "holds something that is not a number in range")
+    return float(value)
 
 
 def cost_row(time_ms: int, scope: str, currency: str, amount: str, low: str, high: str, **more: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 
 from agent.contract import jsonform
-from agent.contract.errors import RejectedError
+from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.keys import KEY_ID_BYTES, SIGNATURE_BYTES, SigningKey, verify_key
 
 _MAGIC = b"EWS1"
@@ -21,9 +21,15 @@ _PREFIX = len(_MAGIC) + KEY_ID_BYTES + 4
 MAX_BYTES = 65_536
 
 
-def sign(kind: str, body: Mapping[str, Any], key: SigningKey) -> bytes:
-    """Return the message bytes."""
+def sign(kind: str, body: Mapping[str, Any], key: SigningKey, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Return the message bytes.
+
+    Raises:
+        ConfigError: when it would be longer than its receiver reads.
+    """
     text = jsonform.dumps(body)
+    if _PREFIX + len(text) + SIGNATURE_BYTES > max_bytes:
+        raise ConfigError(f"a message of {len(text)} bytes is too long", where=kind, todo="Put less into it")
     message = _MAGIC + bytes.fromhex(key.id) + struct.pack(">I", len(text)) + text
     return message + key.sign(_context(kind) + message)
 

@@ -64,13 +64,21 @@ class Slot:
         """
         fields = Fields(row, where)
         return cls(
-            start_ms=fields.integer("time_ms"),
+            start_ms=fields.instant("time_ms"),
             length_s=fields.integer("length_s", 1, 86_400),
             energy_wh=fields.integer("energy_wh", -(2**53)),
             power_kw=None if fields.raw("power_kw") is None else fields.number("power_kw"),
             completeness=fields.number("completeness", 0, 1),
-            flags=tuple(str(flag) for flag in fields.items("flags", 16)),
+            flags=_flags(fields),
         )
+
+
+def _flags(fields: Fields) -> tuple[str, ...]:
+    """Return the flags, those of later versions too."""
+    flags = fields.items("flags", 16)
+    if not all(isinstance(flag, str) and len(flag) <= 32 for flag in flags):
+        fields.fail("flags", "holds something that is not a short text")
+    return tuple(flags)
 
 
 def check_slot_length(length_s: int) -> int:
@@ -97,7 +105,8 @@ def build_slot(
 
     Gauges (kW) are integrated: a reading with an `interval_s` holds for that interval, a momentary one until the
     next reading and at most `hold_s`. Counters (kWh) are differenced between neighbouring readings and shared out
-    in proportion to time; a step back is a rollover where the channel has one, else a reset that restarts at zero.
+    in proportion to time. A step back is a rollover where the channel has one and that explains it by less than half
+    of the register, else a reset that restarts at zero.
 
     Args:
         start_ms: start of the slot.
@@ -151,11 +160,13 @@ def _integrate_counter(
         if whole <= 0 or span <= 0:
             continue
         step = after.value - before.value
-        if step < 0 and channel.rollover is not None:
-            step += channel.rollover
-        elif step < 0:
-            step = after.value  # the meter was replaced or restarted: it counted from zero
-            flags.add(FLAG_RESET)
+        if step < 0:
+            rolled = step + (channel.rollover or 0.0)
+            if channel.rollover is not None and 0 <= rolled <= channel.rollover / 2:
+                step = rolled
+            else:
+                step = max(0.0, after.value)  # the meter was replaced or restarted: it counted from zero
+                flags.add(FLAG_RESET)
         covered_ms += span
         kwh += step * span / whole
         if max(before.quality, after.quality) >= Quality.SUSPECT:

@@ -20,7 +20,7 @@ from agent.contract.jsonform import Fields
 from agent.contract.keys import SEAL_PUBLIC_BYTES, SIGNATURE_BYTES, SealingKey, SealTo, SigningKey, key_id, verify_key
 from agent.contract.topics import DEVICE_ID
 
-MAX_ENROLMENT_BYTES = 65_536
+MAX_ENROLMENT_BYTES = 262_144
 MAX_KEYS = 32
 _REQUEST_CONTEXT = b"edgewatt/enrol-request/v1\0"
 _RESPONSE_KIND = "enrol-response"
@@ -80,7 +80,7 @@ class FleetKey:
         public = fields.hexbytes("public", SEAL_PUBLIC_BYTES if use == KeyUse.SEAL else 32)
         if key_id(public) != fields.text("id"):
             fields.fail("id", "is not the key's")
-        return cls(KeyUse(use), public, fields.integer("not_before_ms"), KeyState(state))
+        return cls(KeyUse(use), public, fields.instant("not_before_ms"), KeyState(state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,14 @@ class FleetTrust:
             RejectedError: when malformed.
         """
         fields = Fields(value, where)
+        _check_schema(fields)
         keys = tuple(FleetKey.from_json(child) for child in fields.children("keys", MAX_KEYS))
         return cls(fields.text("fleet", max_length=64), keys)
+
+
+def _check_schema(fields: Fields) -> None:
+    if fields.integer("schema") != 1:
+        fields.fail("schema", "is newer than this version reads: update the agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +174,14 @@ class Enrolment:
         """
         where = "enrolment file"
         fields = Fields(jsonform.loads(data, where=where, max_bytes=MAX_ENROLMENT_BYTES), where)
+        _check_schema(fields)
         broker = fields.child("broker")
         if not isinstance(fields.raw("token"), str) or not 16 <= len(fields.raw("token")) <= 128:
             fields.fail("token", "is not a string of 16 to 128 characters")
         return cls(
             device=fields.text("device", pattern=DEVICE_ID),
             token=fields.raw("token"),
-            expires_at_ms=fields.integer("expires_at_ms"),
+            expires_at_ms=fields.instant("expires_at_ms"),
             broker=Broker(
                 host=broker.text("host", pattern="[A-Za-z0-9._:-]+"),
                 port=broker.integer("port", 1, 65_535),
@@ -241,7 +248,7 @@ def open_request(data: bytes, keys: Mapping[str, SealingKey]) -> EnrolmentReques
         device=fields.text("device", pattern=DEVICE_ID),
         token=fields.text("token", max_length=128),
         public=public,
-        created_ms=fields.integer("created_ms"),
+        created_ms=fields.instant("created_ms"),
     )
 
 
@@ -277,5 +284,5 @@ class EnrolmentResponse:
         if fields.text("device") != device or fields.text("key") != key:
             fields.fail("device", "is not the one that asked")
         return cls(
-            device, key, fields.flag("accepted"), fields.text("reason", max_length=512), fields.integer("issued_at_ms")
+            device, key, fields.flag("accepted"), fields.text("reason", max_length=512), fields.instant("issued_at_ms")
         )

@@ -31,7 +31,8 @@ def decode(data: bytes, count: int, where: str) -> NDArray[np.int64]:
     """Decode exactly `count` values.
 
     Raises:
-        RejectedError: when the bytes hold another number of values, end within one, or one exceeds 64 bits.
+        RejectedError: when the bytes hold another number of values, end within one, or one exceeds 64 bits or is
+            written longer than need be: the same values are the same bytes.
     """
     raw = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero(raw < 0x80)
@@ -41,6 +42,9 @@ def decode(data: bytes, count: int, where: str) -> NDArray[np.int64]:
     lengths = ends - starts + 1
     if count and int(lengths.max()) > _MAX_BYTES:
         raise RejectedError("a column value is longer than 64 bits", where=where)
+    last = raw[ends]
+    if np.any((last == 0) & (lengths > 1)) or np.any((last > 1) & (lengths == _MAX_BYTES)):
+        raise RejectedError("a column value is not in its one shortest form of 64 bits", where=where)
     zigzag = np.zeros(count, dtype=np.uint64)
     for position in range(int(lengths.max(initial=0))):
         mask = lengths > position

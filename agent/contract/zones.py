@@ -9,7 +9,9 @@ from functools import lru_cache
 
 from agent.contract.errors import ConfigError
 
-_OFFSET = re.compile(r"([+-])(\d{2}):(\d{2})")
+_OFFSET = re.compile(r"([+-])([0-9]{2}):([0-9]{2})")
+# Files of the machine rather than places (`localtime` differs from one to the next), and zones with leap seconds.
+_NOT_A_ZONE = re.compile(r"localtime|posixrules|Factory|(posix|right)/.*")
 
 
 @lru_cache(maxsize=64)
@@ -26,13 +28,13 @@ def parse_zone(text: str) -> dt.tzinfo:
         if minutes > 14 * 60 or int(match[3]) > 59:
             raise ConfigError(f"offset {text!r} is beyond +-14:00", todo="Give it as +HH:MM")
         return dt.timezone(sign * dt.timedelta(minutes=minutes))
+    todo = "Give an IANA name such as Europe/Berlin, or an offset such as +10:00"
+    if _NOT_A_ZONE.fullmatch(text):
+        raise ConfigError(f"{text!r} is not a place's time zone", todo=todo)
     try:
         return zoneinfo.ZoneInfo(text)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as exc:
-        raise ConfigError(
-            f"time zone {text!r} is unknown",
-            todo="Give an IANA name such as Europe/Berlin, or an offset such as +10:00",
-        ) from exc
+        raise ConfigError(f"time zone {text!r} is unknown", todo=todo) from exc
 
 
 def to_local(time_ms: int, zone: dt.tzinfo) -> dt.datetime:
