@@ -1,0 +1,315 @@
+"""The report: one self-contained HTML page for those who decide, from what the central database holds.
+
+Decides what is said of a device and in what words; the meaning of rows is `picture.py`'s, the drawing `figures.py`'s.
+The page carries its own scripts and may load nothing: its content security policy names the two scripts by hash, so
+that text of a device could not run even where escaping failed.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from sqlalchemy.engine import Engine
+
+from agent.contract.bundle import Bundle
+from agent.contract.errors import ConfigError
+from agent.contract.rows import ForecastSource
+from agent.contract.slots import Slot
+from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local, utc_iso
+from trainer.service import figures, judged, picture, queries, wording
+
+MAX_TABLE_ROWS = 100
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the reader asked for.
+
+    Attributes:
+        devices: names; empty for all.
+        bundles: models whose cards are shown.
+        days: window of charts, back from each device's newest slot.
+        zone: of local days; empty for the zone that each device states, else the bundle's, else UTC.
+        title: heading of the page.
+    """
+
+    devices: Sequence[str] = ()
+    bundles: Sequence[Bundle] = ()
+    days: int = 14
+    zone: str = ""
+    title: str = "Plant energy report"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One line of the table at the top, also given by `--json`."""
+
+    device: str
+    zone: str
+    readings_held: int
+    readings_missing: int
+    readings_duplicated: int
+    last_seen: str | None
+    newest_data: str | None
+    model: str | None
+    model_is_fallback: bool
+    mean_cost_per_day: str | None
+    cost_days: int
+    currency: str | None
+    open_alerts: int
+    alerts_raised: int
+    pinball_kw: float | None
+    pinball_naive_kw: float | None
+    unreadable_rows: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page, and its headline table as plain values."""
+
+    html: str
+    headlines: tuple[Headline, ...]
+    rejected_messages: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--json` prints, without where the page was written."""
+        return {
+            "schema": 1,
+            "devices": [asdict(line) for line in self.headlines],
+            "rejected_messages": self.rejected_messages,
+        }
+
+
+@dataclass(frozen=True)
+class Section:
+    """One device's part of the page, ready for the template."""
+
+    headline: Headline
+    zone: dt.tzinfo
+    window: tuple[int, int] | None
+    load: figures.Figure | None
+    cost: figures.Figure | None
+    sync: figures.Figure | None
+    days: list[judged.DayAhead]
+    inside: float | None
+    compared_slots: int
+    ahead: picture.CostAhead | None
+    alerts: list[picture.AlertLine]
+    changes: list[picture.ModelChange]
+    gaps: list[str]
+    starts: int
+    arrivals: dict[str, Any]
+
+
+def build_report(engine: Engine, options: Options, *, now_ms: int | None = None) -> Report:
+    """Read the database and write the page.
+
+    Args:
+        engine: central database.
+        options: what to show.
+        now_ms: real clock; None for now.
+
+    Raises:
+        ConfigError: when a device asked for is not registered, or the zone is unknown.
+        StorageError: when the database cannot be read.
+    """
+    now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    names = queries.device_names(engine, options.devices)
+    sections = [section(queries.device_rows(engine, name, options.days, now), options) for name in names]
+    rejected, newest = queries.rejections(engine, MAX_TABLE_ROWS)
+    content = {
+        "title": options.title,
+        "made": utc_iso(now),
+        "days": options.days,
+        "sections": sections,
+        "cards": [model_card(bundle) for bundle in options.bundles],
+        "rejected": rejected,
+        "rejections": newest,
+        "most": MAX_TABLE_ROWS,
+        "verdict": wording.verdict([part.headline for part in sections], rejected),
+    }
+    return Report(_render(content), tuple(part.headline for part in sections), rejected)
+
+
+def section(rows: queries.DeviceRows, options: Options) -> Section:
+    """Work out one device's part of the page."""
+    zone_name, zone = _zone(rows, options)
+    slots, bad_slots = picture.read_slots(rows.slots)
+    days, bad_forecasts = judged.read_day_aheads(rows.forecasts, slots, zone)
+    first_ms, last_ms = (slots[0].start_ms, slots[-1].end_ms) if slots else (None, None)
+    costs, ahead, bad_costs = picture.read_costs(rows.costs, zone, first_ms, last_ms)
+    alerts, bad_alerts = picture.read_alerts(rows.alerts)
+    changes = picture.read_model_changes(rows.events)
+    shown = _window(slots, rows, zone)
+    days = [day for day in days if not shown or day.forecast.origin_ms >= shown[0].start_ms]
+    own, naive, compared = judged.mean_losses(days)
+    model, fallback = _model(days, changes)
+    mean_cost = picture.mean_cost_a_day(costs)
+    known = sum(day.known for day in days)
+    bins = picture.bin_arrivals(rows.arrivals)
+    headline = Headline(
+        device=rows.device,
+        zone=zone_name,
+        readings_held=rows.counts.held,
+        readings_missing=rows.counts.missing,
+        readings_duplicated=rows.counts.duplicated,
+        last_seen=None if rows.last_seen_ms is None else utc_iso(rows.last_seen_ms),
+        newest_data=None if last_ms is None else to_local(last_ms, zone).isoformat(timespec="minutes"),
+        model=model,
+        model_is_fallback=fallback,
+        mean_cost_per_day=f"{mean_cost[0]:.2f}" if mean_cost else None,
+        cost_days=mean_cost[2] if mean_cost else 0,
+        currency=costs[-1].currency if costs else None,
+        open_alerts=sum(1 for alert in alerts if alert.open),
+        alerts_raised=len(alerts),
+        pinball_kw=own,
+        pinball_naive_kw=naive,
+        unreadable_rows=bad_slots + bad_forecasts + bad_costs + bad_alerts,
+    )
+    return Section(
+        headline=headline,
+        zone=zone,
+        window=(shown[0].start_ms, shown[-1].end_ms) if shown else None,
+        load=figures.load_figure(shown, days, zone, zone_name) if shown else None,
+        cost=figures.cost_figure(costs, zone_name) if costs else None,
+        sync=figures.arrivals_figure(bins) if bins else None,
+        days=days,
+        inside=sum(day.inside for day in days) / known if known else None,
+        compared_slots=compared,
+        ahead=ahead,
+        alerts=alerts,
+        changes=changes,
+        gaps=[picture.short(row.get("text", "")) for row in rows.events if row.get("kind") == "gap"],
+        starts=sum(1 for row in rows.events if row.get("kind") == "boot"),
+        arrivals=_arrival_facts(rows.arrivals, bins),
+    )
+
+
+def model_card(bundle: Bundle) -> dict[str, Any]:
+    """What a decision maker asks of a model: is it better than no model, how big, from what data, at what price."""
+    manifest = bundle.manifest
+    names = {
+        "naive": "seasonal naive (no model)",
+        "teacher": "teacher, in the centre",
+        "student_float": "student, before int8",
+        "student_int8": "student, int8, on devices",
+    }
+    worst = max(manifest.pinball_kw.values()) or 1.0
+    scores = [
+        {"name": text, "value": manifest.pinball_kw[name], "share": manifest.pinball_kw[name] / worst, "key": name}
+        for name, text in names.items()
+    ]
+    return {
+        "label": f"{manifest.name}@{manifest.version}",
+        "made": utc_iso(manifest.created_ms),
+        "scores": scores,
+        "better": 1 - manifest.pinball_kw["student_int8"] / manifest.pinball_kw["naive"],
+        "bytes": len(bundle.model),
+        "spec": manifest.feature_spec,
+        "training": manifest.training,
+        "config": _flat(manifest.training.config),
+        "card": _flat(bundle.card),
+    }
+
+
+def _zone(rows: queries.DeviceRows, options: Options) -> tuple[str, dt.tzinfo]:
+    stated = [row["zone"] for row in rows.events if row.get("kind") == "boot" and isinstance(row.get("zone"), str)]
+    if options.zone:
+        return options.zone, parse_zone(options.zone)
+    for name in [*reversed(stated), *(bundle.manifest.feature_spec.zone for bundle in options.bundles)]:
+        try:
+            return picture.short(name, 60), parse_zone(name)
+        except ConfigError:
+            continue
+    return "UTC", dt.UTC
+
+
+def _window(slots: Sequence[Slot], rows: queries.DeviceRows, zone: dt.tzinfo) -> list[Slot]:
+    """Slots of the window, from the local midnight before its start."""
+    if not slots:
+        return []
+    start_ms, _ = local_day_bounds_ms(to_local(rows.start_ms, zone).date(), zone)
+    return [slot for slot in slots if slot.start_ms >= start_ms]
+
+
+def _model(days: Sequence[judged.DayAhead], changes: Sequence[picture.ModelChange]) -> tuple[str | None, bool]:
+    """What made the newest forecast, or what was activated since; and whether that is a fallback."""
+    activated = [change for change in changes if change.action == "activated"]
+    if days and (not activated or activated[0].time_ms <= days[-1].forecast.origin_ms):
+        forecast = days[-1].forecast
+        return picture.short(forecast.model, 64), forecast.source is not ForecastSource.ACTIVE
+    return (activated[0].model, False) if activated else (None, False)
+
+
+def _arrival_facts(arrivals: Sequence[picture.Arrival], bins: picture.ArrivalBins | None) -> dict[str, Any]:
+    rows = sum(arrival.rows for arrival in arrivals)
+    new = sum(arrival.new_rows for arrival in arrivals)
+    gaps = bins.gaps_ms if bins else []
+    return {
+        "envelopes": len(arrivals),
+        "bytes": sum(arrival.size_bytes for arrival in arrivals),
+        "rows": rows,
+        "repeated": rows - new,
+        "gaps": len(gaps),
+        "longest": figures.duration(max((end - start) / 1000 for start, end in gaps)) if gaps else "",
+    }
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Names and values of a nested object, for a table of at most `MAX_TABLE_ROWS` lines."""
+    result: list[tuple[str, str]] = []
+    for name, item in value.items():
+        label = picture.short(f"{prefix}{name}", 80)
+        if isinstance(item, Mapping):
+            result += _flat(item, f"{label}.")
+        else:
+            result.append((label, picture.short(json.dumps(item) if isinstance(item, list) else item, 120)))
+    return result[:MAX_TABLE_ROWS]
+
+
+def _render(content: Mapping[str, Any]) -> str:
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - half a second, which only those pay who make a page
+
+    scripts = [get_plotlyjs().replace("\r\n", "\n"), _resource("report.js")]
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= wording.FILTERS | {"figure": _figure_json}
+    page = environment.get_template("report.html.j2")
+    return page.render(
+        **content,
+        # Scripts and styles are this package's and plotly's own files; everything else is escaped.
+        style=Markup(_resource("report.css")),  # noqa: S704
+        scripts=[Markup(script) for script in scripts],  # noqa: S704
+        script_hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
+    )
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _figure_json(figure: figures.Figure) -> Markup:
+    """JSON that cannot end its script element or open another: `<`, `>` and `&` are written as escapes."""
+    text = json.dumps(figure, separators=(",", ":"), allow_nan=False)  # ASCII: no U+2028 either
+    for char in "<>&":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)  # noqa: S704 - nothing in it means anything to an HTML parser any more
+
+
+def _resource(name: str) -> str:
+    return resources.files("trainer.service").joinpath("templates", name).read_text(encoding="utf-8")
