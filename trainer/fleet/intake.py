@@ -1,0 +1,271 @@
+"""Stores what envelopes hold: once, in one transaction each, and says what may now be acknowledged.
+
+Decides novelty, conflicts and gaps; envelopes come verified and decrypted. Several workers may store at once, also
+for one device: the device's row is locked for the length of the transaction.
+
+Invariants:
+    The same rows again change nothing but the counter of acknowledgements and the list of envelopes.
+    An envelope is stored whole or not at all.
+    Rows that were claimed with two contents keep the first, and no mark covers them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from agent.contract import jsonform, signed
+from agent.contract.acknowledgement import MAX_MARKS, MAX_MISSING, Acknowledgement
+from agent.contract.blocks import Block, BlockHeader, decode_readings, decode_rows
+from agent.contract.channels import Channel
+from agent.contract.envelope import EnvelopeHeader
+from agent.contract.errors import RejectedError, StorageError
+from agent.contract.jsonform import Fields
+from agent.contract.topics import STREAMS
+from trainer.fleet import database as db
+from trainer.fleet.coverage import Coverage, Span, intersect, subtract
+
+# What fits into a signed message when every number has 16 digits.
+_MAX_RANGES = signed.MAX_BYTES // 40
+_Row = tuple[Any, ...]
+_Key = tuple[int, str]  # epoch, stream
+
+
+class ConflictError(RejectedError):
+    """Rows that the centre holds came again with other content."""
+
+    def __init__(self, header: BlockHeader, span: Span) -> None:
+        super().__init__(
+            f"rows {span[0]}..{span[1]} came again with other content",
+            where=f"{header.stream} epoch {header.epoch}",
+            todo="Two devices may share one identity, or an old image was restored: enrol the device again",
+        )
+        self.epoch = header.epoch
+        self.stream = header.stream
+        self.span = span
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was done with an envelope."""
+
+    acknowledgement: Acknowledgement
+    rows: int
+    new_rows: int
+
+
+class Intake:
+    """The store of the centre for one or more workers.
+
+    Args:
+        engine: the central database.
+        now_ms: the real clock.
+    """
+
+    def __init__(self, engine: Engine, now_ms: Callable[[], int]) -> None:
+        self._engine = engine
+        self._now_ms = now_ms
+
+    def store(self, header: EnvelopeHeader, blocks: Sequence[Block], size: int) -> Stored:
+        """Store the blocks of a verified envelope of `size` bytes; durable on return.
+
+        Raises:
+            RejectedError: when a block cannot be decoded or conflicts with what is held; nothing of the envelope is
+                stored, and conflicting rows are noted as disputed.
+            StorageError: when the database fails; nothing is stored.
+        """
+        decoded = [_decode(block) for block in blocks]
+        try:
+            with db.write(self._engine) as connection:
+                return _Transaction(connection, header.device).store(decoded, size, self._now_ms())
+        except ConflictError as exc:
+            with db.write(self._engine) as connection:
+                _Transaction(connection, header.device).dispute(exc)
+            raise
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A block whose rows are ready to be written: tuples without device, epoch and seq."""
+
+    header: BlockHeader
+    channels: tuple[Channel, ...]  # readings only; a row's first value is a place in it
+    rows: list[_Row]
+    gaps: list[tuple[_Key, Span]]
+
+
+class _Transaction:
+    """One envelope's work under the lock of its device."""
+
+    def __init__(self, connection: Connection, device: str) -> None:
+        self._connection = connection
+        # FOR UPDATE is not spoken by SQLite, where BEGIN IMMEDIATE has locked everything already.
+        query = sa.select(db.device.c.number, db.device.c.acknowledgements).where(db.device.c.name == device)
+        found = connection.execute(query.with_for_update()).one_or_none()
+        if found is None:
+            raise RejectedError(f"device {device} is not registered", where="envelope")
+        self._name = device
+        self._device, self._counter = int(found.number), int(found.acknowledgements)
+        self._coverage: dict[_Key, Coverage] = {}
+        self._before: dict[_Key, set[tuple[str, Span]]] = {}
+
+    def store(self, blocks: Sequence[_Decoded], size: int, now_ms: int) -> Stored:
+        rows = sum(len(block.rows) for block in blocks)
+        new_rows = sum(self._store_block(block) for block in blocks)
+        for block in blocks:
+            for key, span in block.gaps:
+                self._of(key).give_up(*span)
+        self._write_coverage()
+        device = db.device.update().where(db.device.c.number == self._device)
+        self._connection.execute(device.values(acknowledgements=self._counter + 1, last_seen_ms=now_ms))
+        self._connection.execute(
+            db.envelope.insert().values(
+                device=self._device, received_ms=now_ms, bytes=size, rows=rows, new_rows=new_rows
+            )
+        )
+        return Stored(self._acknowledge(now_ms), rows, new_rows)
+
+    def dispute(self, conflict: ConflictError) -> None:
+        self._of((conflict.epoch, conflict.stream)).dispute(*conflict.span)
+        self._write_coverage()
+
+    def _store_block(self, block: _Decoded) -> int:
+        header = block.header
+        coverage = self._of((header.epoch, header.stream))
+        span = (header.first, header.last)
+        rows = self._with_identity(block)
+        for held in intersect([span], coverage.held):
+            self._compare(header, held, rows[held[0] - header.first : held[1] - header.first + 1])
+        new = subtract([span], coverage.held)
+        fresh = [row for first, last in new for row in rows[first - header.first : last - header.first + 1]]
+        if fresh:
+            _insert(self._connection, _table(header.stream), fresh)
+            coverage.hold(*span)
+        return len(fresh)
+
+    def _with_identity(self, block: _Decoded) -> list[_Row]:
+        header, device = block.header, self._device
+        if header.stream == "readings":
+            numbers = [self._channel(channel) for channel in block.channels]
+            return [
+                (device, header.epoch, seq, numbers[place], *rest)
+                for seq, (place, *rest) in enumerate(block.rows, header.first)
+            ]
+        return [(device, header.stream, header.epoch, seq, *row) for seq, row in enumerate(block.rows, header.first)]
+
+    def _compare(self, header: BlockHeader, held: Span, rows: Sequence[_Row]) -> None:
+        table = _table(header.stream)
+        query = sa.select(table).where(
+            table.c.device == self._device, table.c.epoch == header.epoch, table.c.seq.between(*held)
+        )
+        if header.stream != "readings":
+            query = query.where(table.c.stream == header.stream)
+        stored = self._connection.execute(query.order_by(table.c.seq)).all()
+        if len(stored) != len(rows):
+            raise StorageError(
+                f"holds {len(stored)} rows where its coverage says {len(rows)}",
+                where=f"central database, {header.stream} of {self._name}",
+                todo="Restore it from its backup",
+            )
+        different = [
+            held[0] + place for place, (old, new) in enumerate(zip(stored, rows, strict=True)) if tuple(old) != new
+        ]
+        if different:
+            raise ConflictError(header, (different[0], different[-1]))
+
+    def _channel(self, channel: Channel) -> int:
+        table = db.channel
+        values = {
+            "device": self._device,
+            "name": channel.name,
+            "unit": channel.unit,
+            "decimals": channel.decimals,
+            "kind": str(channel.kind),
+        }
+        query = sa.select(table.c.number).where(*(table.c[name] == value for name, value in values.items()))
+        number = self._connection.execute(query).scalar_one_or_none()
+        if number is None:
+            number = self._connection.execute(table.insert().values(values).returning(table.c.number)).scalar_one()
+        return int(number)
+
+    def _of(self, key: _Key) -> Coverage:
+        if key not in self._coverage:
+            table = db.coverage
+            query = sa.select(table.c.kind, table.c.first, table.c.last).where(*self._is(key)).order_by(table.c.first)
+            spans = [(str(kind), (int(first), int(last))) for kind, first, last in self._connection.execute(query)]
+            self._before[key] = set(spans)
+            self._coverage[key] = Coverage(
+                *([span for kind, span in spans if kind == wanted] for wanted in (db.HELD, db.GAP, db.DISPUTED))
+            )
+        return self._coverage[key]
+
+    def _write_coverage(self) -> None:
+        table = db.coverage
+        for key, coverage in self._coverage.items():
+            after = {(db.HELD, span) for span in coverage.held}
+            after |= {(db.GAP, span) for span in coverage.gaps}
+            after |= {(db.DISPUTED, span) for span in coverage.disputed}
+            for kind, span in self._before[key] - after:
+                gone = table.delete().where(*self._is(key), table.c.kind == kind, table.c.first == span[0])
+                self._connection.execute(gone)
+            added = [(self._device, *key, kind, *span) for kind, span in after - self._before[key]]
+            if added:
+                _insert(self._connection, table, added)
+
+    def _is(self, key: _Key) -> tuple[sa.ColumnElement[bool], ...]:
+        table = db.coverage
+        return table.c.device == self._device, table.c.epoch == key[0], table.c.stream == key[1]
+
+    def _acknowledge(self, now_ms: int) -> Acknowledgement:
+        centre = str(self._connection.execute(sa.select(db.centre.c.id)).scalar_one())
+        nonce = secrets.token_hex(8)
+        touched = list(self._coverage.items())[:MAX_MARKS]
+        most = min(MAX_MISSING, _MAX_RANGES // (2 * len(touched)))
+        marks = tuple(coverage.mark(*key, max_ranges=most) for key, coverage in touched)
+        return Acknowledgement(self._name, centre, self._counter + 1, now_ms, nonce, marks)
+
+
+def _decode(block: Block) -> _Decoded:
+    header = block.header
+    if header.stream == "readings":
+        channels, readings = decode_readings(block)
+        for channel in channels.values():
+            if not channel.unit.isprintable():  # PostgreSQL stores no NUL, and a unit has no use for the others
+                raise RejectedError(f"unit {channel.unit!r} is not printable", where=f"channel {channel.name}")
+        place = {name: index for index, name in enumerate(channels)}
+        rows: list[_Row] = [(place[name], time_ms, value, quality) for name, time_ms, value, quality in readings]
+        return _Decoded(header, tuple(channels.values()), rows, [])
+    values = decode_rows(block)
+    try:
+        rows = [(row["time_ms"], jsonform.dumps(row).decode()) for row in values]
+    except (ValueError, RecursionError) as exc:  # half of a surrogate pair is JSON, but not text
+        raise RejectedError(f"a row of {header.stream} cannot be stored as text", where="envelope") from exc
+    declared = [_gap(row) for row in values if row.get("kind") == "gap"] if header.stream == "events" else []
+    return _Decoded(header, (), rows, [gap for gap in declared if gap is not None])
+
+
+def _gap(row: dict[str, Any]) -> tuple[_Key, Span] | None:
+    fields = Fields(row, "gap event")
+    try:
+        stream, first = fields.text("stream"), fields.integer("first", 1)
+        gap = (fields.integer("epoch", 1), stream), (first, fields.integer("last", first))
+    except RejectedError:
+        return None  # kept as the event it is; the rows stay missing, so nothing is given up by mistake
+    return gap if stream in STREAMS else None
+
+
+def _table(stream: str) -> sa.Table:
+    return db.reading if stream == "readings" else db.record
+
+
+def _insert(connection: Connection, table: sa.Table, rows: Sequence[_Row]) -> None:
+    # Past SQLAlchemy's own insert, which takes three times as long for rows of a few numbers.
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    place = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    places = ", ".join([place] * len(table.columns))
+    connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({places})", list(rows))  # noqa: S608  # names of our own tables only
