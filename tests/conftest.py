@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.broker import Mosquitto, running_mosquitto
+
+# The same cases on every machine, and no test that fails because a machine is slow.
+hypothesis.settings.register_profile("edgewatt", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("edgewatt")
 
 
 @pytest.fixture

@@ -167,7 +167,8 @@ def encode_readings(
     if quality.min() < 0 or quality.max() > max(Quality):
         raise ConfigError(f"a reading has a quality outside 0..{max(Quality):d}")
     scale = np.array([10.0**channel.decimals for channel in used])
-    steps = np.rint(values * scale[index])
+    with np.errstate(over="ignore"):  # what overflows is refused in the next line
+        steps = np.rint(values * scale[index])
     if not np.all(np.abs(steps) < MAX_STEPS):  # also catches NaN
         bad = readings[int(np.flatnonzero(~(np.abs(steps) < MAX_STEPS))[0])]
         raise ConfigError(f"value {bad.value} of channel {bad.channel} cannot be stored")

@@ -16,7 +16,7 @@ from agent.contract.errors import EdgewattError, RejectedError
 MAX_SAFE_INTEGER = 2**53
 MAX_TIME_MS = 253_370_764_800_000  # the year 9999: later instants have no local time
 MAX_DEPTH = 16  # real messages nest five deep; a parsed value must be safe to walk and to write again
-_SUSPICIOUS = re.compile(rb"\\\\u(?:[dD][89a-fA-F]|0000)")  # half a surrogate pair, or NUL
+_SUSPICIOUS = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")  # half a surrogate pair, or NUL
 
 
 def dumps(value: object) -> bytes:
@@ -82,7 +82,7 @@ def _check_depth(data: bytes, value: object) -> None:
 def _check_text(value: object) -> None:
     text = json.dumps(value, ensure_ascii=False)
     text.encode()  # UnicodeEncodeError is a ValueError
-    if "\\u0000" in text.replace("\\\\", ""):
+    if "\\u0000" in text.replace(r"\\", ""):
         raise ValueError("a text holds NUL")
 
 
