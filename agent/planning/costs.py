@@ -1,0 +1,124 @@
+"""What energy costs today, this month so far, and in the next 24 hours, as rows of the `costs` stream.
+
+Decides which span is billed from which data; prices and sums are `tariff`'s and `bill`'s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from agent.contract.errors import UnavailableError
+from agent.contract.rows import Forecast, cost_row
+from agent.contract.slots import Slot, floor_slot
+from agent.planning.bill import Bill, bill, bill_forecast
+from agent.planning.tariff import Tariff
+
+_DAY_MS = 86_400_000
+
+
+class CostWatch:
+    """Costs under one tariff. Stateless: it may be called as often as wanted.
+
+    Scopes (all in the tariff's zone):
+        `today`: the whole local day; measured slots, then the forecast for what is left of it. `so_far` in the row is
+            the part up to now.
+        `month`: from the first of the month to the last slot measured.
+        `next_24h`: from the current slot on, forecast only; `end_ms` shows where a shorter forecast ends.
+
+    Nothing is billed before the first slot that is given: a plant that was connected in mid-month owes nothing for the
+    days before, as far as the device knows (`start_ms` in the row says from when). What is missing after it widens
+    the range.
+    """
+
+    def __init__(self, tariff: Tariff) -> None:
+        """Watch costs under `tariff`."""
+        self.tariff = tariff
+
+    def rows(self, now_ms: int, slots: Sequence[Slot], forecast: Forecast | None) -> list[dict[str, Any]]:
+        """Return the rows that can be told; a scope of which nothing is known has none.
+
+        Args:
+            now_ms: plant clock.
+            slots: closed slots from the start of the local month, or from before it; of one length. The end of the
+                last one is where measuring ends and forecasting begins: slots that stayed empty belong to them.
+            forecast: the latest one, or None.
+
+        Raises:
+            ConfigError: when slots and forecast differ in length or lie off their grid.
+        """
+        rows: list[dict[str, Any]] = []
+        past = [slot for slot in slots if slot.end_ms <= now_ms]
+        if past:
+            until_ms = max(slot.end_ms for slot in past)
+            rows += self._today(now_ms, until_ms, past, _from(forecast, until_ms))
+            month = self._bill(self.tariff.month_start_ms(now_ms), until_ms, past, None)
+            if month is not None:
+                rows.append(_row(now_ms, "month", month))
+        if forecast is not None:
+            start_ms = max(floor_slot(now_ms, forecast.slot_s), forecast.origin_ms)
+            span = start_ms, min(start_ms + _DAY_MS, _end_ms(forecast))
+            if span[0] < span[1]:
+                ahead = bill_forecast(self.tariff, forecast, span_ms=span)
+                rows.append(_row(now_ms, "next_24h", ahead, forecast))
+        return rows
+
+    def _today(
+        self, now_ms: int, until_ms: int, past: Sequence[Slot], forecast: Forecast | None
+    ) -> list[dict[str, Any]]:
+        start_ms, end_ms = self.tariff.day_bounds_ms(now_ms)
+        so_far = self._bill(start_ms, until_ms, past, None)
+        spent = "0.00" if so_far is None else str(so_far.total)
+        if forecast is None:
+            return [] if so_far is None else [_row(now_ms, "today", so_far, so_far=spent)]
+        whole = self._bill(start_ms, min(end_ms, _end_ms(forecast)), past, forecast)
+        return [] if whole is None else [_row(now_ms, "today", whole, forecast, so_far=spent)]
+
+    def _bill(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> Bill | None:
+        start_ms = max(start_ms, min(slot.start_ms for slot in past))
+        if start_ms >= end_ms:
+            return None
+        powers = [slot.power_kw for slot in past if slot.power_kw is not None]
+        limits = (min(powers), max(powers)) if powers else None
+        try:
+            return bill(self.tariff, past, span_ms=(start_ms, end_ms), forecast=forecast, power_range_kw=limits)
+        except UnavailableError:
+            return None
+
+
+def _from(forecast: Forecast | None, start_ms: int) -> Forecast | None:
+    """Leave out the steps before `start_ms`: slots that are over are measured or missing, not forecast."""
+    if forecast is None or _end_ms(forecast) <= start_ms:
+        return None
+    passed = max(0, -(-(start_ms - forecast.origin_ms) // (forecast.slot_s * 1000)))
+    return dataclasses.replace(
+        forecast,
+        origin_ms=forecast.origin_ms + passed * forecast.slot_s * 1000,
+        power_kw=forecast.power_kw[passed:],
+    )
+
+
+def _end_ms(forecast: Forecast) -> int:
+    return forecast.origin_ms + len(forecast.power_kw) * forecast.slot_s * 1000
+
+
+def _row(now_ms: int, scope: str, bill: Bill, forecast: Forecast | None = None, **more: Any) -> dict[str, Any]:
+    """Make the row; a cost that rests on a forecast names the rung it came from."""
+    if forecast is not None:
+        more |= {"source": str(forecast.source), "model": forecast.model, "forecast_slots": bill.forecast_slots}
+    return cost_row(
+        now_ms,
+        scope,
+        bill.currency,
+        str(bill.total),
+        str(bill.low),
+        str(bill.high),
+        start_ms=bill.start_ms,
+        end_ms=bill.end_ms,
+        energy_wh=bill.energy_wh,
+        lines=[line.to_json() for line in bill.lines],
+        known_slots=bill.known_slots,
+        missing_slots=bill.missing_slots,
+        **more,
+    )
