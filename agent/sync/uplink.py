@@ -1,0 +1,434 @@
+"""What is sent to the centre, when, and when again; the only judge of acknowledgements.
+
+Reads the store, seals, hands envelopes to the line and waits for the centre's signed word. A block ends in one of
+three ways: *accepted* (a verified mark covers it), *rejected* (it cannot be sealed: quarantined), *kept* (anything
+else: it is sent again). Not thread-safe; the thread that owns the store calls it. Nothing here waits for the network.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.contract import envelope
+from agent.contract.acknowledgement import Acknowledgement, Mark
+from agent.contract.blocks import Block, BlockHeader
+from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.keys import SigningKey
+from agent.contract.topics import ENVELOPE_STREAM, DeviceTopics
+from agent.contract.trust import FleetTrust, KeyUse
+
+URGENT = frozenset({"alerts", "events"})  # may go although all places in flight are taken
+MAX_RESEND_S = 300.0
+_BLOCK_OVERHEAD = 256  # header and frame of a block in an envelope
+_GIVEN_UP_WAITING = 3  # sendings after which one line says that the centre does not take a block
+_SKEW_MS = 60_000  # clocks of two ingest workers
+_CLOCK_STEP_MS = 3_600_000  # the trusted clock is written at most so often: each is an fsync
+
+_log = logging.getLogger(__name__)
+
+
+class WaitingBlock(Protocol):
+    """A durable block that no acknowledgement covers yet."""
+
+    @property
+    def id(self) -> int:
+        """Its place in the store."""
+        ...
+
+    @property
+    def block(self) -> Block:
+        """The block."""
+        ...
+
+
+class Outbox(Protocol):
+    """What the uplink needs of the store."""
+
+    def unacknowledged(self, limit_bytes: int) -> Sequence[WaitingBlock]:
+        """Return durable blocks, alerts and events first, then oldest first, up to about `limit_bytes`."""
+        ...
+
+    def apply_marks(self, marks: Sequence[Mark]) -> int:
+        """Mark what the marks cover, unmark what they no longer do; return how many blocks became safe."""
+        ...
+
+    def quarantine(self, block_id: int, reason: str) -> None:
+        """Set a block aside, so that it is not offered again."""
+        ...
+
+
+class Floors(Protocol):
+    """Counters that never go back, kept durably."""
+
+    def floor(self, name: str) -> int:
+        """Return a floor; 0 where none was set."""
+        ...
+
+    def raise_floor(self, name: str, value: int) -> None:
+        """Raise it durably."""
+        ...
+
+
+class Line(Protocol):
+    """What the uplink needs of the link to the broker."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether publishing makes sense."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """How many connections there have been: a new one forgets what was under way."""
+        ...
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Take a message without waiting; False when it cannot."""
+        ...
+
+
+class Verdict(enum.StrEnum):
+    """What became of an acknowledgement."""
+
+    ACCEPTED = "accepted"
+    REPLAYED = "replayed"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class AckResult:
+    """What an acknowledgement did.
+
+    Attributes:
+        blocks: blocks that became safe.
+        reason: why it was not accepted; empty when it was.
+        new_centre: whether it came from another database of the centre than the one before.
+    """
+
+    verdict: Verdict
+    blocks: int = 0
+    reason: str = ""
+    new_centre: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkStats:
+    """Counts since the start; `last_ack_ms` is real time, None before the first acknowledgement."""
+
+    envelopes: int
+    bytes: int
+    resent_blocks: int
+    acks: int
+    replayed: int
+    rejected: int
+    in_flight: int
+    parked: int
+    quarantined: int
+    last_ack_ms: int | None
+
+
+@dataclass(slots=True)
+class _Flight:
+    blocks: dict[int, tuple[BlockHeader, int]]
+    sent_s: float
+    deadline_s: float
+    urgent: bool
+
+    @property
+    def size(self) -> int:
+        return sum(size for _, size in self.blocks.values())
+
+
+@dataclass(slots=True)
+class _Parked:
+    """A block that the centre, though awake, did not acknowledge."""
+
+    sendings: int
+    not_before_s: float
+    size: int
+
+
+class Uplink:
+    """Sends durable blocks until the centre has acknowledged them.
+
+    Invariants:
+        - at most `max_in_flight` envelopes wait for an acknowledgement, and one more of alerts and events.
+        - an envelope holds blocks of at most `max_envelope_bytes` together, or one block.
+        - a block that the centre never acknowledges holds up no other.
+        - nothing is marked but by a verified acknowledgement of this device that is no replay.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        signing_key: SigningKey,
+        trust: FleetTrust,
+        link: Line,
+        *,
+        real_ms: Callable[[], int],
+        monotonic: Callable[[], float],
+        max_envelope_bytes: int = 256 * 1024,
+        max_in_flight: int = 4,
+        resend_after_s: float = 30.0,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare; nothing is sent before `pump`.
+
+        Args:
+            device: id of this device.
+            signing_key: signs envelopes.
+            trust: the centre's keys; `uplink.trust` may be replaced by a newer set at any time.
+            link: the line to the broker.
+            real_ms: real time.
+            monotonic: seconds, for waiting.
+            max_envelope_bytes: of blocks in an envelope.
+            max_in_flight: envelopes without an acknowledgement.
+            resend_after_s: how long an acknowledgement may take; doubles, with jitter, up to 300 s while none comes.
+            rng: uniform numbers in [0, 1).
+
+        Raises:
+            ConfigError: when a limit is out of range.
+        """
+        if not 1024 <= max_envelope_bytes <= envelope.MAX_BYTES // 2:
+            raise ConfigError(f"max_envelope_bytes {max_envelope_bytes} is outside 1024..{envelope.MAX_BYTES // 2}")
+        if max_in_flight < 1 or resend_after_s <= 0:
+            raise ConfigError("max_in_flight must be at least 1 and resend_after_s above 0")
+        self.trust = trust
+        self._device, self._key, self._link = device, signing_key, link
+        self._topics = DeviceTopics(device)
+        self._real_ms, self._monotonic, self._rng = real_ms, monotonic, rng
+        self._max_bytes, self._max_in_flight, self._resend_s = max_envelope_bytes, max_in_flight, resend_after_s
+        self._flights: list[_Flight] = []
+        self._parked: dict[int, _Parked] = {}
+        self._connections = 0
+        self._silence_s = 0.0  # the present pause while the centre is silent; 0 when it is not
+        self._not_before_s = 0.0
+        self._last_ack_s = float("-inf")
+        self._last_issued_ms = 0
+        self._last_ack_ms: int | None = None
+        self._complaint = ""
+        self._envelopes = self._bytes = self._resent = 0
+        self._acks = self._replayed = self._rejected = self._quarantined = 0
+
+    def stats(self) -> UplinkStats:
+        """Return the counts for status and health."""
+        return UplinkStats(
+            envelopes=self._envelopes,
+            bytes=self._bytes,
+            resent_blocks=self._resent,
+            acks=self._acks,
+            replayed=self._replayed,
+            rejected=self._rejected,
+            in_flight=len(self._flights),
+            parked=len(self._parked),
+            quarantined=self._quarantined,
+            last_ack_ms=self._last_ack_ms,
+        )
+
+    def pump(self, store: Outbox) -> None:
+        """Send what is due. Call it often: it returns at once where nothing is.
+
+        Raises:
+            StorageError: when the store cannot be read.
+        """
+        if not self._link.connected:
+            return
+        now_s = self._monotonic()
+        if self._link.connections != self._connections:
+            self._connections = self._link.connections
+            self._start_anew()
+        self._expire(now_s)
+        places = self._places(now_s)
+        urgent_place = not any(flight.urgent for flight in self._flights)
+        if places == 0 and not urgent_place:
+            return
+        known = sum(flight.size for flight in self._flights) + sum(parked.size for parked in self._parked.values())
+        queue = self._due(store.unacknowledged(known + max(places, 1) * self._max_bytes), now_s)
+        urgent = [item for item in queue if item.block.header.stream in URGENT]
+        if urgent and urgent_place:
+            batch, urgent = self._split(urgent)
+            if not self._send(store, batch, now_s, urgent=True):
+                return
+            queue = [*urgent, *(item for item in queue if item.block.header.stream not in URGENT)]
+        while queue and places:
+            batch, queue = self._split(queue)
+            if not self._send(store, batch, now_s, urgent=False):
+                return
+            places -= 1
+
+    def on_ack(self, payload: bytes, store: Outbox, identity: Floors) -> AckResult:
+        """Judge an acknowledgement and apply it.
+
+        Raises:
+            StorageError: when it is good but cannot be applied or its counter not kept; the centre will repeat it.
+        """
+        try:
+            ack = Acknowledgement.from_bytes(payload, self.trust.verifiers(KeyUse.ACK), device=self._device)
+        except RejectedError as exc:
+            self._rejected += 1
+            self._complain(f"an acknowledgement was rejected: {exc}")
+            return AckResult(Verdict.REJECTED, reason=str(exc))
+        name = f"ack/{ack.centre}"
+        known = identity.floor(name)
+        replay = self._replay(ack, known, identity)
+        if replay:
+            self._replayed += 1
+            return AckResult(Verdict.REPLAYED, reason=replay)
+        blocks = store.apply_marks(ack.marks)
+        # After the marks: a crash between the two lets the same acknowledgement in once more, which changes nothing.
+        identity.raise_floor(name, ack.counter)
+        self._last_issued_ms = max(self._last_issued_ms, ack.issued_at_ms)
+        if known == 0:
+            identity.raise_floor("ack-since", ack.issued_at_ms)
+        if known == 0 or ack.issued_at_ms - identity.floor("clock") >= _CLOCK_STEP_MS:
+            identity.raise_floor("clock", ack.issued_at_ms)
+            self._parked.clear()
+        self._acks += 1
+        self._last_ack_ms, self._last_ack_s = self._real_ms(), self._monotonic()
+        self._silence_s = self._not_before_s = 0.0
+        self._complaint = ""
+        self._land(ack)
+        return AckResult(Verdict.ACCEPTED, blocks, new_centre=known == 0)
+
+    def _replay(self, ack: Acknowledgement, known: int, identity: Floors) -> str:
+        """Say why this is an old message, or nothing."""
+        if ack.counter <= known:
+            return f"counter {ack.counter} was reached before ({known})"
+        if known == 0 and ack.issued_at_ms <= max(self._last_issued_ms, identity.floor("clock")):
+            return "it is of an unknown centre and older than the last one accepted"
+        if ack.issued_at_ms < identity.floor("ack-since") - _SKEW_MS:
+            return "it is of a centre that was replaced since"
+        return ""
+
+    def _land(self, ack: Acknowledgement) -> None:
+        for flight in self._flights:
+            flight.blocks = {
+                block_id: entry for block_id, entry in flight.blocks.items() if not _covered(entry[0], ack.marks)
+            }
+        self._flights = [flight for flight in self._flights if flight.blocks]
+
+    def _start_anew(self) -> None:
+        """Forget what was under way on the connection before: nothing of it can be relied upon."""
+        self._flights.clear()
+        self._silence_s = self._not_before_s = 0.0
+        for parked in self._parked.values():
+            parked.not_before_s = 0.0
+
+    def _places(self, now_s: float) -> int:
+        if now_s < self._not_before_s:
+            return 0
+        limit = 1 if self._silence_s else self._max_in_flight  # one envelope asks whether a silent centre is back
+        return max(limit - sum(not flight.urgent for flight in self._flights), 0)
+
+    def _expire(self, now_s: float) -> None:
+        late = [flight for flight in self._flights if flight.deadline_s <= now_s]
+        if not late:
+            return
+        self._flights = [flight for flight in self._flights if flight.deadline_s > now_s]
+        silent = False
+        for flight in late:
+            self._resent += len(flight.blocks)
+            if self._last_ack_s < flight.sent_s:
+                silent = True
+                continue
+            for block_id, (header, size) in flight.blocks.items():
+                self._park(block_id, header, size, now_s)
+        if silent:
+            self._flights.clear()  # they were sent into the same silence
+            self._silence_s = min(max(self._silence_s * 2, self._resend_s), MAX_RESEND_S)
+            self._not_before_s = now_s + self._jittered(self._silence_s)
+
+    def _park(self, block_id: int, header: BlockHeader, size: int, now_s: float) -> None:
+        before = self._parked.get(block_id)
+        sendings = before.sendings + 1 if before else 1
+        # Once may be chance: again at once. After that the centre has a reason, and others go first.
+        pause_s = 0.0 if sendings == 1 else min(self._resend_s * 2.0 ** min(sendings, 16), 12 * MAX_RESEND_S)
+        self._parked[block_id] = _Parked(sendings, now_s + self._jittered(pause_s), size)
+        if sendings == _GIVEN_UP_WAITING:
+            _log.warning(
+                "the centre does not acknowledge rows %d..%d of %s (epoch %d): they are kept and offered again later",
+                header.first,
+                header.last,
+                header.stream,
+                header.epoch,
+            )
+
+    def _jittered(self, pause_s: float) -> float:
+        return pause_s * (0.5 + self._rng())
+
+    def _due(self, waiting: Sequence[WaitingBlock], now_s: float) -> list[WaitingBlock]:
+        flying = {block_id for flight in self._flights for block_id in flight.blocks}
+        offered = {item.id for item in waiting}
+        self._parked = {block_id: parked for block_id, parked in self._parked.items() if block_id in offered}
+        return [
+            item
+            for item in waiting
+            if item.id not in flying and (item.id not in self._parked or self._parked[item.id].not_before_s <= now_s)
+        ]
+
+    def _split(self, queue: Sequence[WaitingBlock]) -> tuple[list[WaitingBlock], list[WaitingBlock]]:
+        """Cut the front of the queue that fits into one envelope."""
+        size, places = 0, set()
+        for count, item in enumerate(queue):
+            size += _size(item.block)
+            places.add((item.block.header.stream, item.block.header.epoch))
+            if count and (size > self._max_bytes or len(places) > envelope.MAX_RANGES):
+                return list(queue[:count]), list(queue[count:])
+        return list(queue), []
+
+    def _send(self, store: Outbox, batch: Sequence[WaitingBlock], now_s: float, *, urgent: bool) -> bool:
+        """Seal and hand over; False when nothing more can be sent now."""
+        try:
+            recipient = self.trust.recipient()
+        except RejectedError as exc:
+            self._complain(str(exc))
+            return False
+        batch, data = list(batch), b""
+        while batch and not data:
+            try:
+                data = envelope.seal(
+                    [item.block for item in batch],
+                    device=self._device,
+                    signing_key=self._key,
+                    recipient=recipient,
+                    created_ms=self._real_ms(),
+                )
+            except (ConfigError, RejectedError) as exc:
+                if len(batch) > 1:
+                    batch = batch[:1]  # find the culprit; the others are offered again
+                    continue
+                self._quarantined += 1
+                _log.warning("block %d cannot be sent and is set aside: %s", batch[0].id, exc)
+                store.quarantine(batch[0].id, str(exc))
+                return True
+        streams = {item.block.header.stream for item in batch}
+        topic = self._topics.up(streams.pop() if len(streams) == 1 else ENVELOPE_STREAM)
+        if not self._link.publish(topic, data):
+            return False
+        blocks = {item.id: (item.block.header, _size(item.block)) for item in batch}
+        self._flights.append(_Flight(blocks, now_s, now_s + self._jittered(self._resend_s), urgent))
+        self._envelopes += 1
+        self._bytes += len(data)
+        return True
+
+    def _complain(self, text: str) -> None:
+        """Log once, until something else is wrong: a flood of bad messages must not flood the log."""
+        if text != self._complaint:
+            self._complaint = text
+            _log.warning("%s", text)
+
+
+def _size(block: Block) -> int:
+    return len(block.body) + _BLOCK_OVERHEAD
+
+
+def _covered(header: BlockHeader, marks: Sequence[Mark]) -> bool:
+    return any(
+        mark.stream == header.stream and mark.epoch == header.epoch and mark.covers(header.first, header.last)
+        for mark in marks
+    )

@@ -1,0 +1,444 @@
+"""What the uplink sends when, and which acknowledgements it believes."""
+
+import itertools
+import secrets
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.contract.blocks import Block, BlockHeader
+from agent.contract.errors import ConfigError
+from agent.contract.keys import SigningKey
+from agent.contract.topics import DeviceTopics
+from agent.sync.mqtt import MqttLink
+from agent.sync.uplink import Uplink, Verdict
+from tests.support.broker import Mosquitto
+from tests.support.small_centre import MemoryFloors, MemoryOutbox, SmallCentre
+from tests.support.waiting import eventually
+
+
+@dataclass
+class Wire:
+    """A line that a test can cut; what goes over it can be looked at."""
+
+    connected: bool = True
+    connections: int = 1
+    sent: list[tuple[str, bytes]] = field(default_factory=list)
+    full: bool = False
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        if not self.connected or self.full:
+            return False
+        self.sent.append((topic, payload))
+        return True
+
+
+class World:
+    """An uplink between a store and a centre, with a clock that the test moves."""
+
+    def __init__(self, **options):
+        self.now_s = 1000.0
+        self.wire, self.store, self.floors = Wire(), MemoryOutbox(), MemoryFloors()
+        self.centre = SmallCentre()
+        self.options = {"max_in_flight": 4, "max_envelope_bytes": 4096, "resend_after_s": 30.0, **options}
+        self.uplink = self.boot()
+        self.seen = 0
+
+    def boot(self) -> Uplink:
+        self.uplink = Uplink(
+            self.centre.device,
+            self.centre.device_key,
+            self.centre.trust(),
+            self.wire,
+            real_ms=lambda: self.centre.now_ms,
+            monotonic=lambda: self.now_s,
+            rng=lambda: 0.5,
+            **self.options,
+        )
+        return self.uplink
+
+    def pump(self) -> list[tuple[str, list[Block]]]:
+        """Pump; return topic and blocks of each envelope sent."""
+        before = len(self.wire.sent)
+        self.uplink.pump(self.store)
+        return [(topic, self.open(data)) for topic, data in self.wire.sent[before:]]
+
+    def open(self, data: bytes) -> list[Block]:
+        held = {key: set(rows) for key, rows in self.centre.rows.items()}
+        blocks = self.centre.take(data)
+        self.centre.rows = held
+        return blocks
+
+    def receive_all(self) -> None:
+        for _, data in self.wire.sent[self.seen :]:
+            self.centre.take(data)
+        self.seen = len(self.wire.sent)
+
+    def ack(self, payload: bytes | None = None):
+        return self.uplink.on_ack(payload or self.centre.acknowledge(), self.store, self.floors)
+
+    def state(self):
+        return (set(self.store.safe), dict(self.store.aside), dict(self.floors.values))
+
+
+def streams(sent) -> list[list[str]]:
+    return [[block.header.stream for block in blocks] for _, blocks in sent]
+
+
+def big(world: World, count: int) -> None:
+    for _ in range(count):
+        world.store.add("slots", 1, text=secrets.token_hex(3000))  # more than half an envelope each
+
+
+def test_sends_alarms_first_then_the_oldest():
+    world = World()
+    world.store.add("slots")
+    world.store.add("readings".replace("readings", "health"))
+    world.store.add("alerts", 1)
+    assert streams(world.pump()) == [["alerts"], ["slots", "health"]]
+    assert [topic for topic, _ in world.wire.sent] == ["ew/v1/press-1/up/alerts", "ew/v1/press-1/up/batch"]
+
+
+def test_alarms_pass_a_full_line():
+    world = World()
+    big(world, 6)
+    assert streams(world.pump()) == [["slots"]] * 4
+    assert world.pump() == []
+    world.store.add("alerts", 1)
+    assert streams(world.pump()) == [["alerts"]]
+    world.store.add("alerts", 1)
+    assert world.pump() == []  # one such envelope at a time
+
+
+def test_bounds_envelopes_in_bytes_and_in_number():
+    world = World(max_in_flight=2)
+    for _ in range(40):
+        world.store.add("slots", 1, text=secrets.token_hex(300))
+    sent = world.pump()
+    assert len(sent) == 2
+    assert all(sum(len(block.body) for block in blocks) <= 4096 for _, blocks in sent)
+    assert len(sent[0][1]) > 3
+    assert world.uplink.stats().in_flight == 2
+
+
+def test_never_carries_more_ranges_than_a_header_holds():
+    world = World(max_envelope_bytes=100_000)
+    for epoch in range(1, 31):
+        world.store.last.clear()
+        world.store.add("slots", 1, epoch=epoch)
+    sent = world.pump()
+    assert [len(blocks) for _, blocks in sent] == [12, 12, 6]
+
+
+def test_sends_nothing_and_keeps_all_while_the_broker_is_away():
+    world = World()
+    world.store.add("slots")
+    world.wire.connected = False
+    assert world.pump() == []
+    assert world.store.waiting() == {1}
+    world.wire.connected = True
+    assert len(world.pump()) == 1
+
+
+def test_sends_again_at_once_on_a_new_connection():
+    world = World()
+    world.store.add("slots")
+    assert len(world.pump()) == 1
+    assert world.pump() == []
+    world.wire.connections += 1
+    assert len(world.pump()) == 1
+
+
+def test_keeps_what_the_line_refuses():
+    world = World()
+    world.store.add("slots")
+    world.wire.full = True
+    assert world.pump() == []
+    assert world.uplink.stats().in_flight == 0
+    world.wire.full = False
+    assert len(world.pump()) == 1
+
+
+def test_frees_blocks_on_an_acknowledgement():
+    world = World()
+    world.store.add("slots")
+    world.pump()
+    world.receive_all()
+    result = world.ack()
+    assert (result.verdict, result.blocks, world.store.waiting()) == (Verdict.ACCEPTED, 1, set())
+    assert world.uplink.stats().in_flight == 0
+    assert world.floors.floor("ack/centre-a") == 1
+
+
+def test_sends_again_when_acknowledgements_are_lost_and_backs_off():
+    world = World()
+    world.store.add("slots")
+    times = []
+    for _ in range(4000):
+        if world.pump():
+            times.append(world.now_s - 1000)
+        world.now_s += 1
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert gaps[0] >= 30
+    assert all(later >= earlier for earlier, later in itertools.pairwise(gaps))
+    assert max(gaps) <= 30 + 300 + 2
+    world.receive_all()  # every copy arrives; the rows are the same
+    world.ack()
+    assert world.store.waiting() == set()
+
+
+def test_asks_a_silent_centre_with_one_envelope_and_goes_on_at_full_width_when_it_answers():
+    world = World()
+    big(world, 8)
+    assert len(world.pump()) == 4
+    world.now_s += 31
+    assert world.pump() == []
+    world.now_s += 31
+    assert len(world.pump()) == 1
+    world.receive_all()
+    world.ack()
+    assert len(world.pump()) == 4
+
+
+def test_a_block_that_the_centre_never_takes_holds_up_no_other(caplog):
+    world = World(max_in_flight=2)
+    big(world, 12)
+    refused = {1, 2}
+
+    def centre_takes() -> None:
+        for _, data in world.wire.sent[world.seen :]:
+            blocks = world.open(data)
+            if not refused & {block.header.first for block in blocks}:
+                world.centre.take(data)
+        world.seen = len(world.wire.sent)
+
+    for _ in range(300):
+        world.pump()
+        centre_takes()
+        world.ack()
+        world.now_s += 5
+    assert world.store.waiting() == refused
+    lines = [record.getMessage() for record in caplog.records]
+    assert len([line for line in lines if "does not acknowledge rows" in line]) == 2
+
+
+def test_a_block_that_cannot_be_sealed_is_set_aside_and_the_rest_goes():
+    world = World()
+    world.store.add("slots")
+    poison = world.store.put(Block(BlockHeader("slots", 1, 1, 11, 11, 0, 0, "json/1"), bytes(8 * 2**20)))
+    world.store.add("slots")
+    for _ in range(3):
+        world.pump()
+        world.receive_all()
+        world.ack()
+    assert set(world.store.aside) == {poison}
+    assert world.uplink.stats().quarantined == 1
+    assert {key: sorted(rows) for key, rows in world.centre.rows.items()} == {
+        ("slots", 1): [*range(1, 11), *range(12, 22)]
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_tampered_acknowledgement_changes_nothing(data):
+    world = World()
+    world.store.add("slots")
+    world.pump()
+    world.receive_all()
+    good = bytearray(world.centre.acknowledge())
+    at = data.draw(st.integers(0, len(good) - 1))
+    good[at] ^= data.draw(st.integers(1, 255))
+    before = world.state()
+    assert world.ack(bytes(good)).verdict is Verdict.REJECTED
+    assert world.state() == before
+    assert world.uplink.stats().in_flight == 1
+
+
+@pytest.mark.parametrize("length", [0, 1, 16, 70_000])
+def test_rubbish_for_an_acknowledgement_changes_nothing(length: int):
+    world = World()
+    before = world.state()
+    assert world.ack(b"\0" * length or b"\0").verdict is Verdict.REJECTED
+    assert world.state() == before
+
+
+def test_an_acknowledgement_for_another_device_changes_nothing():
+    world = World()
+    world.store.add("slots")
+    world.pump()
+    world.receive_all()
+    before = world.state()
+    result = world.ack(world.centre.acknowledge(device="press-2"))
+    assert (result.verdict, world.state()) == (Verdict.REJECTED, before)
+    assert "press-1" in result.reason
+
+
+def test_an_acknowledgement_by_a_key_for_other_things_changes_nothing():
+    world = World()
+    world.store.add("slots")
+    world.pump()
+    world.receive_all()
+    before = world.state()
+    world.centre.ack_key = world.centre.assign_key
+    assert (world.ack().verdict, world.state()) == (Verdict.REJECTED, before)
+    world.centre.ack_key = SigningKey.generate()
+    assert (world.ack().verdict, world.state()) == (Verdict.REJECTED, before)
+
+
+def test_a_replayed_acknowledgement_is_ignored_also_after_a_restart():
+    world = World()
+    world.store.add("slots")
+    world.pump()
+    world.receive_all()
+    old = world.centre.acknowledge()
+    world.ack(old)
+    world.store.add("slots")
+    world.pump()
+    world.receive_all()
+    world.ack()
+    before = world.state()
+    assert (world.ack(old).verdict, world.state()) == (Verdict.REPLAYED, before)
+    world.boot()
+    assert (world.ack(old).verdict, world.state()) == (Verdict.REPLAYED, before)
+
+
+def test_sends_again_what_a_restored_centre_lost():
+    world = World()
+    world.store.add("slots")
+    world.pump()
+    world.receive_all()
+    backup = {key: set(rows) for key, rows in world.centre.rows.items()}
+    world.ack()
+    world.store.add("slots")
+    world.pump()
+    world.receive_all()
+    late = world.centre.acknowledge()  # of the centre that is to be lost; an attacker keeps it
+    world.ack()
+    assert world.store.waiting() == set()
+    world.centre.restored(backup)
+    result = world.ack()
+    # the mark is that of the backup: rows 11..20 are missing beyond it
+    assert (result.verdict, result.new_centre) == (Verdict.ACCEPTED, True)
+    assert world.store.waiting() == {2}
+    assert len(world.pump()) == 1
+    before = world.state()
+    assert (world.ack(late).verdict, world.state()) == (Verdict.REPLAYED, before)
+    world.boot()
+    world.centre.now_ms += 3_600_000
+    world.pump()
+    world.receive_all()
+    assert world.ack().verdict is Verdict.ACCEPTED
+    assert world.store.waiting() == set()
+
+
+def test_a_kept_back_acknowledgement_of_a_replaced_centre_frees_nothing():
+    world = World()
+    world.store.add("slots")
+    world.pump()
+    world.receive_all()
+    world.ack()
+    world.centre.rows["slots", 1] = set(range(1, 101))
+    kept_back = world.centre.acknowledge()  # never delivered: its counter is still unused
+    world.centre.now_ms += 600_000
+    world.centre.restored({})
+    world.centre.rows["slots", 1] = set()
+    world.ack()
+    before = world.state()
+    assert (world.ack(kept_back).verdict, world.state()) == (Verdict.REPLAYED, before)
+
+
+def test_says_once_that_no_key_is_left_to_seal_to(caplog):
+    world = World()
+    world.store.add("slots")
+    world.uplink.trust = type(world.uplink.trust)("works", ())
+    for _ in range(5):
+        assert world.pump() == []
+    assert len(caplog.records) == 1
+    world.uplink.trust = world.centre.trust()
+    assert len(world.pump()) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"max_envelope_bytes": 10}, {"max_in_flight": 0}, {"resend_after_s": 0.0}])
+def test_rejects_limits_out_of_range(wrong):
+    with pytest.raises(ConfigError):
+        World(**wrong)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "lose", "take", "ack", "cut", "wait", "restart"]), st.integers(1, 60)),
+        max_size=60,
+    )
+)
+def test_whatever_happens_in_the_end_the_centre_holds_every_row(story):
+    world = World(max_in_flight=2)
+    for what, number in story:
+        if what == "add":
+            world.store.add(("slots", "alerts", "health")[number % 3], number)
+        elif what == "lose":
+            world.seen = len(world.wire.sent)
+        elif what == "take":
+            world.receive_all()
+        elif what == "ack":
+            world.ack()
+        elif what == "cut":
+            world.wire.connections += 1
+        elif what == "restart":
+            world.boot()
+        else:
+            world.now_s += number
+        world.pump()
+    for _ in range(60):
+        world.now_s += 400
+        world.pump()
+        world.receive_all()
+        world.ack()
+    assert world.store.waiting() == set()
+    for stream, last in world.store.last.items():
+        assert world.centre.rows[stream, 1] == set(range(1, last + 1))
+
+
+def test_delivers_everything_over_a_real_broker_that_is_cut(mosquitto: Mosquitto):
+    centre, store, floors = SmallCentre(), MemoryOutbox(), MemoryFloors()
+    topics = DeviceTopics(centre.device)
+    device = MqttLink("127.0.0.1", mosquitto.port, "press-1", subscriptions=[topics.ack], backoff_s=(0.05, 0.1))
+    ingest = MqttLink("127.0.0.1", mosquitto.port, "ingest", subscriptions=["ew/v1/+/up/+"], backoff_s=(0.05, 0.1))
+    import time
+
+    uplink = Uplink(
+        centre.device,
+        centre.device_key,
+        centre.trust(),
+        device,
+        real_ms=lambda: time.time_ns() // 1_000_000,
+        monotonic=time.monotonic,
+        resend_after_s=0.5,
+        max_envelope_bytes=2048,
+    )
+
+    def turn() -> bool:
+        store.add("slots", 5, text=secrets.token_hex(20)) if len(store.blocks) < 60 else None
+        uplink.pump(store)
+        for _, payload in ingest.receive():
+            centre.take(payload)
+            ingest.publish(topics.ack, centre.acknowledge())
+        for _, payload in device.receive():
+            assert uplink.on_ack(payload, store, floors).verdict is not Verdict.REJECTED
+        return not store.waiting()
+
+    device.start()
+    ingest.start()
+    try:
+        eventually(lambda: (turn(), len(centre.envelopes) > 5)[1])
+        mosquitto.stop()
+        for _ in range(20):
+            turn()
+        mosquitto.start()
+        eventually(lambda: turn() and len(store.blocks) == 60)
+    finally:
+        device.stop()
+        ingest.stop()
+    assert centre.rows["slots", 1] == set(range(1, 301))
