@@ -38,6 +38,11 @@ class Home:
         """The update repository's folder."""
         return self.folder / "repository"
 
+    @property
+    def online_keys(self) -> Path:
+        """The folder of the keys of the running centre."""
+        return self.folder / "keys" / "online"
+
     def database(self) -> Engine:
         """Open the central database; the folder is made where it is missing.
 

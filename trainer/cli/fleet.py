@@ -1,0 +1,278 @@
+"""Commands of the fleet: make a centre, let devices in, publish models and assign them, take in what devices send."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agent.contract.errors import ConfigError
+from trainer.cli.home import Home, pass_home
+
+if TYPE_CHECKING:
+    from trainer.fleet.keys import OnlineKeys
+    from trainer.fleet.repository import Repository
+
+_HOUR_MS = 3_600_000
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_ADDRESS = "HOST:PORT"
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_OUT = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--fleet", default=None, help="Name of the fleet in devices' trust; a random one if not given.")
+@pass_home
+def init(home: Home, fleet: str | None) -> None:
+    r"""Make a new centre: keys, update repository, database.
+
+    The off-line keys (root, targets) decide what devices may install. Give --offline-keys the folder of a medium that
+    you can take away, and keep a copy of it. Run again after an interruption, it goes on where it stopped.
+
+    \b
+    Example:
+      edgewatt-trainer --home centre --offline-keys /media/stick/keys init
+    """
+    import secrets
+
+    from trainer.fleet.keys import OfflineKeys, OnlineKeys
+    from trainer.fleet.repository import Repository
+
+    if (home.repository / "metadata" / "timestamp.json").exists():
+        raise ConfigError("there is a centre already", where=str(home.folder), todo="Give another --home")
+    home.database().dispose()
+    offline = OfflineKeys.create(home.offline_keys, _now_ms())
+    online = OnlineKeys.create(home.online_keys, fleet or f"fleet-{secrets.token_hex(4)}", _now_ms())
+    Repository(home.repository, online, _now_ms).create(offline)
+    click.echo(f"made the centre of {online.fleet} in {home.folder}", err=True)
+    click.echo(f"off-line keys are in {home.offline_keys}: keep a copy, and take them off this machine", err=True)
+
+
+@click.group()
+def device() -> None:
+    """Register, enrol and list devices."""
+
+
+@device.command("add")
+@click.argument("name")
+@click.option("--broker", required=True, metavar=_ADDRESS, help="Where the device finds the broker.")
+@click.option("--out", required=True, type=_OUT, help="The enrolment file to write; it holds a secret.")
+@click.option("--ca", type=_FILE, help="Certificate authority of the broker (PEM); none for a broker without TLS.")
+@click.option("--plant", help="The plant where the device stands.")
+@click.option("--valid-hours", type=click.IntRange(1, 24 * 90), default=24 * 7, show_default=True, help="Of the file.")
+@click.option("--replace", is_flag=True, help="The device has a key: a new device takes its place.")
+@pass_home
+def add_device(
+    home: Home,
+    name: str,
+    broker: str,
+    out: Path,
+    ca: Path | None,
+    plant: str | None,
+    valid_hours: int,
+    *,
+    replace: bool,
+) -> None:
+    r"""Register a device and write the file with which it enrols itself, once.
+
+    \b
+    Example:
+      edgewatt-trainer device add press-1 --broker mqtt.example.net:8883 --ca ca.pem --out press-1.json
+    """
+    from agent.contract.durable import write_durable
+    from agent.contract.trust import Broker, Enrolment
+    from trainer.fleet.registry import Registry
+
+    host, port = _address(broker)
+    keys, repository = _open(home)
+    root = repository.root().decode()
+    token, expires_ms = Registry(home.database(), _now_ms).add(
+        name, plant=plant, valid_ms=valid_hours * _HOUR_MS, replace=replace
+    )
+    ca_pem = ca.read_text() if ca else ""
+    enrolment = Enrolment(name, token, expires_ms, Broker(host, port, ca_pem), keys.trust, root)
+    write_durable(out, enrolment.to_bytes(), mode=0o600)
+    click.echo(f"{out}: carry it to the device and run `edgewatt enroll` there; it holds a secret", err=True)
+
+
+@device.command("list")
+@_JSON
+@pass_home
+def list_devices(home: Home, *, as_json: bool) -> None:
+    r"""Show the registered devices.
+
+    \b
+    Example:
+      edgewatt-trainer device list --json
+    """
+    import dataclasses
+
+    from agent.contract.zones import utc_iso
+    from trainer.fleet.registry import Registry
+
+    _open(home)  # says where there is no centre, rather than making an empty database
+    devices = Registry(home.database(), _now_ms).devices()
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "devices": [dataclasses.asdict(item) for item in devices]}))
+        return
+    for item in devices:
+        state = item.status or ("never seen" if item.key else "not enrolled")
+        seen = utc_iso(item.last_seen_ms) if item.last_seen_ms is not None else "-"
+        click.echo(f"{item.name:<33}{state:<14}{seen:<22}{item.plant or ''}".rstrip())
+
+
+@device.command("accept")
+@click.argument("request", type=_FILE)
+@click.option("--out", required=True, type=_OUT, help="The answer to carry back to the device.")
+@pass_home
+def accept_device(home: Home, request: Path, out: Path) -> None:
+    r"""Judge the enrolment request of a plant without a network, and write the answer to carry back.
+
+    \b
+    Example:
+      edgewatt-trainer device accept request.bin --out response.bin
+    """
+    from agent.contract.durable import write_durable
+    from agent.contract.errors import RejectedError
+    from trainer.fleet.keys import OnlineKeys
+    from trainer.fleet.registry import Registry
+
+    keys = OnlineKeys.open(home.online_keys)
+    registry = Registry(home.database(), _now_ms)
+    response, message = registry.judge(request.read_bytes(), topic_device=None, seal=keys.seal, ack=keys.ack)
+    write_durable(out, message)
+    if not response.accepted:
+        raise RejectedError(
+            response.reason, where=f"device {response.device}", todo=f"The answer in {out} says so, too"
+        )
+    click.echo(f"{out}: {response.device} is enrolled; carry the answer back to it", err=True)
+
+
+@click.command()
+@click.argument("bundles", nargs=-1, required=True, type=_FILE, metavar="BUNDLE...")
+@_JSON
+@pass_home
+def publish(home: Home, bundles: tuple[Path, ...], *, as_json: bool) -> None:
+    r"""Publish models (.ewb) in the update repository. Needs the off-line targets key.
+
+    Publishing gives a model to nobody; `assign` does that.
+
+    \b
+    Example:
+      edgewatt-trainer --offline-keys /media/stick/keys publish plant-3.ewb
+    """
+    from trainer.fleet.keys import OfflineKeys
+
+    _, repository = _open(home)
+    offline = OfflineKeys.open(home.offline_keys)
+    done = [repository.publish(path.read_bytes(), offline) for path in bundles]
+    if as_json:
+        targets = [
+            {"path": item.target.path, "length": item.target.length, "sha256": item.target.sha256, "new": item.new}
+            for item in done
+        ]
+        click.echo(json.dumps({"schema": 1, "snapshot_version": done[-1].snapshot_version, "targets": targets}))
+        return
+    for item in done:
+        click.echo(f"{item.target.path} {'published' if item.new else 'was published already'}")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option("--valid-days", type=click.IntRange(1, 365), default=30, show_default=True, help="To begin installing.")
+@click.option("--allow-downgrade", is_flag=True, help="Allow a lower model version than the device runs.")
+@_JSON
+@pass_home
+def assign(
+    home: Home, name: str, targets: tuple[str, ...], valid_days: int, *, allow_downgrade: bool, as_json: bool
+) -> None:
+    r"""Say which published targets a device shall run; `ingest` tells it within a second.
+
+    \b
+    Example:
+      edgewatt-trainer assign press-1 models/plant-3.ewb
+    """
+    from trainer.fleet.assignments import Assignments
+
+    keys, repository = _open(home)
+    version, published = repository.targets()
+    made = Assignments(home.database(), _now_ms).assign(
+        name,
+        targets,
+        targets=published,
+        snapshot_version=version,
+        key=keys.assign,
+        valid_days=valid_days,
+        allow_downgrade=allow_downgrade,
+    )
+    items = [item.path for item in made.items]
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "device": name, "counter": made.counter, "items": items}))
+    else:
+        click.echo(f"{name}: assignment {made.counter}: {', '.join(items)}")
+
+
+@click.command()
+@click.option("--broker", required=True, metavar=_ADDRESS, help="The broker to serve.")
+@click.option("--ca", type=_FILE, help="Certificate authority of the broker (PEM); none for a broker without TLS.")
+@click.option("--verbose", is_flag=True, help="Log every envelope.")
+@pass_home
+def ingest(home: Home, broker: str, ca: Path | None, *, verbose: bool) -> None:
+    r"""Take in what devices send, acknowledge it, and serve updates to them, until stopped (SIGTERM, Ctrl-C).
+
+    \b
+    Example:
+      edgewatt-trainer ingest --broker localhost:1883
+    """
+    import logging
+    import signal
+    import threading
+
+    from trainer.fleet.ingest import Ingest
+    from trainer.fleet.mqtt import BrokerLink
+    from trainer.fleet.pieces import Pieces
+    from trainer.fleet.service import SUBSCRIPTIONS, Service
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    host, port = _address(broker)
+    keys, repository = _open(home)
+    engine = home.database()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    link = BrokerLink(host, port, ca_pem=ca.read_text() if ca else "", subscriptions=SUBSCRIPTIONS)
+    handler = Ingest(engine, keys, Pieces(home.repository), _now_ms)
+    service = Service(engine, link, handler, repository, now_ms=_now_ms, monotonic=time.monotonic)
+    try:
+        service.run(stopping.is_set)
+    finally:
+        link.close()
+        engine.dispose()
+
+
+def _open(home: Home) -> tuple[OnlineKeys, Repository]:
+    from trainer.fleet.keys import OnlineKeys
+    from trainer.fleet.repository import Repository
+
+    keys = OnlineKeys.open(home.online_keys)
+    return keys, Repository(home.repository, keys, _now_ms)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+        raise ConfigError(f"{text!r} is not {_ADDRESS}", where="--broker", todo="Example: localhost:1883")
+    return host.strip("[]"), int(port)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+commands: list[click.Command] = [init, device, publish, assign, ingest]
