@@ -1,0 +1,108 @@
+"""Rows in memory that are not on disk yet, with the sequence numbers that they will have there. No input or output.
+
+Decides what is taken in and what is dropped when the disk stays away; not when rows are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent.contract.blocks import Row, encode_rows
+from agent.contract.channels import MAX_STEPS, Channel, Quality, Reading
+from agent.contract.errors import ConfigError
+
+MAX_TIME_MS = 2**53
+_DROP = 1024  # readings that go at once when the ring is full: moving the rest costs as much for one as for many
+
+
+class Buffer:
+    """The unwritten rows of one stream: a run without a hole that ends with the last sequence number given out.
+
+    Invariants: `first + len(rows)` is the next sequence number; rows leave at the front only.
+
+    Attributes:
+        first: sequence number of `rows[0]`.
+        dropped: range given up since the last write because the ring was full.
+        limit: most rows held.
+    """
+
+    def __init__(self, first: int, limit: int) -> None:
+        self.first = first
+        self.rows: list[Any] = []
+        self.dropped: tuple[int, int] | None = None
+        self.limit = limit
+
+    @property
+    def last(self) -> int:
+        """The last sequence number given out."""
+        return self.first + len(self.rows) - 1
+
+    def extend(self, rows: Sequence[Any]) -> None:
+        """Take rows in; where that is more than `limit`, the oldest are dropped and remembered as a gap."""
+        self.rows.extend(rows)
+        excess = len(self.rows) - self.limit
+        if excess > 0:
+            count = min(len(self.rows), max(excess, min(_DROP, self.limit // 2)))
+            start = self.dropped[0] if self.dropped else self.first
+            self.dropped = (start, self.first + count - 1)
+            del self.rows[:count]
+            self.first += count
+
+    def written(self, last: int) -> None:
+        """Forget the rows up to `last`, and the gap before them: both are on disk."""
+        del self.rows[: last - self.first + 1]
+        self.first = last + 1
+        self.dropped = None
+
+    def renumber(self) -> None:
+        """Begin at 1 again, in a new epoch; a gap of the old numbers means nothing there."""
+        self.first = 1
+        self.dropped = None
+
+
+class ReadingCheck:
+    """Accepts what a block can hold, before a sequence number is given out, and keeps each channel's latest time."""
+
+    def __init__(self, channels: Mapping[str, Channel]) -> None:
+        # A little below what the block allows, so that rounding there cannot tip a value over.
+        self._limits = {name: 0.999 * MAX_STEPS / 10.0**channel.decimals for name, channel in channels.items()}
+        self.last_ms: dict[str, int] = {}
+
+    def accept(self, readings: Sequence[Reading]) -> None:
+        """Check all, then note their times; nothing is noted when one is refused.
+
+        Raises:
+            ConfigError: when a channel is not configured, a value is not a finite number that fits, or a time or a
+                quality is out of range.
+        """
+        limits, worst = self._limits, max(Quality)
+        latest: dict[str, int] = {}
+        try:
+            for channel, time_ms, value, quality in readings:
+                limit = limits[channel]
+                if not (-limit < value < limit and 0 <= time_ms <= MAX_TIME_MS and 0 <= quality <= worst):
+                    raise ConfigError(f"reading {value!r} at {time_ms} of channel {channel} cannot be stored")
+                if time_ms > latest.get(channel, -1):
+                    latest[channel] = time_ms
+        except KeyError as exc:
+            raise ConfigError(
+                f"channel {exc.args[0]!r} is not configured", todo="Add it under [[channel]], or to its source"
+            ) from exc
+        for channel, time_ms in latest.items():
+            if time_ms > self.last_ms.get(channel, -1):
+                self.last_ms[channel] = time_ms
+
+
+def accept_rows(stream: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return copies of rows that a block can hold.
+
+    Raises:
+        ConfigError: when one has no valid `time_ms`, cannot be written as JSON, or is longer than 64 KiB.
+    """
+    for row in rows:
+        time_ms = row.get("time_ms")
+        if not isinstance(time_ms, int) or isinstance(time_ms, bool) or not 0 <= time_ms <= MAX_TIME_MS:
+            raise ConfigError(f"a row of {stream} has time_ms {time_ms!r}")
+        encode_rows(stream, [row], epoch=1, boot=0, first=1)
+    return [dict(row) for row in rows]

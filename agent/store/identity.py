@@ -1,0 +1,255 @@
+"""Who this device is and what must never go back: keys, boot and epoch counters, floors, enrolment.
+
+Kept apart from the store, so that neither salvage nor a new store can reset it. Every file is replaced durably as a
+whole; one process at a time writes here (the daemon; `edgewatt enroll` while that is down).
+
+Files: `counters.json` {boot, epoch, floors}, `storage.key` (32 bytes, 0600), `enrolment.json` (0600: whom the device
+trusts, and its signing key), `pending.key` (0600: a signing key that waits for the centre's answer).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agent.contract import jsonform
+from agent.contract.durable import fsync_folder, write_durable
+from agent.contract.errors import RejectedError, StorageError
+from agent.contract.jsonform import Fields
+from agent.contract.keys import SigningKey
+from agent.contract.topics import DEVICE_ID
+from agent.contract.trust import Broker, Enrolment, FleetTrust
+
+KEY_BYTES = 32
+_COUNTERS, _STORAGE_KEY, _ENROLMENT, _PENDING = "counters.json", "storage.key", "enrolment.json", "pending.key"
+_MAX_FILE_BYTES = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What enrolment left on the device. `tuf_root` is the root metadata that the update client begins with."""
+
+    device: str
+    broker: Broker
+    trust: FleetTrust
+    tuf_root: bytes
+
+
+class Identity:
+    """The device's keys and counters, read once and written through.
+
+    Invariants: `boot`, `epoch` and every floor only rise; the storage key never changes; a value returned by a method
+    here is on disk.
+    """
+
+    def __init__(
+        self, folder: Path, key: bytes, counters: dict[str, Any], enrolled: tuple[Enrolled, SigningKey] | None
+    ) -> None:
+        self._folder = folder
+        self._counters = counters
+        self._enrolled = enrolled
+        self.storage_key = key
+
+    @classmethod
+    def open(cls, folder: Path) -> Identity:
+        """Read the folder; make it (0700) with a new storage key and counters at zero where there is none.
+
+        Raises:
+            StorageError: when it cannot be read or written, a file in it is damaged, or the key or the counters are
+                gone while the other is there.
+        """
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        except OSError as exc:
+            raise StorageError(f"cannot be used ({exc.strerror})", where=str(folder), todo="Mend the rights") from exc
+        counters, key = _read(folder / _COUNTERS), _read(folder / _STORAGE_KEY)
+        if counters is None and key is not None:
+            raise _lost(folder / _COUNTERS)
+        if counters is None:  # counters first: a key without counters then always means that they were lost
+            counters = jsonform.dumps({"schema": 1, "boot": 0, "epoch": 0, "floors": {}})
+            write_durable(folder / _COUNTERS, counters, mode=0o600)
+        parsed = _parse_counters(counters, folder / _COUNTERS)
+        if key is None:
+            if parsed["epoch"]:
+                raise _lost(folder / _STORAGE_KEY)
+            key = secrets.token_bytes(KEY_BYTES)
+            write_durable(folder / _STORAGE_KEY, key, mode=0o600)
+        if len(key) != KEY_BYTES:
+            raise _damaged(folder / _STORAGE_KEY, f"has {len(key)} bytes, not {KEY_BYTES}")
+        stored = _read(folder / _ENROLMENT)
+        return cls(folder, key, parsed, None if stored is None else _parse_enrolment(stored, folder / _ENROLMENT))
+
+    @property
+    def boot(self) -> int:
+        """Number of this start of the agent, from 1; 0 before the first."""
+        return int(self._counters["boot"])
+
+    @property
+    def epoch(self) -> int:
+        """Number of this birth of the store, from 1; 0 before the first."""
+        return int(self._counters["epoch"])
+
+    @property
+    def signing_key(self) -> SigningKey | None:
+        """The key that signs envelopes; None until enrolled."""
+        return self._enrolled[1] if self._enrolled else None
+
+    @property
+    def enrolment(self) -> Enrolled | None:
+        """Device id, broker and trust; None until enrolled."""
+        return self._enrolled[0] if self._enrolled else None
+
+    def begin_boot(self) -> int:
+        """Count one start of the agent and return its number.
+
+        Only the daemon calls this, so that nobody else is writing here now: leftovers of a write that a power cut
+        interrupted are removed too.
+
+        Raises:
+            StorageError: when it cannot be written.
+        """
+        for leftover in self._folder.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        return self._raise("boot", self.boot + 1)
+
+    def new_epoch(self, above: int = 0) -> int:
+        """Begin an epoch beyond the present one and beyond `above`, and return it.
+
+        Raises:
+            StorageError: when it cannot be written; the epoch is then unchanged.
+        """
+        return self._raise("epoch", max(self.epoch, above) + 1)
+
+    def floor(self, name: str) -> int:
+        """Return the least value that is accepted under `name`; 0 where none was set."""
+        return int(self._counters["floors"].get(name, 0))
+
+    def raise_floor(self, name: str, value: int) -> None:
+        """Set a floor; one that is already as high stays.
+
+        Raises:
+            StorageError: when it cannot be written; the floor is then unchanged.
+        """
+        if value > self.floor(name):
+            self._write({**self._counters, "floors": {**self._counters["floors"], name: value}})
+
+    def key_for_enrolment(self) -> SigningKey:
+        """Return the signing key for a request, the same one until `enrol`: an offline answer may take days.
+
+        Raises:
+            StorageError: when a new one cannot be written.
+        """
+        private = _read(self._folder / _PENDING)
+        if private is not None and len(private) == KEY_BYTES:
+            return SigningKey(private)
+        key = SigningKey.generate()
+        write_durable(self._folder / _PENDING, key.private, mode=0o600)
+        return key
+
+    def enrol(self, enrolment: Enrolment, key: SigningKey) -> None:
+        """Keep what the centre has accepted. The token is not kept.
+
+        Raises:
+            StorageError: when it cannot be written; an older enrolment is then whole.
+        """
+        self._keep(
+            Enrolled(enrolment.device, enrolment.broker, enrolment.trust, enrolment.tuf_root.encode()),
+            key,
+        )
+        (self._folder / _PENDING).unlink(missing_ok=True)
+        fsync_folder(self._folder)
+
+    def set_trust(self, trust: FleetTrust) -> None:
+        """Replace the centre's keys by a verified newer set.
+
+        Raises:
+            StorageError: when the device is not enrolled, or it cannot be written.
+        """
+        if self._enrolled is None:
+            raise StorageError("is not enrolled", where=str(self._folder), todo="Run edgewatt enroll FILE")
+        enrolled, key = self._enrolled
+        self._keep(replace(enrolled, trust=trust), key)
+
+    def _keep(self, enrolled: Enrolled, key: SigningKey) -> None:
+        broker = enrolled.broker
+        value = {
+            "schema": 1,
+            "device": enrolled.device,
+            "broker": {"host": broker.host, "port": broker.port, "ca_pem": broker.ca_pem},
+            "trust": enrolled.trust.to_json(),
+            "tuf_root": enrolled.tuf_root.decode(),
+            "signing_key": key.private.hex(),
+        }
+        write_durable(self._folder / _ENROLMENT, jsonform.dumps(value), mode=0o600)
+        self._enrolled = (enrolled, key)
+
+    def _raise(self, name: str, value: int) -> int:
+        self._write({**self._counters, name: value})
+        return value
+
+    def _write(self, counters: dict[str, Any]) -> None:
+        write_durable(self._folder / _COUNTERS, jsonform.dumps(counters), mode=0o600)
+        self._counters = counters
+
+    def __repr__(self) -> str:
+        return f"Identity({os.fspath(self._folder)!r}, boot={self.boot}, epoch={self.epoch})"
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_FILE_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise StorageError(f"cannot be read ({exc.strerror})", where=str(path), todo="Mend the rights") from exc
+
+
+def _parse_counters(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        fields = Fields(jsonform.loads(data, where=path.name, max_bytes=_MAX_FILE_BYTES), path.name)
+        fields.integer("boot")
+        fields.integer("epoch")
+        floors = fields.child("floors")
+        for name in floors.as_dict():
+            floors.integer(name)
+    except RejectedError as exc:
+        raise _damaged(path, str(exc)) from exc
+    return fields.as_dict()
+
+
+def _parse_enrolment(data: bytes, path: Path) -> tuple[Enrolled, SigningKey]:
+    try:
+        fields = Fields(jsonform.loads(data, where=path.name, max_bytes=_MAX_FILE_BYTES), path.name)
+        broker = fields.child("broker")
+        enrolled = Enrolled(
+            device=fields.text("device", pattern=DEVICE_ID),
+            broker=Broker(
+                broker.text("host"), broker.integer("port", 1, 65_535), broker.text("ca_pem", max_length=16_384)
+            ),
+            trust=FleetTrust.from_json(fields.raw("trust"), f"{path.name}.trust"),
+            tuf_root=fields.text("tuf_root", max_length=32_768).encode(),
+        )
+        return enrolled, SigningKey(fields.hexbytes("signing_key", KEY_BYTES))
+    except RejectedError as exc:
+        # Fields shows a value that does not have its form; a damaged key must not reach a log that way.
+        what = "signing_key is damaged" if "signing_key" in exc.where else str(exc)
+        raise _damaged(path, what) from None
+
+
+def _damaged(path: Path, what: str) -> StorageError:
+    return StorageError(
+        f"is damaged: {what}", where=str(path), todo="Put it back from a copy, or enrol the device anew"
+    )
+
+
+def _lost(path: Path) -> StorageError:
+    return StorageError(
+        "is missing while the rest of the identity is there",
+        where=str(path),
+        todo="Put it back from a copy, or move the whole folder away and enrol the device anew",
+    )

@@ -1,0 +1,203 @@
+"""Queries over what is on disk: rows by time, latest times, counters. Reads only; a damaged piece is skipped and noted.
+
+One reader belongs to one thread. `Reader.open` serves the command line while the daemon is down, or beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from agent.contract.blocks import Block, decode_readings, decode_rows
+from agent.contract.channels import Reading
+from agent.contract.errors import RejectedError
+from agent.contract.topics import STREAMS
+from agent.store.schema import open_database_read_only, transaction
+from agent.store.shelves import Piece, Shelves
+
+_T = TypeVar("_T")
+_OVERLAPS = "WHERE stream = ? AND end_ms >= ? AND start_ms < ? ORDER BY epoch, first"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """The store in numbers, from counters: never by counting rows.
+
+    Attributes:
+        epoch, boot: of the writer; the newest epoch on disk and 0 when read without one.
+        rows: rows on disk of each stream.
+        pending_rows: rows in memory, not durable yet.
+        backlog_rows, backlog_blocks, backlog_bytes: durable and not acknowledged; rows include the journal.
+        oldest_unacknowledged_ms: time of the oldest of them.
+        bytes_on_disk: the database with its log.
+        evicted_rows: given up unacknowledged, each declared by a gap event.
+        quarantined: damaged blocks that were set apart.
+        storage_error: why the disk cannot be written at present; empty when it can.
+        set_aside: names of damaged files that lie beside the store.
+    """
+
+    epoch: int
+    boot: int
+    rows: dict[str, int]
+    pending_rows: int
+    backlog_rows: int
+    backlog_blocks: int
+    backlog_bytes: int
+    oldest_unacknowledged_ms: int | None
+    bytes_on_disk: int
+    evicted_rows: int
+    quarantined: int
+    storage_error: str = ""
+    set_aside: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def unknown(cls) -> StoreStats:
+        """What is said while the disk cannot be read."""
+        return cls(0, 0, dict.fromkeys(STREAMS, 0), 0, 0, 0, 0, None, 0, 0, 0)
+
+
+class Reader:
+    """Answers from the tables of one database."""
+
+    def __init__(self, shelves: Shelves, path: Path) -> None:
+        self._shelves = shelves
+        self._path = path
+        self.damaged: list[tuple[str, Piece, str]] = []
+
+    @classmethod
+    def open(cls, path: Path, key: bytes) -> Self:
+        """Open a store for reading only, beside its daemon or alone.
+
+        Raises:
+            StorageError: when there is none or it cannot be read.
+        """
+        return cls(Shelves(open_database_read_only(path), key), path)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._shelves.db.close()
+
+    def readings(self, channel: str, start_ms: int, end_ms: int) -> list[Reading]:
+        """Return the readings of one channel in [start_ms, end_ms), by time.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+
+        def decode(block: Block) -> list[Reading]:
+            return [row for row in decode_readings(block)[1] if row.channel == channel]
+
+        found = [row for row in self._decoded("readings", start_ms, end_ms, decode) if start_ms <= row.time_ms < end_ms]
+        return sorted(found, key=lambda row: row.time_ms)
+
+    def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+        """Return the rows of any other stream in [start_ms, end_ms), by time, equal times in order of writing.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+        found = [
+            row for row in self._decoded(stream, start_ms, end_ms, decode_rows) if start_ms <= row["time_ms"] < end_ms
+        ]
+        return sorted(found, key=lambda row: int(row["time_ms"]))
+
+    def last_time_ms(self, stream: str, channel: str | None = None) -> int | None:
+        """Return the latest time on disk of a stream, or of one channel of the readings; None where there is none.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+        with transaction(self._shelves.db, self._path):
+            if channel is not None:
+                return self.channel_times([channel]).get(channel)
+            latest = [
+                self._shelves.db.execute(f"SELECT max(end_ms) FROM {table} WHERE stream = ?", [stream]).fetchone()[0]  # noqa: S608 - constants
+                for table in ("block", "journal")
+            ]
+        return max((time_ms for time_ms in latest if time_ms is not None), default=None)
+
+    def channel_times(self, channels: Sequence[str]) -> dict[str, int]:
+        """Return the latest durable time of each channel: what was noted when packing, and the journal since."""
+        times = self._shelves.noted_times(channels)
+        for piece in self._shelves.pieces("journal", "WHERE stream = 'readings'", []):
+            for row in self._try("journal", piece, lambda block: decode_readings(block)[1]):
+                if row.channel in channels:
+                    times[row.channel] = max(row.time_ms, times.get(row.channel, row.time_ms))
+        return times
+
+    def last_seq(self, stream: str) -> int:
+        """Return the highest durable sequence number of the newest epoch on disk, 0 where there is none."""
+        with transaction(self._shelves.db, self._path):
+            epoch = self.newest_epoch()
+            journal = self._shelves.pieces("journal", "WHERE stream = ? AND epoch = ?", [stream, epoch])
+            return max([self._shelves.last(stream, epoch), *(piece.last for piece in journal)])
+
+    def newest_epoch(self) -> int:
+        """Return the newest epoch on disk, 0 in an empty store."""
+        states = [state.epoch for state in self._shelves.states()]
+        journal = [piece.epoch for piece in self._shelves.pieces("journal", "", [])]
+        return max(states + journal, default=0)
+
+    def stats(self) -> StoreStats:
+        """Return the store in numbers.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+        with transaction(self._shelves.db, self._path):
+            journal = self._shelves.pieces("journal", "", [])
+            states = self._shelves.states()
+            rows = dict.fromkeys(STREAMS, 0)
+            for state in states:
+                rows[state.stream] += state.rows
+            for piece in journal:
+                rows[piece.stream] += piece.count
+            oldest = [self._oldest_waiting(stream) for stream in STREAMS] + [piece.start_ms for piece in journal]
+            return StoreStats(
+                epoch=self.newest_epoch(),
+                boot=0,
+                rows=rows,
+                pending_rows=0,
+                backlog_rows=sum(state.waiting_rows for state in states) + sum(piece.count for piece in journal),
+                backlog_blocks=sum(state.waiting_blocks for state in states),
+                backlog_bytes=sum(state.waiting_bytes for state in states) + sum(piece.size for piece in journal),
+                oldest_unacknowledged_ms=min((time_ms for time_ms in oldest if time_ms is not None), default=None),
+                bytes_on_disk=_size(self._path),
+                evicted_rows=self._shelves.counter("evicted_rows"),
+                quarantined=self._shelves.counter("quarantined"),
+                set_aside=tuple(
+                    sorted(
+                        file.name
+                        for file in self._path.parent.glob(f"{self._path.name}.damaged-*")
+                        if not file.name.endswith(("-wal", "-shm"))
+                    )
+                ),
+            )
+
+    def _oldest_waiting(self, stream: str) -> int | None:
+        found = self._shelves.pieces(
+            "block", "WHERE stream = ? AND acknowledged = 0 ORDER BY epoch, first LIMIT 1", [stream]
+        )
+        return found[0].start_ms if found else None
+
+    def _decoded(self, stream: str, start_ms: int, end_ms: int, decode: Callable[[Block], list[_T]]) -> list[_T]:
+        found: list[_T] = []
+        with transaction(self._shelves.db, self._path):
+            for table in ("block", "journal"):
+                for piece in self._shelves.pieces(table, _OVERLAPS, [stream, start_ms, end_ms]):
+                    found += self._try(table, piece, decode)
+        return found
+
+    def _try(self, table: str, piece: Piece, decode: Callable[[Block], list[_T]]) -> list[_T]:
+        try:
+            return decode(self._shelves.open(table, piece))
+        except RejectedError as exc:
+            self.damaged.append((table, piece, exc.what))
+            return []
+
+
+def _size(path: Path) -> int:
+    names = (path.name, f"{path.name}-wal", f"{path.name}-shm")
+    return sum(file.stat().st_size for file in map(path.with_name, names) if file.exists())

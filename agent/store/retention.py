@@ -1,0 +1,84 @@
+"""What leaves the store and in which order (the published order stands in README.md). Chooses; does not delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.contract.rows import gap_row
+from agent.store.shelves import Piece, Shelves
+
+DAY_MS = 86_400_000
+RAW = "readings"
+DERIVED = ("health", "forecasts", "costs")
+KEPT = ("alerts", "events", "slots")  # never given up unacknowledged
+KEEP_DERIVED_DAYS = 62  # the month so far and the one before it
+KEEP_SLOTS_DAYS = 400  # a year to compare with; about 350 bytes a slot
+BATCH = 64  # blocks that leave in one transaction
+
+# (streams, acknowledged) in the order in which space is made.
+ORDER: tuple[tuple[tuple[str, ...], bool], ...] = (
+    ((RAW,), True),
+    (DERIVED, True),
+    ((RAW,), False),
+    (DERIVED, False),
+    (KEPT, True),
+)
+
+
+def used_bytes(shelves: Shelves) -> int:
+    """Bytes of the database that hold something; pages that were given back are used again first."""
+    pages, free, size = (
+        int(shelves.db.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
+
+
+def aged(shelves: Shelves, now_ms: int, keep_raw_days: float) -> list[Piece]:
+    """Choose up to a batch of acknowledged blocks of each stream whose time to stay is over."""
+    days = {RAW: keep_raw_days, "slots": KEEP_SLOTS_DAYS} | dict.fromkeys(
+        (*DERIVED, "alerts", "events"), KEEP_DERIVED_DAYS
+    )
+    chosen: list[Piece] = []
+    safe = _acknowledged_rows(shelves)
+    for stream, keep in days.items():
+        if not safe.get(stream):
+            continue
+        where = f"WHERE stream = ? AND end_ms < ? AND acknowledged = 1 ORDER BY end_ms LIMIT {BATCH}"
+        chosen += shelves.pieces("block", where, [stream, int(now_ms - keep * DAY_MS)])
+    return chosen
+
+
+def victims(shelves: Shelves, *, only_acknowledged: bool = False) -> tuple[list[Piece], bool]:
+    """Choose the next batch to make space, all of one class, and say whether they are acknowledged."""
+    safe = _acknowledged_rows(shelves)
+    for streams, acknowledged in ORDER:
+        if only_acknowledged and not acknowledged:
+            continue
+        for stream in streams:
+            if acknowledged and not safe.get(stream):
+                continue
+            where = f"WHERE stream = ? AND acknowledged = ? ORDER BY epoch, first LIMIT {BATCH}"
+            found = shelves.pieces("block", where, [stream, int(acknowledged)])
+            if found:
+                return found, acknowledged
+    return [], True
+
+
+def _acknowledged_rows(shelves: Shelves) -> dict[str, int]:
+    """Rows of each stream that may leave, by counters: in a long outage nobody should search for them in vain."""
+    rows: dict[str, int] = {}
+    for state in shelves.states():
+        rows[state.stream] = rows.get(state.stream, 0) + state.rows - state.waiting_rows
+    return rows
+
+
+def gaps(pieces: Sequence[Piece], reason: str, now_ms: int) -> list[dict[str, object]]:
+    """Declare the rows of pieces of one stream lost, neighbours together."""
+    ranges: list[list[int]] = []
+    for piece in sorted(pieces, key=lambda piece: (piece.epoch, piece.first)):
+        if ranges and ranges[-1][0] == piece.epoch and ranges[-1][2] + 1 == piece.first:
+            ranges[-1][2] = piece.last
+        else:
+            ranges.append([piece.epoch, piece.first, piece.last])
+    return [gap_row(now_ms, pieces[0].stream, epoch, first, last, reason) for epoch, first, last in ranges]

@@ -1,0 +1,162 @@
+"""The database file: how it is opened, what tables it has, how a transaction is made, what its errors mean.
+
+The only module that knows SQLite's settings and error codes. Every write of this room goes through `transaction`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from agent.contract.durable import fsync_folder
+from agent.contract.errors import ConfigError, StorageError
+
+APPLICATION_ID = 0x45575331  # "EWS1", in the file's header
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+_TODO = {
+    "SQLITE_FULL": "Free space on the disk; sampling goes on in memory meanwhile",
+    "SQLITE_READONLY": "The disk or the folder is read-only: mend the rights or the disk",
+    "SQLITE_IOERR": "The disk reports errors: check it, replace it if they stay",
+    "SQLITE_CANTOPEN": "Mend the rights of the folder",
+    "SQLITE_BUSY": "Stop the other program that writes this file",
+}
+
+
+class DamagedError(StorageError):
+    """The file is no database any more, or cannot be read with the key at hand: set it aside and begin anew."""
+
+
+def _first_tables(db: Database) -> None:
+    # `data` stands last: what precedes it is read without touching a blob's overflow pages.
+    # The journal has no index but its own: one commit is to dirty one page.
+    piece = (
+        "stream TEXT NOT NULL, epoch INTEGER NOT NULL, boot INTEGER NOT NULL, first INTEGER NOT NULL,"
+        " last INTEGER NOT NULL, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL"
+    )
+    db.execute(f"CREATE TABLE journal (id INTEGER PRIMARY KEY, {piece}, data BLOB NOT NULL) STRICT")
+    db.execute(
+        f"CREATE TABLE block (id INTEGER PRIMARY KEY AUTOINCREMENT, {piece},"
+        " acknowledged INTEGER NOT NULL DEFAULT 0, data BLOB NOT NULL) STRICT"
+    )
+    db.execute("CREATE UNIQUE INDEX block_place ON block (stream, epoch, first)")
+    db.execute("CREATE INDEX block_waiting ON block (stream, epoch, first) WHERE acknowledged = 0")
+    db.execute("CREATE INDEX block_time ON block (stream, end_ms, start_ms)")
+    db.execute(
+        f"CREATE TABLE quarantine (id INTEGER PRIMARY KEY, {piece}, reason TEXT NOT NULL, data BLOB NOT NULL) STRICT"
+    )
+    db.execute(
+        "CREATE TABLE stream_state (stream TEXT NOT NULL, epoch INTEGER NOT NULL, last INTEGER NOT NULL DEFAULT 0,"
+        " rows INTEGER NOT NULL DEFAULT 0, waiting_rows INTEGER NOT NULL DEFAULT 0,"
+        " waiting_blocks INTEGER NOT NULL DEFAULT 0, waiting_bytes INTEGER NOT NULL DEFAULT 0,"
+        " PRIMARY KEY (stream, epoch)) STRICT, WITHOUT ROWID"
+    )
+    db.execute(
+        "CREATE TABLE channel_state (tag BLOB PRIMARY KEY, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+    )  # tag: keyed hash of the name, so that the file does not tell names
+    db.execute("CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID")
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+# The file's user_version counts the migrations that it has had; each is applied and counted in one transaction.
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first_tables,)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Return a bare connection, made in one place so that tests can put a failing disk under the store."""
+    if read_only:
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+    return sqlite3.connect(path, timeout=5.0)
+
+
+def open_database(path: Path) -> Database:
+    """Open for writing, creating or migrating as needed.
+
+    Raises:
+        DamagedError: when the file is not a database or SQLite finds its pages damaged.
+        ConfigError: when the file is a database of another program or of a newer edgewatt.
+        StorageError: when the disk is full, read-only or failing.
+    """
+    with translated(path):
+        db = Database(connect(path), execute_plugins=False)
+        try:
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def open_database_read_only(path: Path) -> Database:
+    """Open for reading, beside a writer or alone.
+
+    Raises:
+        StorageError: when there is no such file or it cannot be read.
+    """
+    if not path.exists():
+        raise StorageError("does not exist", where=str(path), todo="Start the agent once, or give the right state_dir")
+    with translated(path):
+        db = Database(connect(path, read_only=True), recursive_triggers=False, execute_plugins=False)
+        try:
+            _check(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def _prepare(db: Database, path: Path) -> None:
+    version = _check(db, path)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA cell_size_check = ON")
+    db.execute("PRAGMA cache_size = -2048")  # KiB
+    db.execute("PRAGMA journal_size_limit = 8388608")
+    for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+        with db.atomic():
+            migration(db)
+            db.execute(f"PRAGMA user_version = {number}")
+    if version == 0:
+        fsync_folder(path.parent)
+
+
+def _check(db: Database, path: Path) -> int:
+    """Return the number of migrations that the file has had."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    application = int(db.execute("PRAGMA application_id").fetchone()[0])
+    tables = int(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    if (tables or version) and application != APPLICATION_ID:
+        raise ConfigError("is a database of another program", where=str(path), todo="Give another path for the store")
+    if version > len(MIGRATIONS):
+        raise ConfigError(
+            f"was written by a newer edgewatt (schema {version})", where=str(path), todo="Install that version again"
+        )
+    return version
+
+
+@contextlib.contextmanager
+def transaction(db: Database, path: Path) -> Iterator[None]:
+    """All or nothing, on disk when it returns.
+
+    Raises:
+        DamagedError, StorageError: when the database cannot do it; nothing has changed then.
+    """
+    with translated(path), db.atomic():
+        yield
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into this program's."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        name = getattr(exc, "sqlite_errorname", "")
+        if name.startswith(_DAMAGED):
+            raise DamagedError(f"is damaged ({exc})", where=str(path)) from exc
+        todo = next((todo for start, todo in _TODO.items() if name.startswith(start)), "Look at the disk")
+        raise StorageError(f"cannot be used ({exc})", where=str(path), todo=todo) from exc
