@@ -8,20 +8,35 @@ import math
 import random
 import zoneinfo
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy.engine import Engine
 
-from agent.contract.rows import Forecast, ForecastSource, alert_row, cost_row, event_row, gap_row
+from agent.contract.rows import Forecast, ForecastSource, alert_row, event_row, gap_row
 from agent.contract.slots import Slot
+from agent.planning.costs import CostWatch
+from agent.planning.tariff import Tariff
 from trainer.fleet import database as db
 
 ZONE = "Australia/Melbourne"
 START_MS = int(dt.datetime(2014, 11, 10, tzinfo=zoneinfo.ZoneInfo(ZONE)).timestamp() * 1000)
 NOW_MS = int(dt.datetime(2026, 11, 22, 1, 0, tzinfo=dt.UTC).timestamp() * 1000)
+TARIFF = """
+name = "test"
+zone = "Australia/Melbourne"
+currency = "AUD"
+fixed_per_day = 12.50
+[[period]]
+name = "peak"
+price_per_kwh = 0.2900
+from = "07:00"
+to = "21:00"
+[[period]]
+name = "off-peak"
+price_per_kwh = 0.1600
+"""
 SLOT_S = 1800
 SLOT_MS = SLOT_S * 1000
 PER_DAY = 48
@@ -155,16 +170,19 @@ def fill(
     end_ms = START_MS + days * 86_400_000 - 9 * 3_600_000
     times = range(START_MS, end_ms, SLOT_MS)
     writer.readings(times, holes=holes)
-    writer.rows("slots", [slot(time_ms, scale).to_row() for time_ms in times if not _dark(time_ms)])
+    slots = [slot(time_ms, scale) for time_ms in times if not _dark(time_ms)]
+    writer.rows("slots", [item.to_row() for item in slots])
     made = []
     for origin_ms in range(START_MS + 2 * 86_400_000, end_ms, 3_600_000):
         trained = origin_ms >= START_MS + 8 * 86_400_000
         source = ForecastSource.ACTIVE if trained else ForecastSource.NAIVE
-        made.append(forecast(origin_ms, scale, rng, source).to_row(origin_ms))
+        made.append(forecast(origin_ms, scale, rng, source))
         if trained and origin_ms % 7_200_000 == 0:
-            made.append(forecast(origin_ms, scale, rng, ForecastSource.CANDIDATE).to_row(origin_ms))
-    writer.rows("forecasts", made)
-    writer.rows("costs", costs(days, scale, end_ms))
+            made.append(forecast(origin_ms, scale, rng, ForecastSource.CANDIDATE))
+    writer.rows("forecasts", [item.to_row(item.origin_ms) for item in made])
+    writer.rows(
+        "costs", costs(slots, [item for item in made if (item.origin_ms - START_MS) % 28_800_000 == 25_200_000])
+    )
     writer.rows("alerts", alerts())
     writer.rows("events", events(zone))
     writer.envelopes(arrivals(rng, len(times)))
@@ -175,25 +193,14 @@ def _dark(time_ms: int) -> bool:
     return START_MS + 12.5 * 86_400_000 <= time_ms < START_MS + 12.7 * 86_400_000
 
 
-def costs(days: int, scale: float, end_ms: int) -> list[dict[str, Any]]:
-    """Cost rows every three hours of the plant, with the lines of a two-period tariff."""
+def costs(slots: list[Slot], made: list[Forecast]) -> list[dict[str, Any]]:
+    """What the device's own watch says at each forecast."""
+    watch = CostWatch(Tariff.from_toml(TARIFF, "fleetdata"))
     rows = []
-    day_ms = 86_400_000
-    for day in range(days):
-        for hours in range(3, 25, 3):
-            time_ms = START_MS + day * day_ms + hours * 3_600_000 - 60_000
-            if time_ms >= end_ms:
-                break
-            spent = {"peak": Decimal(0), "off-peak": Decimal(0)}
-            for start_ms in range(START_MS + day * day_ms, time_ms - SLOT_MS, SLOT_MS):
-                hour = (start_ms - START_MS) % day_ms / 3_600_000
-                name, price = ("peak", "0.29") if 7 <= hour < 21 else ("off-peak", "0.16")
-                spent[name] += Decimal(round(load_kw(start_ms, scale) * 500)) / 1000 * Decimal(price)
-            amount = f"{sum(spent.values()):.2f}"
-            lines = [{"period": name, "amount": f"{part:.2f}"} for name, part in spent.items()]
-            rows.append(cost_row(time_ms, "today", "AUD", amount, amount, amount, lines=lines))
-            rows.append(cost_row(time_ms, "next_24h", "AUD", "1486.20", "1391.00", "1598.40"))
-            rows.append(cost_row(time_ms, "month", "AUD", "20486.20", "20486.20", "20486.20"))
+    for ahead in made:
+        now_ms = ahead.origin_ms
+        past = [slot for slot in slots if now_ms - 32 * 86_400_000 <= slot.start_ms < now_ms]
+        rows += watch.rows(now_ms, past, ahead)
     return rows
 
 

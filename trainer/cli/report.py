@@ -10,7 +10,7 @@ import click
 from trainer.cli.home import Home, pass_home
 
 
-@click.command()
+@click.command(epilog="\b\nExample:\n  edgewatt-trainer report --out report.html --bundle model.ewb")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The HTML file to write.")
 @click.option("--devices", default="", metavar="A,B", help="Only these devices; all where it is not given.")
 @click.option(
@@ -28,13 +28,9 @@ from trainer.cli.home import Home, pass_home
 def report(
     home: Home, out: Path, devices: str, bundles: tuple[Path, ...], days: int, zone: str, title: str, *, as_json: bool
 ) -> None:
-    r"""Write one self-contained HTML page: load and forecast, cost, alerts, sync and updates of each device.
+    """Write one self-contained HTML page: load and forecast, cost, alerts, sync and updates of each device.
 
     The page needs no network and no server.
-
-    \b
-    Example:
-      edgewatt-trainer report --out report.html --bundle model.ewb
     """
     from agent.contract.bundle import Bundle
     from agent.contract.durable import write_durable
@@ -48,12 +44,12 @@ def report(
         title=title,
     )
     made = build_report(home.database(), options)
-    page = made.html.encode()
+    page, count = made.html.encode(), len(made.headlines)
     write_durable(out, page)
     if as_json:
         click.echo(json.dumps({**made.to_json(), "report": str(out), "report_bytes": len(page)}))
     else:
-        click.echo(f"{out}: {len(made.headlines)} devices, {len(page) / 1e6:.1f} MB", err=True)
+        click.echo(f"{out}: {count} {'device' if count == 1 else 'devices'}, {len(page) / 1e6:.1f} MB", err=True)
 
 
 commands: list[click.Command] = [report]

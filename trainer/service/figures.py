@@ -49,11 +49,12 @@ def load_figure(slots: Sequence[Slot], days: Sequence[DayAhead], zone: dt.tzinfo
             y.append(None)  # a hole in the data is a hole in the line
         x.append(wall(slot.start_ms))
         y.append(None if slot.power_kw is None else round(slot.power_kw, 3))
-    load = {"name": "measured load", "mode": "lines", "line": {"color": LOAD, "width": 1.4}}
+    load = {"name": "measured load", "mode": "lines", "line": {"color": LOAD, "width": 1.1}}
     traces.append(_line(x, y, **load, hovertemplate="%{y:,.4~g} kW measured<extra></extra>"))
-    layout = _layout("mean power, kW", f"local time, {plain(zone_name)}", height=360)
+    layout = _layout("mean power, kW", f"local time, {plain(zone_name)}", height=400)
     layout["hovermode"] = "x unified"
-    layout["xaxis"] |= {"tickformat": "%a %-d %b", "nticks": 16}
+    layout["yaxis"]["rangemode"] = "normal"  # from zero, the band of a steady plant would be a hair
+    layout["xaxis"] |= {"tickformat": "%a<br>%-d %b", "tickangle": 0, "hoverformat": "%a %-d %b %H:%M"}
     return {"data": traces, "layout": layout}
 
 
@@ -100,7 +101,7 @@ def cost_figure(days: Sequence[DayCost], zone_name: str) -> Figure:
     currency = plain(days[-1].currency)
     shown = [day for day in days if day.currency == days[-1].currency]
     x = [day.date.isoformat() for day in shown]
-    names = list(dict.fromkeys(name for day in shown for name in day.periods))
+    names = list(dict.fromkeys(name for day in shown for name, part in day.periods.items() if part))
     traces = []
     for index, name in enumerate(names):
         parts = [float(day.periods.get(name, 0)) for day in shown]
@@ -111,7 +112,7 @@ def cost_figure(days: Sequence[DayCost], zone_name: str) -> Figure:
         traces.append(_bars(x, [float(part) for part in rest], shown, name, color, currency))
     layout = _layout(f"cost of the day, {currency}", f"local date, {plain(zone_name)}", height=280)
     layout |= {"barmode": "relative", "bargap": 0.35, "showlegend": bool(names)}
-    layout["xaxis"] |= {"type": "category" if len(x) < 4 else "date", "tickformat": "%a %-d %b"}
+    layout["xaxis"] |= {"type": "category" if len(x) < 4 else "date", "tickformat": "%a<br>%-d %b"}
     return {"data": traces, "layout": layout}
 
 
@@ -122,9 +123,14 @@ def _bars(x: list[str], y: list[float], days: Sequence[DayCost], name: str, colo
         "x": x,
         "y": [round(value, 2) for value in y],
         "marker": {"color": color, "opacity": [1.0 if day.whole else 0.45 for day in days]},
-        "customdata": ["" if day.whole else " (part of the day)" for day in days],
+        "customdata": [_day_note(day) for day in days],
         "hovertemplate": f"%{{y:,.2f}} {_in_template(currency)}%{{customdata}}",
     }
+
+
+def _day_note(day: DayCost) -> str:
+    note = "" if day.whole else ", not a whole day of data"
+    return note if day.low == day.high else f"{note}, day {day.amount:,.2f} ({day.low:,.2f} to {day.high:,.2f})"
 
 
 def arrivals_figure(bins: ArrivalBins) -> Figure:
@@ -203,7 +209,7 @@ def _in_template(text: str) -> str:
 
 def _faded(color: str) -> str:
     red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.20)"
+    return f"rgba({red},{green},{blue},0.30)"
 
 
 def _layout(y_title: str, x_title: str, *, height: int) -> Figure:

@@ -45,11 +45,19 @@ class Arrival:
 
 @dataclass(frozen=True)
 class DayCost:
-    """The last cost that the device stated for one local day; `whole` when that day was seen from end to end."""
+    """The last cost that the device stated for one local day.
+
+    Attributes:
+        low, high: the range that missing slots, and the forecast of a day that still runs, leave open.
+        periods: amounts by period of the tariff; empty where the row does not say.
+        whole: whether that day was seen from end to end.
+    """
 
     date: dt.date
     currency: str
     amount: Decimal
+    low: Decimal
+    high: Decimal
     periods: Mapping[str, Decimal] = field(default_factory=dict)
     whole: bool = True
 
@@ -155,23 +163,19 @@ def read_costs(
             fields = Fields(dict(row), "cost")
             time_ms, scope = fields.integer("time_ms", 0, MAX_TIME_MS), fields.text("scope")
             currency, amount = short(fields.text("currency"), 8), _money(fields, "amount")
-            if scope == "today":
-                date = _date_of(fields, time_ms, zone)
-                days[date] = DayCost(date, currency, amount, _periods(row), _whole(date, zone, first_ms, last_ms))
-            elif scope == "next_24h":
-                ahead = CostAhead(time_ms, currency, amount, _money(fields, "low"), _money(fields, "high"))
+            if scope not in {"today", "next_24h"}:
+                continue
+            low, high = _money(fields, "low"), _money(fields, "high")
+            if scope == "next_24h":
+                ahead = CostAhead(time_ms, currency, amount, low, high)
+                continue
+            about_ms = fields.integer("start_ms", 0, MAX_TIME_MS) if "start_ms" in fields else time_ms
+            date = to_local(about_ms, zone).date()
+            whole = _whole(date, zone, first_ms, last_ms)
+            days[date] = DayCost(date, currency, amount, low, high, _periods(row), whole)
         except RejectedError:
             unreadable += 1
     return [days[date] for date in sorted(days)], ahead, unreadable
-
-
-def _date_of(fields: Fields, time_ms: int, zone: dt.tzinfo) -> dt.date:
-    if "date" in fields:
-        try:
-            return dt.date.fromisoformat(fields.text("date", max_length=10))
-        except ValueError:
-            fields.fail("date", "is not a date")
-    return to_local(time_ms, zone).date()
 
 
 def _whole(date: dt.date, zone: dt.tzinfo, first_ms: int | None, last_ms: int | None) -> bool:

@@ -41,7 +41,7 @@ class DeviceRows:
     Attributes:
         start_ms, end_ms: the window shown, plant clock; equal when there are no slots.
         slots: from `MAX_HISTORY_DAYS` before the window, since naive forecasts need the history.
-        forecasts, costs: of the window.
+        forecasts, costs: of the window and the day before it, so that its first local day is not cut.
         alerts, events: all, newest `MAX_ROWS` of them.
         arrivals: accepted envelopes of the last days, real clock.
         last_seen_ms: real clock; None when nothing has come.
@@ -114,8 +114,8 @@ def device_rows(engine: Engine, name: str, days: int, now_ms: int) -> DeviceRows
             start_ms=start_ms,
             end_ms=newest if newest is not None else 0,
             slots=_bodies(connection, device.number, "slots", start_ms - MAX_HISTORY_DAYS * DAY_MS),
-            forecasts=_bodies(connection, device.number, "forecasts", start_ms),
-            costs=_bodies(connection, device.number, "costs", start_ms),
+            forecasts=_bodies(connection, device.number, "forecasts", start_ms - DAY_MS),
+            costs=_bodies(connection, device.number, "costs", start_ms - DAY_MS),
             alerts=_bodies(connection, device.number, "alerts", 0),
             events=_bodies(connection, device.number, "events", 0),
             arrivals=_arrivals(connection, device.number, now_ms - days * DAY_MS),

@@ -151,7 +151,10 @@ def section(rows: queries.DeviceRows, options: Options) -> Section:
     alerts, bad_alerts = picture.read_alerts(rows.alerts)
     changes = picture.read_model_changes(rows.events)
     shown = _window(slots, rows, zone)
-    days = [day for day in days if not shown or day.forecast.origin_ms >= shown[0].start_ms]
+    if shown:  # rows of the day before were read too, so that the first day is whole
+        first_day = to_local(shown[0].start_ms, zone).date()
+        days = [day for day in days if day.date >= first_day]
+        costs = [day for day in costs if day.date >= first_day]
     own, naive, compared = judged.mean_losses(days)
     model, fallback = _model(days, changes)
     mean_cost = picture.mean_cost_a_day(costs)
