@@ -18,6 +18,7 @@ from agent.contract.rows import Forecast, ForecastSource, alert_row, event_row, 
 from agent.contract.slots import Slot
 from agent.planning.costs import CostWatch
 from agent.planning.tariff import Tariff
+from trainer.dataset.tables import plant as plant_table  # also makes its tables known before the database is opened
 from trainer.fleet import database as db
 
 ZONE = "Australia/Melbourne"
@@ -58,14 +59,26 @@ def load_kw(time_ms: int, scale: float = 1.0) -> float:
     return scale * (140 + 190 * day * week * weather + wobble)
 
 
+def add_plant(engine: Engine, name: str, zone: str) -> None:
+    """Add a plant as `import` does."""
+    with db.write(engine) as connection:
+        connection.execute(
+            plant_table.insert().values(name=name, zone=zone, slot_s=SLOT_S, holidays="[]", holidays_from="")
+        )
+
+
 class DeviceWriter:
     """Adds one device and its rows, numbered as ingest would."""
 
-    def __init__(self, engine: Engine, name: str, *, last_seen_ms: int | None = NOW_MS) -> None:
+    def __init__(
+        self, engine: Engine, name: str, *, last_seen_ms: int | None = NOW_MS, plant: str | None = None
+    ) -> None:
         self.engine, self.name = engine, name
         self._seq: dict[str, int] = {}
         with db.write(engine) as connection:
-            connection.execute(db.device.insert().values(name=name, added_ms=NOW_MS, last_seen_ms=last_seen_ms))
+            connection.execute(
+                db.device.insert().values(name=name, plant=plant, added_ms=NOW_MS, last_seen_ms=last_seen_ms)
+            )
             self.number = connection.execute(db.device.select().where(db.device.c.name == name)).one().number
 
     def rows(self, stream: str, rows: Iterable[Mapping[str, Any]]) -> None:

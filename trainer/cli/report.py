@@ -43,7 +43,11 @@ def report(
         zone=zone,
         title=title,
     )
-    made = build_report(home.database(), options)
+    engine = home.database()
+    try:
+        made = build_report(engine, options)
+    finally:
+        engine.dispose()
     page, count = made.html.encode(), len(made.headlines)
     write_durable(out, page)
     if as_json:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, func, select
 
 from agent.contract.errors import ConfigError
 from agent.contract.features import MAX_HISTORY_DAYS
+from trainer.dataset.tables import plant
 from trainer.fleet.database import HELD, coverage, envelope, read, reading, record, rejection
 from trainer.fleet.database import device as device_table
 from trainer.service.picture import MAX_TIME_MS, Arrival
@@ -39,7 +40,8 @@ class DeviceRows:
     """All that the report needs of one device; rows are in the order in which the device made them.
 
     Attributes:
-        start_ms, end_ms: the window shown, plant clock; equal when there are no slots.
+        plant_zone: of the plant that the operator named for it; empty where there is none.
+        start_ms: where the window begins, plant clock; 0 when there are no slots.
         slots: from `MAX_HISTORY_DAYS` before the window, since naive forecasts need the history.
         forecasts, costs: of the window and the day before it, so that its first local day is not cut.
         alerts, events: all, newest `MAX_ROWS` of them.
@@ -48,9 +50,9 @@ class DeviceRows:
     """
 
     device: str
+    plant_zone: str
     counts: Counts
     start_ms: int
-    end_ms: int
     slots: Sequence[dict[str, Any]]
     forecasts: Sequence[dict[str, Any]]
     costs: Sequence[dict[str, Any]]
@@ -110,9 +112,9 @@ def device_rows(engine: Engine, name: str, days: int, now_ms: int) -> DeviceRows
         start_ms = newest - days * DAY_MS if newest is not None else 0
         return DeviceRows(
             device=name,
+            plant_zone=connection.execute(select(plant.c.zone).where(plant.c.name == device.plant)).scalar() or "",
             counts=_counts(connection, device.number),
             start_ms=start_ms,
-            end_ms=newest if newest is not None else 0,
             slots=_bodies(connection, device.number, "slots", start_ms - MAX_HISTORY_DAYS * DAY_MS),
             forecasts=_bodies(connection, device.number, "forecasts", start_ms - DAY_MS),
             costs=_bodies(connection, device.number, "costs", start_ms - DAY_MS),

@@ -39,7 +39,7 @@ class Options:
         devices: names; empty for all.
         bundles: models whose cards are shown.
         days: window of charts, back from each device's newest slot.
-        zone: of local days; empty for the zone that each device states, else the bundle's, else UTC.
+        zone: of local days; empty for the zone that each device states, else its plant's, else the bundle's, else UTC.
         title: heading of the page.
     """
 
@@ -229,7 +229,8 @@ def _zone(rows: queries.DeviceRows, options: Options) -> tuple[str, dt.tzinfo]:
     stated = [row["zone"] for row in rows.events if row.get("kind") == "boot" and isinstance(row.get("zone"), str)]
     if options.zone:
         return options.zone, parse_zone(options.zone)
-    for name in [*reversed(stated), *(bundle.manifest.feature_spec.zone for bundle in options.bundles)]:
+    of_bundles = [bundle.manifest.feature_spec.zone for bundle in options.bundles]
+    for name in filter(None, [*reversed(stated), rows.plant_zone, *of_bundles]):
         try:
             return picture.short(name, 60), parse_zone(name)
         except ConfigError:

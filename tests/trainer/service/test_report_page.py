@@ -316,6 +316,18 @@ def test_zone_asked_for_wins_over_the_device_s(fleet):
         page_of(fleet, zone="Mars")
 
 
+def test_zone_is_the_plant_s_where_the_device_states_none_that_is_known(empty):
+    fleetdata.add_plant(empty, "works", "Asia/Kolkata")
+    writer = fleetdata.DeviceWriter(empty, "plant-works", plant="works")
+    fleetdata.DeviceWriter(empty, "somewhere")
+    writer.rows("events", [event_row(fleetdata.START_MS, "boot", "agent started", zone="Atlantis/Middle")])
+    report, _ = page_of(empty)
+    assert [(line.device, line.zone) for line in report.headlines] == [
+        ("plant-works", "Asia/Kolkata"),
+        ("somewhere", "UTC"),
+    ]
+
+
 def test_repeated_channel_and_time_counts_as_duplicated(empty):
     writer = fleetdata.DeviceWriter(empty, "twice")
     writer.readings([1000, 2000, 2000, 3000])
