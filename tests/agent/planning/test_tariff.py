@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.contract.errors import ConfigError
+from agent.planning.tariff import Tariff
+
+FOLDER = Path(__file__).parents[3] / "firmware-configs" / "tariffs"
+MELBOURNE = ZoneInfo("Australia/Melbourne")
+SIMPLE = """
+name = "simple"
+zone = "Europe/Berlin"
+currency = "EUR"
+[[period]]
+name = "day"
+price_per_kwh = 0.30
+from = "06:00"
+to = "22:00"
+weekdays = ["mon", "tue", "wed", "thu", "fri"]
+[[period]]
+name = "rest"
+price_per_kwh = 0.20
+"""
+
+
+def at(*args, zone=MELBOURNE, fold=0) -> int:
+    return round(dt.datetime(*args, tzinfo=zone, fold=fold).timestamp() * 1000)
+
+
+@pytest.fixture(scope="module")
+def victoria() -> Tariff:
+    return Tariff.load(FOLDER / "victoria-large-business.toml")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.name)
+def test_every_tariff_that_ships_loads(path):
+    tariff = Tariff.load(path)
+    assert tariff.periods
+    assert "illustrative" in path.read_text().lower(), "say where the rates come from"
+
+
+@pytest.mark.parametrize(
+    ("when", "period"),
+    [
+        ((2014, 10, 15, 6, 59), "off-peak"),
+        ((2014, 10, 15, 7, 0), "peak"),
+        ((2014, 10, 15, 22, 59), "peak"),
+        ((2014, 10, 15, 23, 0), "off-peak"),
+        ((2014, 10, 18, 12, 0), "off-peak"),  # Saturday
+        ((2014, 12, 3, 14, 59), "peak"),
+        ((2014, 12, 3, 15, 0), "summer-peak"),
+        ((2014, 12, 3, 21, 0), "peak"),
+        ((2014, 12, 25, 16, 0), "off-peak"),  # a Thursday, but Christmas
+        ((2014, 11, 4, 16, 0), "off-peak"),  # Melbourne Cup
+    ],
+)
+def test_the_worked_example_places_moments(victoria, when, period):
+    assert victoria.period_at(at(*when)).name == period
+
+
+def test_prices_are_the_decimals_of_the_file(victoria):
+    assert {period.name: str(period.price_per_kwh) for period in victoria.periods} == {
+        "summer-peak": "0.2480",
+        "peak": "0.1865",
+        "off-peak": "0.1120",
+    }
+    assert victoria.fixed_per_day == Decimal("12.50")
+
+
+def test_pieces_follow_local_time_over_both_changes_of_the_clocks(victoria):
+    # Sunday 5 October 2014 has 23 hours, Sunday 6 April 2014 has 25, Monday the usual boundaries.
+    for day, hours in ((dt.date(2014, 10, 5), 23), (dt.date(2014, 4, 6), 25)):
+        start, end = victoria.day_bounds_ms(at(day.year, day.month, day.day, 12))
+        assert end - start == hours * 3_600_000
+        assert [period.name for period, _, _ in victoria.pieces(start, end)] == ["off-peak"]
+        after = [(p.name, a, b) for p, a, b in victoria.pieces(end, end + 86_400_000)]
+        assert [name for name, _, _ in after] == ["off-peak", "peak", "off-peak"]
+        assert after[1][1] == at(day.year, day.month, day.day + 1, 7)
+        assert after[1][2] == at(day.year, day.month, day.day + 1, 23)
+
+
+def test_the_doubled_hour_has_the_price_of_its_wall_clock_both_times():
+    tariff = Tariff.from_toml(
+        SIMPLE.replace('from = "06:00"', 'from = "02:30"').replace('["mon", "tue", "wed", "thu", "fri"]', '["sun"]')
+    )
+    berlin = ZoneInfo("Europe/Berlin")
+    first = at(2026, 10, 25, 2, 30, zone=berlin, fold=0)
+    again = at(2026, 10, 25, 2, 30, zone=berlin, fold=1)
+    assert again - first == 3_600_000
+    names = [tariff.period_at(first + minutes * 60_000).name for minutes in (-1, 0, 29, 30, 59, 60)]
+    assert names == ["rest", "day", "day", "rest", "rest", "day"]
+
+
+@given(
+    start=st.integers(at(2013, 12, 1) // 60_000, at(2015, 1, 31) // 60_000),
+    minutes=st.integers(1, 3 * 1440),
+)
+def test_pieces_cover_a_span_without_gap_and_each_has_one_period(victoria, start, minutes):
+    start_ms, end_ms = start * 60_000, (start + minutes) * 60_000
+    pieces = list(victoria.pieces(start_ms, end_ms))
+    assert pieces[0][1] == start_ms
+    assert pieces[-1][2] == end_ms
+    for (before, _, end), (after, begin, _) in itertools.pairwise(pieces):
+        assert end == begin
+        assert before is not after
+    for period, begin, end in pieces:
+        assert begin < end
+        assert victoria.period_at(begin) is period
+        assert victoria.period_at(end - 1) is period
+
+
+def test_a_zone_of_a_quarter_hour_and_odd_minutes_are_exact():
+    kathmandu = dt.timezone(dt.timedelta(hours=5, minutes=45))
+    tariff = Tariff.from_toml(SIMPLE.replace('"Europe/Berlin"', '"+05:45"').replace('"06:00"', '"06:07"'))
+    start = at(2026, 3, 2, 6, 0, zone=kathmandu)  # a Monday
+    assert [(p.name, (b - start) // 60_000) for p, _, b in tariff.pieces(start, start + 900_000)] == [
+        ("rest", 7),
+        ("day", 15),
+    ]
+
+
+def test_month_and_day_starts_are_local(victoria):
+    noon = at(2014, 10, 20, 12)
+    assert victoria.month_start_ms(noon) == at(2014, 10, 1)
+    assert victoria.day_bounds_ms(noon) == (at(2014, 10, 20), at(2014, 10, 21))
+
+
+def test_all_complaints_come_at_once():
+    text = """
+name = "bad"
+zone = "Mars/Olympus"
+currency = "dollars"
+fixd = 3
+holidays = ["2014-13-01", 2014-12-25T00:00:00]
+[[period]]
+name = "Peak!"
+price_per_kwh = "0.2"
+weekdays = ["monday"]
+from = "7:00"
+months = [0, true]
+colour = "red"
+[[period]]
+name = "export"
+price_per_kwh = 1e9
+from = "22:00"
+to = "06:00"
+"""
+    with pytest.raises(ConfigError) as caught:
+        Tariff.from_toml(text, "tariff.toml")
+    message = str(caught.value)
+    assert message.startswith("tariff.toml: ")
+    for part in (
+        "zone: time zone 'Mars/Olympus' is unknown",
+        "currency: 'dollars'",
+        "fixd: is unknown",
+        "holidays[0]",
+        "holidays[1]",
+        "period[0].name: 'Peak!'",
+        "period[0].price_per_kwh",
+        "period[0].weekdays",
+        "period[0].from: '7:00' is not a time",
+        "period[0].months",
+        "period[0].colour: is unknown",
+        "period[1].name: 'export'",
+        "period[1].price_per_kwh",
+        "period[1].to: is not after `from`",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "period: is missing"),
+        ("name = ", "is not valid TOML"),
+        ("period = 3", "period: is missing"),
+        (SIMPLE.replace("0.20", "nan"), r"period\[1\]\.price_per_kwh"),
+        (SIMPLE.replace("0.20", "0.123456789"), "more than 8 decimals"),
+        (SIMPLE.replace('name = "rest"', 'name = "day"'), "'day' has another price further up"),
+        (SIMPLE.replace('name = "rest"', 'name = "rest"\nfrom = "01:00"'), "none covers mon 00:00 in month 1"),
+        (SIMPLE.replace('name = "rest"', 'name = "rest"\nmonths = [2]'), "none covers mon 00:00 in month 1"),
+        (
+            SIMPLE + '[[period]]\nname = "never"\nprice_per_kwh = 1\n',
+            r"period\[2\]: 'never' never holds",
+        ),
+    ],
+)
+def test_rejects_a_tariff_that_cannot_be_used(text, message):
+    with pytest.raises(ConfigError, match=message):
+        Tariff.from_toml(text)
+
+
+def test_a_file_that_is_not_there_is_one_clear_error(tmp_path):
+    with pytest.raises(ConfigError, match=r"missing\.toml: cannot be read"):
+        Tariff.load(tmp_path / "missing.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Tariff.load(tmp_path / "binary.toml")
+    (tmp_path / "huge.toml").write_bytes(b"#" * 300_000)
+    with pytest.raises(ConfigError, match="is larger than"):
+        Tariff.load(tmp_path / "huge.toml")
