@@ -15,11 +15,11 @@ from agent.contract.errors import RejectedError, UnavailableError
 from agent.contract.features import DAY_S, MAX_HISTORY_DAYS, Floats
 from agent.contract.jsonform import Fields
 from agent.contract.rows import Forecast, ForecastSource
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import MIN_COMPLETENESS, SLOT_LENGTHS_S, Slot
 from agent.contract.zones import to_local
 from agent.inference.naive import forecast_naive
 from agent.inference.scoring import pinball
-from trainer.service.picture import MAX_TIME_MS
+from trainer.service.picture import MAX_KW, MAX_TIME_MS
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DayAhead:
 
 
 def read_day_aheads(
-    rows: Sequence[Mapping[str, Any]], slots: Sequence[Slot], zone: dt.tzinfo
+    rows: Sequence[Mapping[str, Any]], slots: Sequence[Slot], zone: dt.tzinfo, most_days: int = 366
 ) -> tuple[list[DayAhead], int]:
     """Stitch the first forecast of each local day and score it on the load that followed.
 
@@ -53,8 +53,13 @@ def read_day_aheads(
         rows: `forecasts` rows in the order in which they were made.
         slots: all slots held, also from before the first forecast: the naive forecast is computed from them.
         zone: of the plant.
+        most_days: only so many, the newest.
+
+    Returns:
+        The days in order, and how many rows did not parse.
     """
     firsts, unreadable = _first_of_each_day(rows, zone)
+    firsts = firsts[-most_days:]
     load = _Load(slots)
     result = []
     for index, forecast in enumerate(firsts):
@@ -75,13 +80,20 @@ def _first_of_each_day(rows: Sequence[Mapping[str, Any]], zone: dt.tzinfo) -> tu
             day = to_local(origin_ms, zone).date()
             if day in first and first[day].origin_ms <= origin_ms:
                 continue
-            forecast = Forecast.from_row(row)
+            first[day] = _sane(Forecast.from_row(row))
         except RejectedError:
             unreadable += 1
-            continue
-        if len(forecast.quantiles) and len(forecast.power_kw):
-            first[day] = forecast
     return sorted(first.values(), key=lambda forecast: forecast.origin_ms), unreadable
+
+
+def _sane(forecast: Forecast) -> Forecast:
+    """Refuse what parses and yet cannot be drawn or scored."""
+    levels = forecast.quantiles
+    if not levels or not len(forecast.power_kw) or not all(0 < level < 1 for level in levels):
+        raise RejectedError("has no steps or no levels between 0 and 1", where="forecast")
+    if forecast.slot_s not in SLOT_LENGTHS_S or np.abs(forecast.power_kw).max() > MAX_KW:
+        raise RejectedError("has steps of an odd length or beyond any plant", where="forecast")
+    return forecast
 
 
 class _Load:

@@ -21,6 +21,7 @@ from agent.contract.zones import local_day_bounds_ms, to_local
 
 MAX_TEXT = 300
 MAX_TIME_MS = 2**45  # the year 3084: later instants are a device's nonsense and have no calendar date
+MAX_KW = 1e9  # far above any plant; sums of more could overflow
 _MONEY_LIMIT = Decimal(10) ** 12
 _GAP_FACTOR = 6  # an arrival gap is named when it is this many times the usual distance between envelopes
 _MIN_GAP_S = 5.0
@@ -127,7 +128,7 @@ def read_slots(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Slot], int]:
         except RejectedError:
             unreadable += 1
             continue
-        if slot.start_ms <= MAX_TIME_MS:
+        if slot.start_ms <= MAX_TIME_MS and abs(slot.power_kw or 0.0) <= MAX_KW:
             found[slot.start_ms] = slot
         else:
             unreadable += 1

@@ -145,7 +145,7 @@ def section(rows: queries.DeviceRows, options: Options) -> Section:
     """Work out one device's part of the page."""
     zone_name, zone = _zone(rows, options)
     slots, bad_slots = picture.read_slots(rows.slots)
-    days, bad_forecasts = judged.read_day_aheads(rows.forecasts, slots, zone)
+    days, bad_forecasts = judged.read_day_aheads(rows.forecasts, slots, zone, options.days + 2)
     first_ms, last_ms = (slots[0].start_ms, slots[-1].end_ms) if slots else (None, None)
     costs, ahead, bad_costs = picture.read_costs(rows.costs, zone, first_ms, last_ms)
     alerts, bad_alerts = picture.read_alerts(rows.alerts)
@@ -154,7 +154,7 @@ def section(rows: queries.DeviceRows, options: Options) -> Section:
     if shown:  # rows of the day before were read too, so that the first day is whole
         first_day = to_local(shown[0].start_ms, zone).date()
         days = [day for day in days if day.date >= first_day]
-        costs = [day for day in costs if day.date >= first_day]
+        costs = [day for day in costs if day.date >= first_day][-options.days - 2 :]
     own, naive, compared = judged.mean_losses(days)
     model, fallback = _model(days, changes)
     mean_cost = picture.mean_cost_a_day(costs)

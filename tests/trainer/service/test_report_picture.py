@@ -119,3 +119,38 @@ def test_without_history_there_is_no_naive_loss():
     own, naive, scored = judged.mean_losses(days)
     assert own is not None
     assert (naive, scored) == (None, 48)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"power_kw": [[1e300, 1e301, 1e302]]},
+        {"power_kw": []},
+        {"quantiles": [0.1, 0.5, 1e300]},
+        {"quantiles": [], "power_kw": [[]]},
+        {"slot_s": 1},
+        {"origin_ms": 2**52},
+        {"source": "oracle"},
+    ],
+)
+def test_forecasts_that_cannot_be_drawn_are_counted_and_left_out(change):
+    good = fleetdata.forecast(fleetdata.START_MS, 1.0, random.Random(1), ForecastSource.ACTIVE)
+    rows = [{**good.to_row(good.origin_ms), **change}, good.to_row(good.origin_ms)]
+    days, bad = judged.read_day_aheads(rows, [], ZONE)
+    assert bad == 1
+    assert [day.forecast.origin_ms for day in days] == [fleetdata.START_MS]
+
+
+def test_slots_beyond_any_plant_or_calendar_are_left_out():
+    good = fleetdata.slot(fleetdata.START_MS, 1.0)
+    rows = [good.to_row(), {**good.to_row(), "power_kw": 1e300}, {**good.to_row(), "time_ms": 2**52}]
+    assert picture.read_slots(rows) == ([good], 2)
+
+
+def test_a_flood_of_days_is_cut_to_the_newest():
+    rng = random.Random(1)
+    made = [
+        fleetdata.forecast(fleetdata.START_MS + day * 24 * HOUR, 1.0, rng, ForecastSource.ACTIVE) for day in range(9)
+    ]
+    days, _ = judged.read_day_aheads([item.to_row(item.origin_ms) for item in made], [], ZONE, 3)
+    assert [day.forecast.origin_ms for day in days] == [item.origin_ms for item in made[-3:]]
