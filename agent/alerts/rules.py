@@ -177,8 +177,8 @@ class DataMissing:
 
     @property
     def clear_after_s(self) -> float:
-        """A meter that speaks now and then is not back: readings must come for as long as silence was borne."""
-        return self.after_s
+        """Twice the silence that is borne: one reading alone counts as speech for that long, and is not a meter back."""
+        return 2 * self.after_s
 
     def judge(self, now_ms: int, observations: Observations) -> Finding:
         """Compare the silence with the limit. After a start each channel has `after_s` to speak up: HOLD until then."""

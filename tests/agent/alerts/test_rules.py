@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from agent.alerts.rules import DataMissing, Observations, PeakAhead, Verdict
+from agent.contract.errors import ConfigError
+from agent.contract.rows import Forecast, ForecastSource
+
+MELBOURNE = ZoneInfo("Australia/Melbourne")
+NOW = round(dt.datetime(2014, 10, 15, 10, tzinfo=MELBOURNE).timestamp() * 1000)
+HOUR_MS = 3_600_000
+
+
+def forecast(upper, source=ForecastSource.ACTIVE, origin_ms=NOW):
+    upper = np.asarray(upper, float)
+    table = np.stack([upper - 60, upper - 30, upper], axis=1)
+    return Forecast(origin_ms, 3600, (0.1, 0.5, 0.9), table, source, "plant@3")
+
+
+def seen(value):
+    return Observations(since_ms=NOW, forecast=value)
+
+
+def silence(now_s, last_s=None, since_s=0):
+    last = {} if last_s is None else {"power": NOW + last_s * 1000}
+    return DataMissing("power", 900, MELBOURNE).judge(
+        NOW + now_s * 1000, Observations(since_ms=NOW + since_s * 1000, last_reading_ms=last)
+    )
+
+
+def test_peak_says_when_how_much_over_and_in_numbers():
+    finding = PeakAhead(500, zone=MELBOURNE).judge(NOW, seen(forecast([400, 520, 512])))
+    assert finding.verdict is Verdict.ON
+    assert finding.text == "load may reach 520 kW on Wed 15 Oct 11:00, 20 kW (4.0%) over the limit of 500 kW"
+    assert finding.details == {
+        "peak_kw": 520.0,
+        "peak_at_ms": NOW + HOUR_MS,
+        "over_kw": 20.0,
+        "threshold_kw": 500,
+        "quantile": 0.9,
+        "source": "active",
+        "model": "plant@3",
+    }
+
+
+def test_peak_of_a_fallback_forecast_says_so():
+    finding = PeakAhead(500).judge(NOW, seen(forecast([520], ForecastSource.NAIVE)))
+    assert finding.text.endswith("; from a fallback forecast (plant@3)")
+    assert finding.details["source"] == "naive"
+
+
+@pytest.mark.parametrize(
+    ("kw", "verdict"),
+    [(500.1, Verdict.ON), (500, Verdict.HOLD), (475, Verdict.HOLD), (474.9, Verdict.OFF), (-100, Verdict.OFF)],
+)
+def test_peak_holds_between_its_limits(kw, verdict):
+    assert PeakAhead(500).judge(NOW, seen(forecast([kw]))).verdict is verdict
+
+
+def test_peak_compares_the_level_it_is_given():
+    assert PeakAhead(500, quantile=0.5).judge(NOW, seen(forecast([520]))).verdict is Verdict.HOLD
+    assert PeakAhead(500, quantile=0.5, clear_below_kw=495).judge(NOW, seen(forecast([520]))).verdict is Verdict.OFF
+
+
+def test_peak_that_is_over_does_not_count():
+    assert PeakAhead(500).judge(NOW + HOUR_MS - 1, seen(forecast([520, 400]))).verdict is Verdict.ON
+    assert PeakAhead(500).judge(NOW + HOUR_MS, seen(forecast([520, 400]))).verdict is Verdict.OFF
+
+
+@pytest.mark.parametrize("observed", [None, forecast([520], origin_ms=NOW - HOUR_MS)])
+def test_peak_without_a_forecast_ahead_holds(observed):
+    assert PeakAhead(500).judge(NOW, seen(observed)).verdict is Verdict.HOLD
+
+
+def test_peak_without_the_level_it_watches_holds():
+    assert PeakAhead(500, quantile=0.99).judge(NOW, seen(forecast([520]))).verdict is Verdict.HOLD
+
+
+@pytest.mark.parametrize("limits", [(0, None), (float("nan"), None), (500, 500), (500, 600)])
+def test_rejects_limits_that_make_no_sense(limits):
+    with pytest.raises(ConfigError, match=r"alerts\."):
+        PeakAhead(limits[0], clear_below_kw=limits[1])
+
+
+def test_silence_beyond_the_limit_is_missing_data():
+    assert silence(900, last_s=0).verdict is Verdict.OFF
+    finding = silence(1000, last_s=0)
+    assert finding.verdict is Verdict.ON
+    assert finding.text == (
+        "no reading of channel power for 17 min, last at Wed 15 Oct 10:00; check the meter and its connection"
+    )
+    assert finding.details == {"channel": "power", "silent_s": 1000, "last_reading_ms": NOW}
+
+
+def test_a_channel_that_never_spoke_is_silent_since_the_start():
+    assert silence(900).verdict is Verdict.HOLD
+    finding = silence(901)
+    assert finding.verdict is Verdict.ON
+    assert "for 15 min; check" in finding.text
+
+
+def test_after_a_restart_a_channel_has_time_to_speak_up():
+    # The device was off for ten hours: the last reading is old, and that is not the meter's fault.
+    assert silence(36_000, last_s=0, since_s=35_900).verdict is Verdict.HOLD
+    assert silence(36_801, last_s=0, since_s=35_900).verdict is Verdict.ON
+    assert "10 h" in silence(36_801, last_s=0, since_s=35_900).text
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(1000, "17 min"), (8000, "2 h"), (700_000, "8 days")])
+def test_spans_read_as_people_say_them(seconds, words):
+    assert f"for {words}," in silence(seconds, last_s=0).text
+
+
+def test_rejects_a_silence_of_nothing():
+    with pytest.raises(ConfigError):
+        DataMissing("power", 0)
