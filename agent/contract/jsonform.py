@@ -20,8 +20,17 @@ _SUSPICIOUS = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")  # half a surrogate pai
 
 
 def dumps(value: object) -> bytes:
-    """Canonical bytes: sorted keys, no spaces, UTF-8, no NaN. The same value gives the same bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """Canonical bytes: sorted keys, no spaces, UTF-8, no NaN. The same value gives the same bytes.
+
+    Raises:
+        ValueError: when `loads` would refuse the result: NaN, infinity, half surrogates, NUL, too deep.
+        TypeError: when it is not JSON at all.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    data = text.encode()
+    _check_depth(data, value)
+    _check_nul(text)
+    return data
 
 
 def loads(data: bytes, *, where: str, max_bytes: int) -> dict[str, Any]:
@@ -82,7 +91,11 @@ def _check_depth(data: bytes, value: object) -> None:
 def _check_text(value: object) -> None:
     text = json.dumps(value, ensure_ascii=False)
     text.encode()  # UnicodeEncodeError is a ValueError
-    if "\\u0000" in text.replace(r"\\", ""):
+    _check_nul(text)
+
+
+def _check_nul(text: str) -> None:
+    if "\\u0000" in text and "\\u0000" in text.replace(r"\\", ""):
         raise ValueError("a text holds NUL")
 
 
