@@ -115,7 +115,7 @@ class PeakAhead:
         first = max(0, (now_ms - forecast.origin_ms) // slot_ms)
         ahead = forecast.level(self.quantile)[first:]
         if len(ahead) == 0:
-            return Finding(Verdict.HOLD)
+            return Finding(Verdict.OFF, "the hours that were forecast are over")
         step = int(np.argmax(ahead))
         peak_kw, at_ms = float(ahead[step]), forecast.origin_ms + (first + step) * slot_ms
         if peak_kw > self.threshold_kw:
@@ -177,7 +177,7 @@ class DataMissing:
 
     @property
     def clear_after_s(self) -> float:
-        """Twice the silence that is borne: one reading alone counts as speech for that long, and is not a meter back."""
+        """Twice the silence that is borne: one reading alone keeps a channel OFF for `after_s`, and is no meter back."""
         return 2 * self.after_s
 
     def judge(self, now_ms: int, observations: Observations) -> Finding:

@@ -71,9 +71,9 @@ def test_peak_that_is_over_does_not_count():
     assert PeakAhead(500).judge(NOW + HOUR_MS, seen(forecast([520, 400]))).verdict is Verdict.OFF
 
 
-@pytest.mark.parametrize("observed", [None, forecast([520], origin_ms=NOW - HOUR_MS)])
-def test_peak_without_a_forecast_ahead_holds(observed):
-    assert PeakAhead(500).judge(NOW, seen(observed)).verdict is Verdict.HOLD
+def test_peak_without_a_forecast_holds_and_ends_when_its_hours_are_over():
+    assert PeakAhead(500).judge(NOW, seen(None)).verdict is Verdict.HOLD
+    assert PeakAhead(500).judge(NOW, seen(forecast([520], origin_ms=NOW - HOUR_MS))).verdict is Verdict.OFF
 
 
 def test_peak_without_the_level_it_watches_holds():
