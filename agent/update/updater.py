@@ -1,0 +1,445 @@
+"""What this device shall run: judges assignments, has them fetched, tried, and kept or rolled back.
+
+The downloads run in one worker thread; all decisions, and everything written, in the thread that calls `poll`. Which
+bytes are genuine is `repository.py`'s to say, which model is better `trial.py`'s, whether a model runs at all the
+caller's, by the callables it passes in.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.contract import jsonform
+from agent.contract.assignment import Assignment, Item, ItemKind
+from agent.contract.bundle import Bundle, Manifest
+from agent.contract.durable import write_durable
+from agent.contract.errors import EdgewattError, RejectedError, StorageError
+from agent.contract.rows import event_row
+from agent.contract.trust import FleetTrust, KeyUse
+from agent.update.repository import CLOCK_FLOOR, Floors, Repository, Target
+from agent.update.slots import Change, ModelSlots, SlotRecord
+from agent.update.trial import Loss, Shadow
+
+COUNTER_FLOOR = "assignment"
+SETTLED_FLOOR = "assignment-settled"
+_ASSIGNMENT, _TRIAL = "assignment.bin", "trial.json"
+_BACKOFF_S = (5.0, 300.0)
+_SAVE_TRIAL_S = 60.0
+_TELL = {
+    "candidate": "is on trial",
+    "activated": "runs now",
+    "refused": "was refused",
+    "rolled-back": "failed and was rolled back",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStatus:
+    """For people: what the update client is at.
+
+    Attributes:
+        counter: of the assignment in force; 0 without one.
+        phase: `idle`, `waiting` (for the line, or for the next attempt), `downloading` or `trial`.
+        note: what went wrong last; empty when nothing did.
+        trial_days: plant days that the present trial has scored.
+    """
+
+    counter: int
+    phase: str
+    note: str
+    trial_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """What the worker brings back: a checked bundle, or an error and whether the bundle is to blame."""
+
+    assignment: Assignment
+    item: Item
+    target: Target | None = None
+    manifest: Manifest | None = None
+    error: EdgewattError | None = None
+    blames_bundle: bool = False
+
+
+class Updater:
+    """Brings the model that the centre assigns, tries it, and keeps it or not.
+
+    Invariants:
+        - an assignment counts only when signed, for this device, not expired, and not older than one seen before.
+        - a model below the active one's version runs only by an assignment that allows it; roll-back needs none.
+        - what was refused is not fetched again; what could not be reached is, with back-off.
+        - after a restart it goes on where it was: in the download, in the trial.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: str,
+        trust: FleetTrust,
+        floors: Floors,
+        slots: ModelSlots,
+        repository: Repository,
+        *,
+        check: Callable[[bytes], None],
+        loss: Loss,
+        shadow_days: float,
+        real_ms: Callable[[], int],
+        monotonic: Callable[[], float],
+        reachable: Callable[[], bool] = lambda: True,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        """Go on from what is in `folder`.
+
+        Args:
+            folder: for the assignment in force and the trial's score.
+            device: id of this device.
+            trust: the centre's keys; `updater.trust` may be replaced by a newer set at any time.
+            floors: durable counters that never go back.
+            slots: the models on the device.
+            repository: where targets come from.
+            check: loads a bundle, compares its golden outputs, measures it; raises RejectedError when it fails. Called
+                in the worker thread.
+            loss: scores forecasts in the trial, see `Shadow`.
+            shadow_days: plant days of a trial; 0 for none.
+            real_ms: real time, for expiry.
+            monotonic: seconds, for back-off.
+            reachable: whether a download makes sense now.
+            rng: uniform numbers in [0, 1).
+
+        Raises:
+            StorageError: when the folder cannot be used.
+        """
+        self.trust = trust
+        self.slots = slots
+        self.shadow: Shadow | None = None
+        self._folder, self._device, self._floors, self._repository = folder, device, floors, repository
+        self._check, self._loss, self._shadow_days = check, loss, shadow_days
+        self._real_ms, self._monotonic, self._reachable, self._rng = real_ms, monotonic, reachable, rng
+        self._assignment: Assignment | None = None
+        self._payload = b""
+        self._worker: threading.Thread | None = None
+        self._fetched: _Fetched | None = None
+        self._backoff_s, self._not_before_s = _BACKOFF_S[0], 0.0
+        self._note = ""
+        self._rows: list[dict[str, Any]] = []  # of kind `update`, without their time
+        self._handed = 0
+        self._saved_s = float("-inf")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StorageError(f"cannot be made ({exc.strerror})", where=str(folder), todo="Mend the rights") from exc
+        self._restore()
+
+    def on_assignment(self, payload: bytes) -> None:
+        """Judge a message of the `assign` topic and take it on. The one in force, sent again, changes nothing.
+
+        Raises:
+            RejectedError: when it is not genuine, for another device, a replay, or expired; nothing has changed then.
+            StorageError: when it cannot be kept; the centre's retained message will come again.
+        """
+        if payload == self._payload and self._assignment is not None:
+            return
+        assignment = self._verified(payload)
+        if assignment.expires_at_ms <= self._now_ms():
+            raise RejectedError("is expired", where="assignment", todo="Assign again at the centre")
+        # The file first: a counter without its file would make the same assignment look replayed after a power cut.
+        write_durable(self._folder / _ASSIGNMENT, payload)
+        self._floors.raise_floor(COUNTER_FLOOR, assignment.counter)
+        self._assignment, self._payload = assignment, payload
+        self._backoff_s, self._not_before_s = _BACKOFF_S[0], 0.0
+        for item in assignment.items:
+            if item.kind is not ItemKind.MODEL:
+                self._tell(f"{item.kind} {item.path} was refused: this version of the agent installs models only", item)
+
+    def poll(self, now_ms: int) -> list[dict[str, Any]]:
+        """Take the next step, and return new rows for the `events` stream, with the plant's time `now_ms`.
+
+        The rows of one call are taken as stored when the next call comes.
+
+        Raises:
+            StorageError: when the disk fails; the step is taken again by a later call.
+        """
+        handed, self._handed = self._handed, 0
+        self.slots.told(min(handed, len(self.slots.changes)))
+        self._collect()
+        self._judge_trial()
+        self._begin()
+        rows, self._rows = [{**row, "time_ms": now_ms} for row in self._rows], []
+        changes = self.slots.changes
+        self._handed = len(changes)
+        return [*rows, *(_event(change, now_ms) for change in changes)]
+
+    def active_failed(self, reason: str) -> None:
+        """The active model no longer loads or runs: go back to the previous one, or to none.
+
+        Raises:
+            StorageError: when the disk fails; nothing has changed then.
+        """
+        active = self.slots.active
+        if active is None:
+            return
+        try:
+            self.slots.read(active)
+        except RejectedError as exc:
+            # The disk is to blame, not the model: the assignment may bring it back.
+            self.slots.roll_back(str(exc), remember=False)
+            return
+        self.slots.roll_back(reason)
+        self._settle_if_assigned(active)
+
+    def candidate_failed(self, reason: str) -> None:
+        """The candidate does not load or run: end its trial.
+
+        Raises:
+            StorageError: when the disk fails; nothing has changed then.
+        """
+        candidate = self.slots.candidate
+        if candidate is not None:
+            self.slots.refuse_candidate(reason)
+            self._end_trial()
+            self._settle_if_assigned(candidate)
+
+    def status(self) -> UpdateStatus:
+        """Return what is going on."""
+        if self._worker is not None:
+            phase = "downloading"
+        elif self.shadow is not None:
+            phase = "trial"
+        else:
+            phase = "idle" if self._wanted() is None else "waiting"
+        counter = self._assignment.counter if self._assignment else 0
+        return UpdateStatus(counter, phase, self._note, self.shadow.days if self.shadow else 0.0)
+
+    def close(self) -> None:
+        """End the worker and keep the trial's score.
+
+        Raises:
+            StorageError: when the disk fails.
+        """
+        self._repository.close()
+        if self._worker is not None:
+            self._worker.join()
+            self._worker = None
+        self._save_trial()
+
+    def _now_ms(self) -> int:
+        # A clock behind the floor is wrong; the floor is the least that the time can be.
+        return max(self._real_ms(), self._floors.floor(CLOCK_FLOOR))
+
+    def _verified(self, payload: bytes) -> Assignment:
+        assignment = Assignment.from_bytes(payload, self.trust.verifiers(KeyUse.ASSIGN), device=self._device)
+        floor = self._floors.floor(COUNTER_FLOOR)
+        if assignment.counter < floor:
+            raise RejectedError(
+                f"has counter {assignment.counter}, {floor} was seen before: it is a replay", where="assignment"
+            )
+        if assignment.counter == floor and self._payload and payload != self._payload:
+            raise RejectedError(f"is another one with the same counter {floor}", where="assignment")
+        return assignment
+
+    def _restore(self) -> None:
+        path = self._folder / _ASSIGNMENT
+        try:
+            payload = path.read_bytes() if path.exists() else b""
+            if payload:
+                self._assignment = self._verified(payload)
+                self._payload = payload
+                self._floors.raise_floor(COUNTER_FLOOR, self._assignment.counter)
+        except RejectedError as exc:
+            _log.warning("the assignment that was kept is not valid any more: %s", exc)
+        except OSError as exc:
+            raise StorageError(f"cannot be read ({exc.strerror})", where=str(path), todo="Mend the rights") from exc
+        candidate = self.slots.candidate
+        if candidate is not None:
+            self.shadow = self._new_trial(candidate)
+            self._resume_trial(self.shadow)
+
+    def _wanted(self) -> Item | None:
+        """Return the item that is still to be fetched."""
+        assignment = self._assignment
+        item = assignment.item(ItemKind.MODEL) if assignment else None
+        if assignment is None or item is None or self._floors.floor(SETTLED_FLOOR) >= assignment.counter:
+            return None
+        here = (self.slots.active, self.slots.candidate)
+        return None if any(record is not None and record.sha256 == item.sha256 for record in here) else item
+
+    def _begin(self) -> None:
+        """Start the worker where something is wanted and can be had."""
+        assignment, item = self._assignment, self._wanted()
+        if assignment is None or self._worker is not None:
+            return
+        if item is None:
+            self._withdraw_candidate(assignment)
+            return
+        before = self.slots.refused.get(item.sha256)
+        if before is not None:
+            self.slots.refuse(item.sha256, item.path, 0, f"it was refused before: {before}", remember=False)
+            self._settle(assignment)
+        elif assignment.expires_at_ms <= self._now_ms():
+            self._tell(f"the assignment of {item.path} expired before it could be installed", item)
+            self._settle(assignment)
+        elif self._monotonic() >= self._not_before_s and self._reachable():
+            self._worker = threading.Thread(target=self._work, args=(assignment, item), name="update", daemon=True)
+            self._worker.start()
+
+    def _withdraw_candidate(self, assignment: Assignment) -> None:
+        """End a trial of something that is no longer assigned."""
+        candidate, item = self.slots.candidate, assignment.item(ItemKind.MODEL)
+        if candidate is not None and item is not None and candidate.sha256 != item.sha256:
+            self.slots.refuse(
+                candidate.sha256, candidate.name, candidate.version, "another model is assigned", remember=False
+            )
+            self._end_trial()
+
+    def _work(self, assignment: Assignment, item: Item) -> None:
+        """Runs in the worker thread: fetch, parse, check; nothing is decided or written here."""
+        try:
+            target = self._repository.fetch(item, assignment.min_snapshot_version)
+        except EdgewattError as exc:
+            self._fetched = _Fetched(assignment, item, error=exc)
+            return
+        except Exception as exc:  # noqa: BLE001  # a thread that dies in silence would leave the updater waiting for ever
+            self._fetched = _Fetched(assignment, item, error=StorageError(f"the update client failed: {exc!r}"))
+            return
+        try:
+            manifest = Bundle.from_bytes(target.data).manifest
+            self._check(target.data)
+            self._fetched = _Fetched(assignment, item, target, manifest)
+        except RejectedError as exc:
+            self._fetched = _Fetched(assignment, item, target, error=exc, blames_bundle=True)
+        except Exception as exc:  # noqa: BLE001  # whatever a model makes its runtime raise is the model's fault
+            error = RejectedError(f"cannot be run ({type(exc).__name__}: {exc})", where=item.path)
+            self._fetched = _Fetched(assignment, item, target, error=error, blames_bundle=True)
+
+    def _collect(self) -> None:
+        """Act on what the worker brought."""
+        worker = self._worker
+        if worker is None or worker.is_alive():
+            return
+        worker.join()
+        self._worker, fetched, self._fetched = None, self._fetched, None
+        # Until this step is through, a failure of the disk means: once more, later.
+        self._not_before_s = self._monotonic() + self._backoff_s * (0.5 + self._rng())
+        self._backoff_s = min(self._backoff_s * 2, _BACKOFF_S[1])
+        self._repository.keep_floors()
+        if fetched is None or fetched.assignment is not self._assignment:
+            return  # a newer assignment came meanwhile
+        if fetched.blames_bundle:
+            self._refuse(fetched, str(fetched.error))
+        elif fetched.error is not None:
+            if str(fetched.error) != self._note:
+                self._note = str(fetched.error)
+                _log.warning("update: %s", self._note)
+                if isinstance(fetched.error, RejectedError):
+                    self._tell(self._note, fetched.item)
+        elif fetched.target is not None and fetched.manifest is not None:
+            self._install(fetched.assignment, fetched.item, fetched.target, fetched.manifest)
+
+    def _refuse(self, fetched: _Fetched, reason: str) -> None:
+        self.slots.refuse(fetched.item.sha256, fetched.item.path, 0, reason)
+        self._settle(fetched.assignment)
+
+    def _install(self, assignment: Assignment, item: Item, target: Target, manifest: Manifest) -> None:
+        reason = self._downgrade(manifest, assignment)
+        if reason:
+            self.slots.refuse(item.sha256, manifest.name, manifest.version, reason, remember=False)
+            self._settle(assignment)
+            return
+        record = SlotRecord(
+            sha256=item.sha256,
+            length=item.length,
+            name=manifest.name,
+            version=manifest.version,
+            path=item.path,
+            snapshot_version=target.snapshot_version,
+            counter=assignment.counter,
+            installed_ms=self._real_ms(),
+        )
+        self._withdraw_candidate(assignment)
+        self.slots.install_candidate(target.data, record)
+        self._note, self._backoff_s = "", _BACKOFF_S[0]
+        self._end_trial()
+        self.shadow = self._new_trial(record)
+
+    def _downgrade(self, manifest: Manifest, assignment: Assignment) -> str:
+        """Say why the version may not follow the active one, or nothing."""
+        active = self.slots.active
+        if active is None or assignment.allow_downgrade or manifest.version > active.version:
+            return ""
+        if manifest.version == active.version and manifest.name != active.name:
+            return ""
+        label = f"{manifest.name}@{manifest.version}"
+        return f"{label} is not newer than {active.label}, and the assignment does not allow a downgrade"
+
+    def _settle(self, assignment: Assignment) -> None:
+        """Nothing more is to be done for this assignment."""
+        self._floors.raise_floor(SETTLED_FLOOR, assignment.counter)
+        self._note, self._backoff_s = "", _BACKOFF_S[0]
+
+    def _settle_if_assigned(self, record: SlotRecord) -> None:
+        item = self._assignment.item(ItemKind.MODEL) if self._assignment else None
+        if self._assignment is not None and item is not None and item.sha256 == record.sha256:
+            self._settle(self._assignment)
+
+    def _new_trial(self, record: SlotRecord) -> Shadow:
+        return Shadow(record.label, min_days=self._shadow_days, loss=self._loss)
+
+    def _resume_trial(self, shadow: Shadow) -> None:
+        path = self._folder / _TRIAL
+        try:
+            data = path.read_bytes()
+            shadow.resume(jsonform.loads(data, where=_TRIAL, max_bytes=65_536))
+        except FileNotFoundError:
+            return
+        except (OSError, RejectedError) as exc:
+            _log.warning("the trial of %s begins anew: %s", shadow.label, exc)
+
+    def _judge_trial(self) -> None:
+        if self.shadow is None:
+            return
+        verdict = self.shadow.verdict()
+        if verdict is None:
+            if self._monotonic() - self._saved_s >= _SAVE_TRIAL_S:
+                self._save_trial()
+            return
+        if verdict.accepted:
+            self.slots.activate_candidate(verdict.reason)
+            self._end_trial()
+        else:
+            self.candidate_failed(verdict.reason)
+
+    def _save_trial(self) -> None:
+        if self.shadow is not None:
+            self._saved_s = self._monotonic()
+            write_durable(self._folder / _TRIAL, jsonform.dumps(self.shadow.to_json()))
+
+    def _end_trial(self) -> None:
+        self.shadow = None
+        (self._folder / _TRIAL).unlink(missing_ok=True)
+
+    def _tell(self, text: str, item: Item) -> None:
+        self._rows.append(event_row(0, "update", text, item=str(item.kind), path=item.path))
+
+
+def _event(change: Change, now_ms: int) -> dict[str, Any]:
+    text = f"model {change.model}" + (f"@{change.version}" if change.version else "") + f" {_TELL[change.action]}"
+    if change.reason:
+        text += f": {change.reason}"
+    return event_row(
+        now_ms,
+        "model",
+        text,
+        action=change.action,
+        model=change.model,
+        version=change.version,
+        reason=change.reason,
+    )
