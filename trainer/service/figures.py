@@ -24,6 +24,10 @@ Figure = dict[str, Any]
 INK, MUTED, GRID = "#16202c", "#66758a", "#e6eaf0"
 LOAD, FAN, FALLBACK, ARRIVED, OUTAGE = "#16202c", "#2f6fde", "#9a6b1f", "#2b8a6e", "#c2410c"
 PERIODS = ("#2f6fde", "#e39a2d", "#2b8a6e", "#8a5cc7", "#c2410c", "#5f7186")
+_TICKS = [  # by distance between ticks, ms: hours when few days are shown or after zooming in
+    {"dtickrange": [None, 86_399_999], "value": "%H:%M<br>%a %-d %b"},
+    {"dtickrange": [86_400_000, None], "value": "%a<br>%-d %b"},
+]
 _ROUNDING = Decimal("0.05")  # lines are rounded one by one: their sum may miss the amount by a few cents
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -54,7 +58,7 @@ def load_figure(slots: Sequence[Slot], days: Sequence[DayAhead], zone: dt.tzinfo
     layout = _layout("mean power, kW", f"local time, {plain(zone_name)}", height=400)
     layout["hovermode"] = "x unified"
     layout["yaxis"]["rangemode"] = "normal"  # from zero, the band of a steady plant would be a hair
-    layout["xaxis"] |= {"tickformat": "%a<br>%-d %b", "tickangle": 0, "hoverformat": "%a %-d %b %H:%M"}
+    layout["xaxis"] |= {"tickangle": 0, "hoverformat": "%a %-d %b %H:%M", "tickformatstops": _TICKS}
     return {"data": traces, "layout": layout}
 
 

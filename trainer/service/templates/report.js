@@ -7,10 +7,13 @@
     const figure = JSON.parse(document.getElementById(chart.dataset.figure).textContent);
     Plotly.newPlot(chart, figure.data, figure.layout, config);
   });
-  // On paper a chart has another width than on the screen.
-  function refit() {
-    charts.forEach(function (chart) { Plotly.Plots.resize(chart); });
-  }
-  window.addEventListener("beforeprint", refit);
-  window.addEventListener("afterprint", refit);
+  // Charts are as wide as the screen; on paper they must fit the sheet. `Plots.resize` would come too late for that.
+  window.addEventListener("beforeprint", function () {
+    document.documentElement.classList.add("printing");
+    charts.forEach(function (chart) { Plotly.relayout(chart, { width: chart.clientWidth }); });
+  });
+  window.addEventListener("afterprint", function () {
+    document.documentElement.classList.remove("printing");
+    charts.forEach(function (chart) { Plotly.relayout(chart, { width: null, autosize: true }); });
+  });
 })();
