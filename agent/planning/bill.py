@@ -9,7 +9,7 @@ energy of the span); a line's amount is energy x price, rounded half-even to 0.0
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -18,7 +18,7 @@ from typing import Any
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.rows import Forecast
 from agent.contract.slots import MIN_COMPLETENESS, Slot
-from agent.planning.tariff import Period, Tariff
+from agent.planning.tariff import Piece, Tariff
 
 EXPORT, FIXED = "export", "fixed"
 
@@ -111,25 +111,23 @@ def bill(
     known = {at: slot.energy_wh for at, slot in by_start.items() if _is_known(slot)}
     ahead = _energies(forecast) if forecast is not None else {}
     limits = _limits(known.values(), power_range_kw, length_ms)
-    accounts = tuple(_Account(tariff, length_ms) for _ in range(3))
-    counts = [0, 0, 0]
-    for at in range(start_ms - start_ms % length_ms, end_ms, length_ms):
+    measured, accounts = _Account(tariff), tuple(_Account(tariff) for _ in range(3))
+    counts = dict.fromkeys(("known", "forecast", "missing"), 0)
+    for at, parts in _shares(tariff.pieces(start_ms, end_ms), start_ms, length_ms):
         if at in known:
-            kind, energies = 0, (known[at],) * 3
-        elif at in ahead:
-            kind, energies = 1, ahead[at]
-        elif limits is None:
+            counts["known"] += 1
+            measured.add(known[at], parts)
+            continue
+        if at not in ahead and limits is None:
             raise UnavailableError(
                 "no slot is known, so nothing can be said of its cost", where="bill", todo="Wait for the first readings"
             )
-        else:
-            kind, energies = 2, (limits[0], 0, limits[1])
-        counts[kind] += 1
-        pieces = tuple(tariff.pieces(max(at, start_ms), min(at + length_ms, end_ms)))
+        counts["forecast" if at in ahead else "missing"] += 1
+        energies = ahead[at] if limits is None or at in ahead else (limits[0], 0, limits[1])
         for account, energy_wh in zip(accounts, energies, strict=True):
-            account.add(energy_wh, pieces)
+            account.add(energy_wh, parts)
     fixed = _fixed_line(tariff, start_ms, end_ms)
-    settled = [(*account.lines(), *fixed) for account in accounts]
+    settled = [(*_lines(tariff, measured, account, length_ms), *fixed) for account in accounts]
     totals = [sum((line.amount for line in lines), Decimal(0)) for lines in settled]
     return Bill(
         start_ms=start_ms,
@@ -139,9 +137,9 @@ def bill(
         total=totals[1],
         low=min(totals),  # with a negative price more energy costs less
         high=max(totals),
-        known_slots=counts[0],
-        forecast_slots=counts[1],
-        missing_slots=counts[2],
+        known_slots=counts["known"],
+        forecast_slots=counts["forecast"],
+        missing_slots=counts["missing"],
     )
 
 
@@ -160,34 +158,48 @@ def bill_forecast(tariff: Tariff, forecast: Forecast, *, span_ms: tuple[int, int
 
 
 class _Account:
-    """Energy by period, gathered exactly as Wh x ms / slot length."""
+    """Energy by period, gathered exactly in Wh x ms of slots of one length."""
 
-    def __init__(self, tariff: Tariff, length_ms: int) -> None:
-        self._tariff = tariff
-        self._length_ms = length_ms
-        self._import = dict.fromkeys((period.name for period in tariff.periods), 0)
-        self._prices = {period.name: period.price_per_kwh for period in tariff.periods}
-        self._export = 0
+    def __init__(self, tariff: Tariff) -> None:
+        self.imported = dict.fromkeys((period.name for period in tariff.periods), 0)
+        self.exported = 0
 
-    def add(self, energy_wh: int, pieces: Iterable[tuple[Period, int, int]]) -> None:
-        """Add the part of a slot of `energy_wh` that the pieces cover."""
-        for period, begin, end in pieces:
+    def add(self, energy_wh: int, parts: Iterable[tuple[str, int]]) -> None:
+        """Add the parts (period, ms) of a slot of `energy_wh`."""
+        for name, span_ms in parts:
             if energy_wh < 0:
-                self._export += energy_wh * (end - begin)
+                self.exported += energy_wh * span_ms
             else:
-                self._import[period.name] += energy_wh * (end - begin)
+                self.imported[name] += energy_wh * span_ms
 
-    def lines(self) -> tuple[Line, ...]:
-        parts = dict(self._import)
-        prices = dict(self._prices)
-        if self._export:
-            parts[EXPORT] = self._export
-            prices[EXPORT] = self._tariff.export_price_per_kwh
-        exact = {name: Fraction(part, self._length_ms) for name, part in parts.items()}
-        return tuple(
-            Line(name, energy_wh, Decimal(0), prices[name], _cents(Fraction(prices[name]) * energy_wh / 1000))
-            for name, energy_wh in _whole(exact).items()
-        )
+
+def _lines(tariff: Tariff, measured: _Account, rest: _Account, length_ms: int) -> tuple[Line, ...]:
+    parts = {name: part + rest.imported[name] for name, part in measured.imported.items()}
+    prices = {period.name: period.price_per_kwh for period in tariff.periods}
+    if exported := measured.exported + rest.exported:
+        parts[EXPORT] = exported
+        prices[EXPORT] = tariff.export_price_per_kwh
+    exact = {name: Fraction(part, length_ms) for name, part in parts.items()}
+    return tuple(
+        Line(name, energy_wh, Decimal(0), prices[name], _cents(Fraction(prices[name]) * energy_wh / 1000))
+        for name, energy_wh in _whole(exact).items()
+    )
+
+
+def _shares(pieces: Sequence[Piece], start_ms: int, length_ms: int) -> Iterator[tuple[int, list[tuple[str, int]]]]:
+    """Yield the start of each slot that the pieces touch, and its parts: (period, milliseconds)."""
+    at, parts = start_ms - start_ms % length_ms, list[tuple[str, int]]()
+    for period, begin, end in pieces:
+        low = begin
+        while low < end:
+            high = min(end, at + length_ms)
+            parts.append((period.name, high - low))
+            if high == at + length_ms:
+                yield at, parts
+                at, parts = high, []
+            low = high
+    if parts:
+        yield at, parts
 
 
 def _whole(exact: Mapping[str, Fraction]) -> dict[str, int]:

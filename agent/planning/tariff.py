@@ -7,6 +7,7 @@ plant's zone, so that a day may have 92, 96 or 100 quarter-hours.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 import re
 import tomllib
@@ -48,6 +49,9 @@ class Period:
     def holds(self, month: int, weekday: int, minute: int) -> bool:
         """Whether it covers a local minute of the day."""
         return month in self.months and weekday in self.weekdays and self.from_min <= minute < self.to_min
+
+
+Piece = tuple[Period, int, int]  # period, start_ms, end_ms
 
 
 class Tariff:
@@ -93,7 +97,9 @@ class Tariff:
         marks = {mark for period in periods for mark in (period.from_min, period.to_min)}
         self._step_min = math.gcd(_OFFSET_MIN, *marks)
         self._table = {(month, day): self._row(month, day) for month in range(1, 13) for day in range(7)}
+        # A month is billed again and again: its days are looked up once.
         self._bounds_ms = lru_cache(maxsize=64)(lambda date: local_day_bounds_ms(date, zone))
+        self._day_pieces = lru_cache(maxsize=64)(self._split_day)
         complaints = list(self._gaps())
         if complaints:
             raise _complaint(complaints, name)
@@ -133,16 +139,20 @@ class Tariff:
         index = self._table[local.month, weekday][(local.hour * 60 + local.minute) // self._step_min]
         return self.periods[index]
 
-    def pieces(self, start_ms: int, end_ms: int) -> Iterator[tuple[Period, int, int]]:
-        """Split [start_ms, end_ms) where another period begins; yield (period, start_ms, end_ms)."""
-        step_ms = self._step_min * 60_000
-        begin, period = start_ms, self.period_at(start_ms)
-        for mark in range(start_ms - start_ms % step_ms + step_ms, end_ms, step_ms):
-            following = self.period_at(mark)
-            if following is not period:
-                yield period, begin, mark
-                begin, period = mark, following
-        yield period, begin, end_ms
+    def pieces(self, start_ms: int, end_ms: int) -> list[Piece]:
+        """Split [start_ms, end_ms) where another period begins; return (period, start_ms, end_ms) in order."""
+        found: list[Piece] = []
+        at = start_ms
+        while at < end_ms:
+            for period, begin, end in self._day_pieces(to_local(at, self.zone).date()):
+                low, high = max(begin, start_ms), min(end, end_ms)
+                if low >= high:
+                    continue
+                if found and found[-1][0] is period:  # a night goes on over midnight
+                    low = found.pop()[1]
+                found.append((period, low, high))
+                at = high
+        return found
 
     def day_bounds_ms(self, time_ms: int) -> tuple[int, int]:
         """Return [start, end) of the local day that holds an instant."""
@@ -153,6 +163,18 @@ class Tariff:
         """Return the start of the local month that holds an instant."""
         start: int = self._bounds_ms(to_local(time_ms, self.zone).date().replace(day=1))[0]
         return start
+
+    def _split_day(self, date: dt.date) -> tuple[Piece, ...]:
+        """Split a local day by the wall clock of each step, so that days of 23 and 25 hours are right."""
+        start_ms, end_ms = self._bounds_ms(date)
+        found: list[Piece] = []
+        step_ms = self._step_min * 60_000
+        marks = [start_ms, *range(start_ms - start_ms % step_ms + step_ms, end_ms, step_ms), end_ms]
+        for begin, end in itertools.pairwise(marks):
+            period = self.period_at(begin)
+            since = found.pop()[1] if found and found[-1][0] is period else begin
+            found.append((period, since, end))
+        return tuple(found)
 
     def _row(self, month: int, weekday: int) -> tuple[int, ...]:
         """Index of the period in each step of a day; -1 where there is none."""
