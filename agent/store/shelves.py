@@ -92,9 +92,15 @@ class Shelves:
             self.db.execute("DELETE FROM block WHERE id = ?", [piece.id])
             self._count(piece, rows=-piece.count, waiting=0 if acknowledged else -1)
 
-    def quarantine(self, table: str, piece: Piece, reason: str) -> bool:
-        """Set a damaged piece apart; return whether it was still waiting for an acknowledgement."""
-        waiting = table == "journal" or not self._acknowledged(piece)
+    def waits(self, table: str, piece: Piece) -> bool:
+        """Whether the centre has not acknowledged a piece."""
+        if table == "journal":
+            return True
+        found = self.db.execute("SELECT acknowledged FROM block WHERE id = ?", [piece.id]).fetchone()
+        return found is not None and not found[0]
+
+    def quarantine(self, table: str, piece: Piece, reason: str) -> None:
+        """Set a damaged piece apart; it is not deleted."""
         columns = "stream, epoch, boot, first, last, start_ms, end_ms"
         self.db.execute(
             f"INSERT INTO quarantine ({columns}, reason, data) SELECT {columns}, ?, data FROM {table} WHERE id = ?",
@@ -104,9 +110,8 @@ class Shelves:
             self._count(piece)  # its numbers stay given out
             self.drop_journal([piece])
         else:
-            self.remove([piece], acknowledged=not waiting)
+            self.remove([piece], acknowledged=not self.waits(table, piece))
         self.add("quarantined", 1)
-        return waiting
 
     def open(self, table: str, piece: Piece) -> Block:
         """Decrypt one piece.
@@ -170,9 +175,6 @@ class Shelves:
     def tag(self, text: str) -> bytes:
         """A name for `text` that only the holder of the storage key can make."""
         return hmac.digest(self._key, b"edgewatt/store/v1\0" + text.encode(), hashlib.sha256)[:16]
-
-    def _acknowledged(self, piece: Piece) -> bool:
-        return bool(self.db.execute("SELECT acknowledged FROM block WHERE id = ?", [piece.id]).fetchone()[0])
 
     def _insert(self, table: str, block: Block, data: bytes) -> Piece:
         header = block.header

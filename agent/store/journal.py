@@ -1,0 +1,286 @@
+"""Memory and disk under one transaction: every change of the store's state is made here, all or nothing.
+
+Decides what belongs together in a transaction; not when it is due (`store.py`), nor what is chosen (`packing.py`,
+`outbox.py`, `retention.py`). Owned by one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.contract.blocks import Block, encode_readings, encode_rows
+from agent.contract.channels import Channel
+from agent.contract.errors import RejectedError
+from agent.contract.rows import event_row, gap_row
+from agent.contract.topics import STREAMS
+from agent.store import aside, packing, retention
+from agent.store.buffer import Buffer, ReadingCheck
+from agent.store.identity import Identity
+from agent.store.reader import Reader
+from agent.store.schema import DamagedError, open_database, transaction
+from agent.store.shelves import Piece, Shelves
+
+DIRECT_ROWS = 8_192  # a commit of so many readings is a block at once
+
+
+class Journal:
+    """The state of an open store.
+
+    Invariants: `durable` is what the database holds of the present epoch; `pieces` is its journal; a failed change
+    leaves memory and disk as they were.
+
+    Attributes:
+        buffers: rows in memory, by stream.
+        durable: last sequence number on disk, by stream, of the present epoch.
+        pieces: the journal, not packed yet.
+        check: what readings are accepted, and each channel's latest time.
+        writes: transactions that succeeded.
+    """
+
+    shelves: Shelves
+    reader: Reader
+
+    def __init__(
+        self,
+        path: Path,
+        identity: Identity,
+        channels: Mapping[str, Channel],
+        limits: Mapping[str, int],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._path, self._identity, self._channels, self._now_ms = path, identity, dict(channels), now_ms
+        self._limits = limits
+        self.check = ReadingCheck(channels)
+        self.buffers: dict[str, Buffer] = {}
+        self.durable: dict[str, int] = {}
+        self.pieces: list[Piece] = []
+        self.writes = 0
+
+    # -- opening, and beginning anew ------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the database, or make it under a new epoch. Reads counters and the journal, never all rows.
+
+        Raises:
+            DamagedError: when it is damaged or encrypted under another key.
+            StorageError: when the disk cannot be used.
+        """
+        if not self._path.exists():
+            # Born anew: what an earlier store gave out under the old epoch must not be given out again.
+            self._identity.new_epoch()
+            aside.set_aside(self._path, self._identity.epoch)  # a log without its database
+        db = open_database(self._path)
+        try:
+            self.shelves = Shelves(db, self._identity.storage_key)
+            self.reader = Reader(self.shelves, self._path)
+            with transaction(db, self._path):
+                self._check_key()
+                self._load()
+        except BaseException:
+            db.close()
+            raise
+
+    def _check_key(self) -> None:
+        tag = self.shelves.tag("key check")
+        self.shelves.db.execute("INSERT OR IGNORE INTO meta VALUES ('key_check', ?)", [tag])
+        if self.shelves.db.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()[0] != tag:
+            raise DamagedError("is encrypted under another storage key", where=str(self._path))
+
+    def _load(self) -> None:
+        newest = self.reader.newest_epoch()
+        if newest > self._identity.epoch or self._identity.epoch == 0:
+            self._identity.new_epoch(above=newest)  # the identity is older than the store
+        epoch = self._identity.epoch
+        self.pieces = self.shelves.pieces("journal", "ORDER BY id", [])
+        for stream in STREAMS:
+            journal = [piece.last for piece in self.pieces if (piece.stream, piece.epoch) == (stream, epoch)]
+            last = max([self.shelves.last(stream, epoch), *journal])
+            if stream in self.buffers:
+                self.buffers[stream].renumber()
+            else:
+                self.buffers[stream] = Buffer(last + 1, self._limits[stream])
+            self.durable[stream] = last
+        for channel, time_ms in self.reader.channel_times(list(self._channels)).items():
+            self.check.last_ms[channel] = max(time_ms, self.check.last_ms.get(channel, time_ms))
+
+    def begin_anew(self, reason: DamagedError) -> None:
+        """Set the damaged database aside and open a new one under a new epoch; rows in memory go there.
+
+        Raises:
+            StorageError: when the disk cannot be used; to be called again then.
+        """
+        self._identity.new_epoch()  # first: not even the old database without its log may give a number out twice
+        name = aside.set_aside(self._path, self._identity.epoch)
+        self.open()
+        self._tell(f"the store {reason.what}; it was set aside as {name} and a new one was begun", set_aside=name)
+
+    def begin_epoch(self, above: int) -> None:
+        """Leave an epoch whose numbers were given out before, by the device that this one is an old image of.
+
+        Blocks of this boot carry such numbers with other content, which the centre refuses: they move to the new epoch.
+
+        Raises:
+            StorageError: when the disk cannot be used.
+        """
+        self.pack(STREAMS)
+        old, epoch = self._identity.epoch, self._identity.new_epoch(above=above)
+        where = "WHERE stream = ? AND acknowledged = 0 AND epoch = ? AND boot = ? ORDER BY first"
+        lasts: dict[str, int] = {}
+        with transaction(self.shelves.db, self._path):
+            for stream in STREAMS:
+                lasts[stream] = 0
+                for piece in self.shelves.pieces("block", where, [stream, old, self._identity.boot]):
+                    try:
+                        block = packing.moved(self.shelves.open("block", piece), epoch, lasts[stream] + 1)
+                    except RejectedError:
+                        continue  # set apart when it is next offered
+                    lasts[stream] = self.shelves.put_block(block).last
+                    self.shelves.remove([piece], acknowledged=False)
+        for stream, last in lasts.items():
+            self.buffers[stream] = Buffer(last + 1, self._limits[stream])
+            self.durable[stream] = last
+        self._tell(
+            f"the centre holds more of epoch {old} than this device ever had: an old image was restored",
+            rows_moved=sum(lasts.values()),
+        )
+
+    def _tell(self, text: str, **more: Any) -> None:
+        event = event_row(self._now_ms(), "store", text, epoch=self._identity.epoch, **more)
+        self.buffers["events"].extend([event])
+        self.change()
+
+    # -- changing -------------------------------------------------------------------------------------------------
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether something in memory waits for the disk."""
+        return any(buffer.rows or buffer.dropped for buffer in self.buffers.values())
+
+    def change(self) -> None:
+        """Make everything in memory durable.
+
+        Raises:
+            StorageError: when the disk cannot be used; it is in memory still.
+        """
+        with self.transaction():
+            pass
+
+    @contextlib.contextmanager
+    def transaction(self, events: Sequence[Mapping[str, Any]] = ()) -> Iterator[None]:
+        """One transaction with all rows in memory, these events, and what the caller does in it."""
+        gaps = [
+            gap_row(self._now_ms(), stream, self._identity.epoch, *buffer.dropped, "memory full, disk not writable")
+            for stream, buffer in self.buffers.items()
+            if buffer.dropped
+        ]
+        queue = self.buffers["events"].rows
+        before = len(queue)
+        queue += [*gaps, *events]
+        try:
+            with transaction(self.shelves.db, self._path):
+                pieces = self._write()
+                yield
+        except BaseException:
+            del queue[before:]
+            raise
+        self.pieces += pieces
+        for stream, buffer in self.buffers.items():
+            self.durable[stream] = buffer.last
+            buffer.written(buffer.last)
+        self.writes += 1
+
+    def _write(self) -> list[Piece]:
+        pieces: list[Piece] = []
+        for stream, buffer in self.buffers.items():
+            step = packing.most_rows(stream)
+            for at in range(0, len(buffer.rows), step):
+                block = self._encode(stream, buffer.rows[at : at + step], buffer.first + at)
+                if block.header.count >= DIRECT_ROWS:
+                    self.shelves.put_block(block)
+                    self.shelves.note_times(self.check.last_ms)
+                else:
+                    pieces.append(self.shelves.put_journal(block))
+        return pieces
+
+    def _encode(self, stream: str, rows: list[Any], first: int) -> Block:
+        epoch, boot = self._identity.epoch, self._identity.boot
+        if stream == "readings":
+            return encode_readings(rows, self._channels, epoch=epoch, boot=boot, first=first)
+        return encode_rows(stream, rows, epoch=epoch, boot=boot, first=first)
+
+    def pack(self, streams: Sequence[str]) -> None:
+        """Make blocks of the journal of these streams, and commit what is in memory.
+
+        Raises:
+            StorageError: when the disk cannot be used.
+        """
+        packed: set[int] = set()
+        with self.transaction():
+            for run in packing.runs(piece for piece in self.pieces if piece.stream in streams):
+                try:
+                    block = packing.join([self.shelves.open("journal", piece) for piece in run])
+                except RejectedError:
+                    self._note_damaged(run)  # the others of the run are packed next time
+                    continue
+                self.shelves.replace(run, block)
+                packed |= {piece.id for piece in run}
+            self.shelves.note_times(self.check.last_ms)  # all these rows are on disk now, or in this transaction
+        self.pieces = [piece for piece in self.pieces if piece.id not in packed]
+        self.quarantine()
+
+    def _note_damaged(self, run: Sequence[Piece]) -> None:
+        for piece in run:
+            try:
+                packing.join([self.shelves.open("journal", piece)])
+            except RejectedError as exc:
+                self.reader.damaged.append(("journal", piece, exc.what))
+
+    def quarantine(self) -> None:
+        """Set damaged pieces apart, each with the gap event that tells the centre.
+
+        Raises:
+            StorageError: when the disk cannot be used.
+        """
+        found = {(table, piece.id): (table, piece, what) for table, piece, what in self.reader.damaged}
+        self.reader.damaged.clear()
+        for table, piece, what in found.values():
+            gaps = retention.gaps([piece], f"damaged on disk ({what})", self._now_ms())
+            with self.transaction(gaps if self.shelves.waits(table, piece) else []):
+                self.shelves.quarantine(table, piece, what)
+            if table == "journal":
+                self.pieces = [other for other in self.pieces if other.id != piece.id]
+
+    def retain(self, max_bytes: int, keep_raw_days: float) -> None:
+        """Let go what is old and acknowledged; above `max_bytes`, make space down to 95 % of it by `retention.ORDER`.
+
+        Raises:
+            StorageError: when the disk cannot be used.
+        """
+        while pieces := retention.aged(self.shelves, self._now_ms(), keep_raw_days):
+            with self.transaction():
+                self.shelves.remove(pieces, acknowledged=True)
+        if retention.used_bytes(self.shelves) <= max_bytes:
+            return
+        while retention.used_bytes(self.shelves) > 0.95 * max_bytes:
+            pieces, acknowledged = retention.victims(self.shelves)
+            if not pieces:
+                return  # only what must stay is left
+            events = [] if acknowledged else retention.gaps(pieces, "the store is full", self._now_ms())
+            with self.transaction(events):
+                self.shelves.remove(pieces, acknowledged=acknowledged)
+                if not acknowledged:
+                    self.shelves.add("evicted_rows", sum(piece.count for piece in pieces))
+
+    def free_acknowledged(self) -> None:
+        """Let a batch of acknowledged blocks go, to make space for what is in memory.
+
+        Raises:
+            StorageError: when the disk cannot be used.
+        """
+        pieces, _ = retention.victims(self.shelves, only_acknowledged=True)
+        if pieces:
+            with transaction(self.shelves.db, self._path):
+                self.shelves.remove(pieces, acknowledged=True)
