@@ -177,7 +177,7 @@ class DataMissing:
 
     @property
     def clear_after_s(self) -> float:
-        """Twice the silence that is borne: one reading alone keeps a channel OFF for `after_s`, and is no meter back."""
+        """Twice the silence that is borne: one reading keeps a channel OFF for `after_s`, and is no meter back."""
         return 2 * self.after_s
 
     def judge(self, now_ms: int, observations: Observations) -> Finding:

@@ -5,6 +5,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.contract.errors import ConfigError, RejectedError, UnavailableError
 from agent.contract.features import Scaling
@@ -111,6 +113,25 @@ def test_refuses_history_that_is_mostly_missing_before_the_last_week(model, star
 def test_refuses_a_start_off_the_slot_grid(model, start_ms, history):
     with pytest.raises(ConfigError, match="grid"):
         model.forecast(start_ms + 1, history)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    days=st.floats(14.5, 32),
+    level=st.floats(-1e5, 1e5),
+    noise=st.floats(0, 1e4),
+    gaps=st.floats(0, 0.4),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_history_gives_ordered_finite_quantiles_or_a_reason(model, days, level, noise, gaps, seed):
+    rng, slot_ms = np.random.default_rng(seed), model.spec.slot_s * 1000
+    series = level + noise * rng.standard_t(2, int(days * model.spec.per_day))
+    series[rng.random(len(series)) < gaps] = np.nan
+    try:
+        forecast = model.forecast(slot_ms, series)
+    except UnavailableError:
+        return
+    assert_sound(forecast, model.spec, slot_ms * (1 + len(series)))
 
 
 def test_rejects_a_bundle_whose_model_does_not_fit_its_feature_spec(bundle):
