@@ -214,11 +214,12 @@ def read_alerts(rows: Iterable[Mapping[str, Any]]) -> tuple[list[AlertLine], int
             time_ms, state = fields.integer("time_ms", 0, MAX_TIME_MS), fields.text("state")
             rule, severity = short(fields.text("rule"), 60), short(fields.text("severity"), 20)
             text = short(fields.text("text", max_length=65_536))
+            raised_ms = fields.integer("raised_ms", 0, MAX_TIME_MS) if "raised_ms" in fields else time_ms
         except RejectedError:
             unreadable += 1
             continue
         key = short(row.get("id", rule))
-        line = live.get(key) or AlertLine(rule, severity, text, time_ms)
+        line = live.get(key) or AlertLine(rule, severity, text, raised_ms)
         if state == "cleared":
             live.pop(key, None)
             done.append(AlertLine(rule, line.severity, line.text, line.raised_ms, line.acknowledged_ms, time_ms))
@@ -230,16 +231,16 @@ def read_alerts(rows: Iterable[Mapping[str, Any]]) -> tuple[list[AlertLine], int
 
 
 def read_model_changes(events: Iterable[Mapping[str, Any]]) -> list[ModelChange]:
-    """Return the model events, newest first."""
+    """Return what happened to models, and to updates before they became one, newest first."""
     found = []
     for row in events:
-        time_ms = row.get("time_ms")
-        if row.get("kind") != "model" or not isinstance(time_ms, int) or not 0 <= time_ms <= MAX_TIME_MS:
+        time_ms, kind = row.get("time_ms"), row.get("kind")
+        if kind not in {"model", "update"} or not isinstance(time_ms, int) or not 0 <= time_ms <= MAX_TIME_MS:
             continue
-        model, version = short(row.get("model", ""), 60), row.get("version")
-        label = f"{model}@{version}" if isinstance(version, int) and "@" not in model else model
+        model, version = short(row.get("model") or row.get("path") or "", 60), row.get("version")
+        label = f"{model}@{version}" if isinstance(version, int) and version and "@" not in model else model
         reason = short(row.get("reason") or row.get("text") or "")
-        found.append(ModelChange(time_ms, short(row.get("action", "?"), 20), label, reason))
+        found.append(ModelChange(time_ms, short(row.get("action") or kind, 20), label, reason))
     return sorted(found, key=lambda change: change.time_ms, reverse=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.contract.rows import ForecastSource, alert_row, cost_row
+from agent.contract.rows import ForecastSource, alert_row, cost_row, event_row
 from agent.contract.zones import local_day_bounds_ms, parse_zone
 from agent.inference.scoring import pinball
 from tests.support import fleetdata
@@ -55,6 +55,26 @@ def test_an_alert_raised_again_after_clearing_is_another():
     assert [(line.text, line.open, line.acknowledged_ms) for line in lines] == [
         ("second", True, 4 * HOUR),
         ("first", False, None),
+    ]
+
+
+def test_an_alert_whose_raising_was_lost_keeps_its_time():
+    (line,), _ = picture.read_alerts(
+        [alert_row(9 * HOUR, "peak", "acknowledged", "warning", "t", id="a", raised_ms=HOUR)]
+    )
+    assert (line.raised_ms, line.acknowledged_ms, line.open) == (HOUR, 9 * HOUR, True)
+
+
+def test_updates_that_never_became_a_model_are_part_of_the_history():
+    rows = [
+        event_row(1, "update", "the bundle is not the assigned one", item="model", path="models/a.ewb"),
+        event_row(2, "model", "", action="refused", model="unknown", version=0, reason="is not a readable bundle"),
+        event_row(3, "boot", "agent started"),
+    ]
+    changes = [(change.action, change.model, change.reason) for change in picture.read_model_changes(rows)]
+    assert changes == [
+        ("refused", "unknown", "is not a readable bundle"),
+        ("update", "models/a.ewb", "the bundle is not the assigned one"),
     ]
 
 
