@@ -48,14 +48,14 @@ class Observations:
     """What the daemon knows now.
 
     Attributes:
-        since_ms: when watching began (plant clock at the start of the daemon). Silence before it was the device's own.
         forecast: the latest one; None before the first.
-        last_reading_ms: time of each channel's latest reading; a channel without one is absent.
+        last_reading_ms: up to when each channel's readings reach; a channel without one is absent.
+        since_ms: when watching began (plant clock at the start of the daemon). Silence before it was the device's own.
     """
 
+    forecast: Forecast | None
+    last_reading_ms: Mapping[str, int]
     since_ms: int
-    forecast: Forecast | None = None
-    last_reading_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 class Rule(Protocol):

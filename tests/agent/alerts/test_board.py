@@ -22,13 +22,11 @@ SILENCE = DataMissing("power", 900)
 def peak(kw):
     """What is observed when the forecast's upper level peaks at `kw` from now on for days."""
     table = np.tile([kw - 60.0, kw - 30.0, kw], (999, 1))
-    return Observations(
-        since_ms=NOW, forecast=Forecast(NOW, 3600, (0.1, 0.5, 0.9), table, ForecastSource.ACTIVE, "m@1")
-    )
+    return Observations(Forecast(NOW, 3600, (0.1, 0.5, 0.9), table, ForecastSource.ACTIVE, "m@1"), {}, NOW)
 
 
 def spoke(minute):
-    return Observations(since_ms=NOW, last_reading_ms={"power": NOW + minute * MIN_MS})
+    return Observations(None, {"power": NOW + minute * MIN_MS}, NOW)
 
 
 def states(rows):
@@ -94,7 +92,7 @@ def test_a_clock_set_back_does_not_clear_early():
 
 def test_rules_do_not_disturb_one_another():
     board = AlertBoard([PEAK, SILENCE])
-    both = Observations(since_ms=NOW, forecast=peak(520).forecast)
+    both = peak(520)
     assert states(board.update(NOW + 16 * MIN_MS, both)) == [("peak-ahead", "raised"), ("data-missing:power", "raised")]
     assert [alert.severity for alert in board.open()] == ["warning", "critical"]
 
@@ -130,7 +128,7 @@ def test_two_alerts_of_one_rule_in_one_second_have_ids_of_their_own():
 
 def test_a_restart_takes_up_open_and_acknowledged_alerts_and_raises_nothing_again():
     board = AlertBoard([PEAK, SILENCE])
-    both = Observations(since_ms=NOW, forecast=peak(520).forecast)
+    both = peak(520)
     rows = board.update(NOW + 16 * MIN_MS, both)
     rows += board.acknowledge(rows[0]["id"], NOW + 17 * MIN_MS)
     again = AlertBoard([PEAK, SILENCE], json.loads(json.dumps(rows)))
@@ -195,9 +193,7 @@ def test_rows_of_any_history_alternate_and_restore_to_the_same_board(history):
     board, rows, last = AlertBoard(rules), [], 0
     for minute, (kw, silent, act) in enumerate(history):
         last = max(last, minute - silent)
-        observed = Observations(
-            since_ms=NOW, forecast=peak(kw).forecast, last_reading_ms={"power": NOW + last * MIN_MS}
-        )
+        observed = Observations(peak(kw).forecast, {"power": NOW + last * MIN_MS}, NOW)
         rows += board.update(NOW + minute * MIN_MS, observed)
         for alert in board.open() if act == "ack" else ():
             rows += board.acknowledge(alert.id, NOW + minute * MIN_MS)

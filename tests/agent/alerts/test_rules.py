@@ -22,13 +22,13 @@ def forecast(upper, source=ForecastSource.ACTIVE, origin_ms=NOW):
 
 
 def seen(value):
-    return Observations(since_ms=NOW, forecast=value)
+    return Observations(value, {}, NOW)
 
 
 def silence(now_s, last_s=None, since_s=0):
     last = {} if last_s is None else {"power": NOW + last_s * 1000}
     return DataMissing("power", 900, MELBOURNE).judge(
-        NOW + now_s * 1000, Observations(since_ms=NOW + since_s * 1000, last_reading_ms=last)
+        NOW + now_s * 1000, Observations(None, last, NOW + since_s * 1000)
     )
 
 
