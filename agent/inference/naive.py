@@ -37,7 +37,8 @@ def forecast_naive(start_ms: int, power_kw: ArrayLike, slot_s: int, horizon: int
     series = np.asarray(power_kw, dtype=np.float64)
     origin_ms = start_ms + len(series) * slot_s * 1000
     per_day = DAY_S // slot_s
-    series = np.where(np.isfinite(series), series, np.nan)[-_USED_DAYS * per_day :]
+    series = series[-_USED_DAYS * per_day :]  # first: backtests pass a year again and again
+    series = np.where(np.isfinite(series), series, np.nan)
     known = np.flatnonzero(np.isfinite(series))
     if len(known) == 0 or len(series) - known[0] < per_day:
         hours = 0.0 if len(known) == 0 else (len(series) - int(known[0])) * slot_s / 3600
