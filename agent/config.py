@@ -81,17 +81,18 @@ class SimulatorConfig:
 
     Attributes:
         seed: the same seed gives the same plant.
-        base_kw, peak_kw: load at night and on top of it at the busiest hour.
-        sample_s: time between readings.
-        faults: whether dropouts, spikes, frozen values and counter resets happen.
+        sample_s: time between readings of channels without an `interval_s`.
+        base_kw: load that never stops.
+        day_kw: height of the working day above it.
+        fault_rate: share of hours in which a meter drops out, freezes or jumps for ten minutes.
     """
 
     channels: tuple[str, ...]
     seed: Annotated[int, Limits(low=0, high=2**32)] = 1
-    base_kw: Annotated[float, Limits(low=0, high=1e6)] = 40.0
-    peak_kw: Annotated[float, Limits(low=0, high=1e6)] = 60.0
     sample_s: Annotated[int, Limits(low=1, high=3600)] = 10
-    faults: bool = False
+    base_kw: Annotated[float, Limits(low=0, high=1e6)] = 120.0
+    day_kw: Annotated[float, Limits(low=0, high=1e6)] = 220.0
+    fault_rate: Annotated[float, Limits(low=0, high=1)] = 0.0
 
     @property
     def feeds(self) -> tuple[str, ...]:

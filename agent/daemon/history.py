@@ -17,6 +17,7 @@ class History:
     """Slots in time order; older than 36 days before the newest are forgotten."""
 
     def __init__(self, slot_s: int, slots: Iterable[Slot] = ()) -> None:
+        self.slot_s = slot_s
         self._slot_ms = slot_s * 1000
         self._slots: deque[Slot] = deque()
         for slot in slots:

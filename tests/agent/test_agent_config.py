@@ -49,15 +49,15 @@ def test_reads_the_least_file_with_defaults() -> None:
 def test_example_file_loads_with_its_tariff(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "firmware-configs" / "agent.toml").read_text()
     (tmp_path / "tariffs").mkdir()
-    (tmp_path / "tariffs" / "time-of-use.toml").touch()
+    (tmp_path / "tariffs" / "victoria-large-business.toml").touch()
     config = parse(text, folder=tmp_path)
     assert config.tariff is not None
-    assert config.tariff.file == tmp_path / "tariffs" / "time-of-use.toml"
+    assert config.tariff.file == tmp_path / "tariffs" / "victoria-large-business.toml"
 
 
 def test_commented_defaults_of_the_example_are_the_real_ones(tmp_path: Path) -> None:
     (tmp_path / "tariffs").mkdir()
-    (tmp_path / "tariffs" / "time-of-use.toml").touch()
+    (tmp_path / "tariffs" / "victoria-large-business.toml").touch()
     text = (Path(__file__).parents[2] / "firmware-configs" / "agent.toml").read_text()
     lines = [
         line.removeprefix("# ") if " = " in line and "  # " not in line[:3] else line for line in text.splitlines()

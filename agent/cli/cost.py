@@ -1,0 +1,40 @@
+"""`edgewatt cost`: what the plant's energy costs today, this month, and in the next 24 hours."""
+
+from __future__ import annotations
+
+import click
+
+from agent.cli.output import Payload, emit, json_option, local, table
+from agent.cli.session import Session, pass_session
+from agent.control import Operation
+
+_SCOPES = {"today": "today so far", "month": "month so far", "next_24h": "next 24 h"}
+
+
+@click.command()
+@json_option
+@pass_session
+def cost(session: Session, as_json: bool) -> None:
+    """Show the energy cost of today, of the month so far, and of the next 24 hours with its range.
+
+    \b
+    Example:
+      edgewatt cost
+    """  # noqa: D301 - \b keeps click from joining lines
+    emit(session.read(Operation.COST, lambda view: view.cost()), as_json, _human)
+
+
+def _human(answer: Payload) -> str:
+    rows = answer["costs"]
+    if not rows:
+        return "No costs yet: a tariff ([tariff] file) and a closed slot are needed."
+    lines = [
+        [
+            _SCOPES.get(row["scope"], row["scope"]),
+            f"{row['amount']} {row['currency']}",
+            "-" if row["low"] == row["high"] else f"{row['low']} to {row['high']}",
+        ]
+        for row in rows
+    ]
+    computed = local(max(row["time_ms"] for row in rows), str(answer["zone"]))
+    return f"{table(['period', 'cost', 'range'], lines)}\n\nComputed {computed}."

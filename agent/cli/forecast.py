@@ -1,0 +1,150 @@
+"""`edgewatt forecast`: the load ahead, from the running agent, its store, or a bundle and a file of history."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent.cli.output import Payload, emit, json_option, local, remark, table
+from agent.cli.session import Session, pass_session
+from agent.contract.errors import ConfigError
+from agent.contract.rows import Forecast
+from agent.contract.zones import parse_zone
+from agent.control import Operation
+
+if TYPE_CHECKING:
+    from agent.contract.features import Floats
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_MAX_HISTORY_BYTES = 256 * 2**20
+_LINES = 24
+
+
+@click.command()
+@click.option("--plot", is_flag=True, help="Draw the forecast: median as a line, the 80 % band as a tint.")
+@click.option("--bundle", type=_FILE, help="Forecast with this model bundle (.ewb), without agent or configuration.")
+@click.option("--history", type=_FILE, help="With --bundle: CSV file with the load so far.")
+@click.option("--timestamps-in", "zone", default="UTC", show_default=True, help="Zone of the CSV file's times.")
+@click.option("--time-column", default="time", show_default=True, help="Column with the start of each interval.")
+@click.option("--value-column", default="power_kw", show_default=True, help="Column with the mean power.")
+@click.option("--scale", default=1.0, show_default=True, help="Factor from the file's unit to kW.")
+@json_option
+@pass_session
+def forecast(
+    session: Session,
+    plot: bool,
+    bundle: Path | None,
+    history: Path | None,
+    zone: str,
+    time_column: str,
+    value_column: str,
+    scale: float,
+    as_json: bool,
+) -> None:
+    """Show the newest forecast of the plant's load.
+
+    With --bundle and --history the forecast is made here and now from files.
+
+    \b
+    Example:
+      edgewatt forecast --plot
+      edgewatt forecast --bundle model.ewb --history load.csv --timestamps-in +10:00
+    """  # noqa: D301 - \b keeps click from joining lines
+    if (bundle is None) != (history is None):
+        raise click.UsageError("--bundle and --history belong together.")
+    if bundle is not None and history is not None:
+        answer = _from_files(bundle, history, zone, time_column, value_column, scale)
+    else:
+        answer = session.read(Operation.FORECAST, lambda view: view.forecast())
+    emit(answer, as_json, _draw if plot else _human)
+
+
+def _from_files(
+    bundle: Path, history: Path, zone: str, time_column: str, value_column: str, scale: float
+) -> dict[str, Any]:
+    from agent.contract.bundle import MAX_BYTES
+    from agent.contract.loadcsv import parse_load_csv
+    from agent.inference.forecaster import Model
+
+    model = Model.load(_read(bundle, MAX_BYTES))
+    load = parse_load_csv(
+        _read(history, _MAX_HISTORY_BYTES),
+        where=str(history),
+        zone=zone,
+        timestamp_column=time_column,
+        value_column=value_column,
+        scale=scale,
+    )
+    remark(f"{history}: {load.report.summary()}")
+    slot_s = model.spec.slot_s
+    interval_s = load.report.interval_s
+    if interval_s > slot_s:
+        raise ConfigError(
+            f"has a row every {interval_s:g} s where {model.label} needs slots of {slot_s} s",
+            where=str(history),
+            todo="Give a finer history, or a model of these slots",
+        )
+    start_ms, power_kw = _slots(load.times_ms, load.values, slot_s)
+    made = model.forecast(start_ms, power_kw)
+    return {"live": False, "zone": zone, "fallback": False, **made.to_row(made.origin_ms)}
+
+
+def _slots(times_ms: Any, values: Floats, slot_s: int) -> tuple[int, Floats]:
+    """Return the start and the means [T] of the slots that the rows lie in; NaN where there is no value."""
+    import numpy as np
+
+    places = times_ms // (slot_s * 1000)
+    index = places - places[0]
+    known = np.isfinite(values)
+    count = np.bincount(index[known], minlength=int(index[-1]) + 1)
+    total = np.bincount(index[known], weights=values[known], minlength=int(index[-1]) + 1)
+    power_kw: Floats = np.full(len(count), np.nan)
+    np.divide(total, count, out=power_kw, where=count > 0)
+    return int(places[0]) * slot_s * 1000, power_kw
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as exc:
+        raise ConfigError(f"cannot be read ({exc.strerror})", where=str(path), todo="Name a file that exists") from exc
+    if len(data) > most:
+        raise ConfigError(f"is larger than {most} bytes", where=str(path))
+    return data
+
+
+def _title(made: Forecast, answer: Payload) -> str:
+    zone = str(answer["zone"])
+    end_ms = made.origin_ms + len(made.power_kw) * made.slot_s * 1000
+    lines = [f"Load from {local(made.origin_ms, zone)} to {local(end_ms, zone)}, by {made.model}"]
+    if answer["fallback"]:
+        lines.append(f"This is a fallback: {made.note}")
+    return "\n".join(lines)
+
+
+def _human(answer: Payload) -> str:
+    made = Forecast.from_row(answer)
+    zone = str(answer["zone"])
+    every = max(1, -(-len(made.power_kw) // _LINES))
+    rows = [
+        [local(start_ms, zone), *(round(float(value), 1) for value in step)]
+        for start_ms, step in list(zip(made.starts_ms(), made.power_kw, strict=True))[::every]
+    ]
+    head = ["from", *(f"{level:.0%} below (kW)" if level != 0.5 else "expected (kW)" for level in made.quantiles)]
+    energy_kwh = float(made.level(0.5).sum()) * made.slot_s / 3600
+    return f"{_title(made, answer)}\n\n{table(head, rows)}\n\nExpected energy: {energy_kwh:,.0f} kWh."
+
+
+def _draw(answer: Payload) -> str:
+    from agent.cli.plot import draw_fan
+
+    made = Forecast.from_row(answer)
+    width = min(120, shutil.get_terminal_size((80, 24)).columns)
+    simple = not (sys.stdout.encoding or "").lower().startswith("utf")
+    drawing = draw_fan(made, parse_zone(str(answer["zone"])), width=width, ascii_only=simple)
+    return f"{_title(made, answer)}\n\n{drawing}"

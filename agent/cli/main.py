@@ -1,0 +1,87 @@
+"""The `edgewatt` command: the group, and the one place where errors become a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from agent.cli.alerts import alerts
+from agent.cli.buffer import buffer
+from agent.cli.config import config
+from agent.cli.cost import cost
+from agent.cli.enroll import enroll
+from agent.cli.forecast import forecast
+from agent.cli.model import model
+from agent.cli.output import remark
+from agent.cli.run import run
+from agent.cli.session import Session
+from agent.cli.status import status
+from agent.cli.sync import sync
+from agent.contract.errors import EdgewattError
+
+_DEFAULT = Path("/etc/edgewatt/agent.toml")
+_SIGINT = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="EDGEWATT_CONFIG",
+    default=_DEFAULT,
+    show_default=True,
+    show_envvar=True,
+    help="Configuration file.",
+)
+@click.version_option(package_name="edgewatt", prog_name="edgewatt")
+@click.pass_context
+def edgewatt(context: click.Context, config_path: Path) -> None:
+    """Forecast a plant's electric load and its cost on this device.
+
+    Commands read and change through the running agent; while it is down they read what it stored.
+
+    \b
+    Exit codes: 0 done, 2 wrong usage, 65 untrusted or damaged data, 74 disk or database failed,
+    75 not available now (try again), 78 configuration or input is wrong, 70 internal error.
+
+    \b
+    Example:
+      edgewatt --config agent.toml status
+    """  # noqa: D301 - \b keeps click from joining lines
+    context.obj = Session(config_path)
+
+
+for _command in (alerts, buffer, config, cost, enroll, forecast, model, run, status, sync):
+    edgewatt.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command; return its exit code."""
+    try:
+        result = edgewatt.main(arguments, prog_name="edgewatt", standalone_mode=False)
+    except EdgewattError as exc:
+        remark(f"edgewatt: {exc}")
+        return exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _SIGINT
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing is left to say, and nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""How commands speak: one JSON object on stdout, or short tables for people; all remarks go to stderr."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from agent.contract.zones import parse_zone, to_local
+
+Payload = Mapping[str, Any]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+
+
+def emit(payload: Payload, as_json: bool, human: Callable[[Payload], str]) -> None:
+    """Print an answer in the form that was asked for."""
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **payload}, ensure_ascii=False, allow_nan=False))
+    else:
+        click.echo(human(payload))
+
+
+def remark(text: str) -> None:
+    """Say something that is not the answer."""
+    click.echo(text, err=True)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Columns as wide as need be; numbers to the right."""
+    cells = [[*map(str, head)], *([*map(str, row)] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    right = [
+        bool(rows) and all(isinstance(row[column], int | float) or row[column] == "-" for row in rows)
+        for column in range(len(head))
+    ]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join(lines)
+
+
+def facts(pairs: Sequence[tuple[str, object]]) -> str:
+    """One line a fact."""
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in pairs)
+
+
+def local(time_ms: int | None, zone: str) -> str:
+    """Local plant time with its zone; `-` for none."""
+    if time_ms is None:
+        return "-"
+    info = parse_zone(zone)
+    moment = to_local(time_ms, info)
+    name = zone if isinstance(info, dt.timezone) else moment.strftime("%Z")
+    return f"{moment:%Y-%m-%d %H:%M} {name}"
+
+
+def span(milliseconds: float | None) -> str:
+    """A length of time in words as short as they can be."""
+    if milliseconds is None:
+        return "-"
+    seconds = milliseconds / 1000
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: float) -> str:
+    """Bytes in a readable unit."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

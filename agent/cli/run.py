@@ -1,0 +1,30 @@
+"""`edgewatt run`: the daemon itself."""
+
+from __future__ import annotations
+
+import click
+
+from agent.cli.session import Session, pass_session
+
+
+@click.command()
+@click.option("-v", "--verbose", is_flag=True, help="Log details, too.")
+@pass_session
+def run(session: Session, verbose: bool) -> None:
+    """Run the agent until it is told to stop (SIGTERM or Ctrl-C).
+
+    It samples, stores, forecasts, watches costs and peaks, and sends everything to the centre as far as the network
+    allows. The log goes to stderr.
+
+    \b
+    Example:
+      edgewatt --config agent.toml run
+    """  # noqa: D301 - \b keeps click from joining lines
+    import logging
+
+    from agent.daemon.build import build
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    build(session.config).run()

@@ -1,0 +1,55 @@
+"""`edgewatt status`: is the plant being measured, forecast and reported?"""
+
+from __future__ import annotations
+
+import click
+
+from agent.cli.output import Payload, emit, facts, json_option, local, span
+from agent.cli.session import Session, pass_session
+from agent.control import Operation
+
+
+@click.command()
+@json_option
+@pass_session
+def status(session: Session, as_json: bool) -> None:
+    """Show in a few lines how the agent is.
+
+    \b
+    Example:
+      edgewatt status --json
+    """  # noqa: D301 - \b keeps click from joining lines
+    emit(session.read(Operation.STATUS, lambda view: view.status()), as_json, _human)
+
+
+def _human(answer: Payload) -> str:
+    zone = str(answer["zone"])
+    share = answer["completeness_24h"]
+    power = answer["power_kw"]
+    backlog = answer["buffer"]
+    model = answer["model"]
+    pairs: list[tuple[str, object]] = [
+        ("device", answer["device"]),
+        ("state", answer["state"]),
+        ("plant time", local(answer["plant_time_ms"], zone)),
+        (
+            "load",
+            "-" if power is None else f"{power:.1f} kW (mean of the slot until {local(answer['slot_end_ms'], zone)})",
+        ),
+        ("last reading", local(answer["last_reading_ms"], zone)),
+        ("complete", "-" if share is None else f"{share:.1%} of the last 24 h"),
+        ("forecast by", f"{model['forecast_by'] or '-'}{'  (fallback)' if model['fallback'] else ''}"),
+        ("open alerts", answer["alerts_open"]),
+        ("waiting", f"{backlog['backlog_rows']} rows for the centre, oldest {span(backlog['oldest_age_ms'])}"),
+    ]
+    if answer["live"]:
+        connected = {True: "connected", False: "not connected", None: "not enrolled"}[answer["connected"]]
+        pairs += [
+            ("centre", connected),
+            ("up for", span(answer["uptime_ms"])),
+            ("memory", f"{answer['rss_mib']:.0f} MiB"),
+        ]
+        pairs += [(f"trouble: {room}", text) for room, text in answer["troubles"].items()]
+    if model["note"]:
+        pairs.append(("note", model["note"]))
+    return facts(pairs)

@@ -1,0 +1,110 @@
+"""What the running daemon answers to commands: what its store tells, and what only the living know."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from agent.contract.errors import RejectedError
+from agent.contract.jsonform import Fields
+from agent.control import Operation
+from agent.daemon.health import peak_rss_mib, rss_mib
+from agent.daemon.views import Answer, View
+
+if TYPE_CHECKING:
+    from agent.daemon.loop import Daemon
+
+
+class Answers:
+    """One method an operation. Runs on the daemon's thread, between two turns."""
+
+    def __init__(self, daemon: Daemon, view: View, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Answer for `daemon`, whose store `view` reads."""
+        self._daemon = daemon
+        self._view = view
+        self._monotonic = monotonic
+        self._operations: dict[Operation, Callable[[Fields], Answer]] = {
+            Operation.STATUS: lambda _: self._status(),
+            Operation.FORECAST: lambda _: self._view.forecast(),
+            Operation.COST: lambda _: self._view.cost(),
+            Operation.ALERTS_LIST: self._alerts,
+            Operation.ALERTS_ACK: self._acknowledge,
+            Operation.BUFFER_STATUS: lambda _: self._view.buffer(),
+            Operation.SYNC_STATUS: lambda _: self._sync(),
+            Operation.MODEL_STATUS: lambda _: self._model(),
+            Operation.MODEL_ROLLBACK: self._roll_back,
+        }
+
+    def answer(self, operation: Operation, arguments: Mapping[str, Any]) -> Answer:
+        """Answer one request.
+
+        Raises:
+            EdgewattError: what the caller is to be told.
+        """
+        return self._operations[operation](Fields(dict(arguments), str(operation), RejectedError))
+
+    def _status(self) -> Answer:
+        daemon = self._daemon
+        exchange = daemon.rooms.exchange
+        state = "degraded" if daemon.troubles.open else "exhausted" if daemon.exhausted else "running"
+        answer = self._view.status()
+        return {
+            **answer,
+            "state": state,
+            "exhausted": daemon.exhausted,
+            "version": importlib.metadata.version("edgewatt"),
+            "plant_time_ms": daemon.rooms.clock.now_ms(),
+            "alerts_open": len(daemon.rooms.board.open()),
+            "connected": None if exchange is None else exchange.link.connected,
+            "uptime_ms": round((self._monotonic() - daemon.started_s) * 1000),
+            "rss_mib": round(rss_mib(), 1),
+            "peak_rss_mib": round(peak_rss_mib(), 1),
+            "lag_ms": round(daemon.pulse.lag_ms),
+            "troubles": dict(daemon.troubles.open),
+            "sampled": sum(source.stats().sampled for source in daemon.rooms.sources),
+            "shortage": daemon.rooms.forecasting.shortage,
+            "model": self._model(),
+        }
+
+    def _alerts(self, arguments: Fields) -> Answer:
+        return self._view.alerts(closed_too="closed_too" in arguments and arguments.flag("closed_too"))
+
+    def _acknowledge(self, arguments: Fields) -> Answer:
+        alert_id = arguments.text("id", max_length=200)
+        rows = self._daemon.rooms.board.acknowledge(alert_id, self._daemon.rooms.clock.now_ms())
+        if rows:
+            self._daemon.rooms.store.append("alerts", rows)
+        return {"id": alert_id, "acknowledged": True}
+
+    def _sync(self) -> Answer:
+        answer = self._view.sync()
+        exchange = self._daemon.rooms.exchange
+        if exchange is None:
+            return answer
+        stats = exchange.uplink.stats()
+        age_ms = None if stats.last_ack_ms is None else max(0, round(time.time() * 1000) - stats.last_ack_ms)
+        return {
+            **answer,
+            "connected": exchange.link.connected,
+            "protocol": exchange.link.protocol,
+            "sent_envelopes": stats.envelopes,
+            "sent_bytes": stats.bytes,
+            "resent_blocks": stats.resent_blocks,
+            "in_flight": stats.in_flight,
+            "parked": stats.parked,
+            "acknowledgements": stats.acks,
+            "replayed": stats.replayed,
+            "rejected": stats.rejected,
+            "last_ack_ms": stats.last_ack_ms,
+            "last_ack_age_ms": age_ms,
+        }
+
+    def _model(self) -> Answer:
+        return {**self._view.model(), **self._daemon.rooms.models.labels()}
+
+    def _roll_back(self, arguments: Fields) -> Answer:
+        reason = arguments.text("reason", max_length=256) if "reason" in arguments else "asked for by a command"
+        self._daemon.rooms.models.roll_back(reason)
+        return {"rolled_back": True, **self._daemon.rooms.models.labels()}

@@ -1,0 +1,287 @@
+"""Makes the real daemon from a configuration: the only place where clocks, threads and transports are real."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.alerts.board import AlertBoard
+from agent.alerts.rules import DataMissing, PeakAhead, Rule
+from agent.config import ClockConfig, Config, CsvConfig, SimulatorConfig
+from agent.contract import jsonform
+from agent.contract.durable import write_durable
+from agent.contract.errors import ConfigError, RejectedError, StorageError
+from agent.contract.jsonform import Fields
+from agent.contract.rows import event_row
+from agent.contract.zones import parse_zone
+from agent.control import Control
+from agent.daemon.answers import Answers
+from agent.daemon.forecasting import Costs, Forecasting
+from agent.daemon.history import KEEP_DAYS, History
+from agent.daemon.loop import Daemon, Rooms
+from agent.daemon.models import Models
+from agent.daemon.notify import Notifier
+from agent.daemon.paths import StatePaths
+from agent.daemon.slots import SlotCloser
+from agent.daemon.views import ALERT_DAYS, View
+from agent.inference.forecaster import Model
+from agent.inference.ladder import Ladder
+from agent.planning.costs import CostWatch
+from agent.planning.tariff import Tariff
+from agent.sources.base import Source
+from agent.sources.clock import Clock, PlantClock, SystemPlantClock
+from agent.store.identity import Identity
+from agent.store.store import Store
+from agent.update.slots import ModelSlots
+
+if TYPE_CHECKING:
+    from agent.daemon.exchange import Exchange
+    from agent.update.updater import Updater
+
+_DAY_MS = 86_400_000
+_log = logging.getLogger(__name__)
+
+
+def real_ms() -> int:
+    """Return the real time in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def build(config: Config) -> Daemon:
+    """Make the daemon, which holds the state folder until it has run.
+
+    Raises:
+        ConfigError: when a file that the configuration names is wrong, or it does not fit the enrolment.
+        StorageError: when the state folder or what is in it cannot be used.
+        UnavailableError: when another process holds the state folder.
+    """
+    paths = StatePaths(config.device.state_dir)
+    with contextlib.ExitStack() as stack:
+        tariff, sources = make_tariff(config), make_sources(config)
+        stack.enter_context(paths.owned())
+        identity = Identity.open(paths.identity)
+        _check_enrolment(config, identity)
+        clock = make_clock(config.clock, paths.clock)
+        identity.begin_boot()
+        store = _make_store(config, paths, identity, clock)
+        stack.callback(store.close)
+        rooms = _make_rooms(config, paths, identity, clock, store, sources, tariff)
+        _tell_boot(config, identity, clock, store)
+        view = View(store, config, identity.enrolment)
+        held = stack.pop_all()
+        return Daemon(
+            rooms,
+            lambda daemon: Answers(daemon, view),
+            tick_s=config.loop.tick_ms / 1000,
+            health_s=config.loop.health_s,
+            monotonic=time.monotonic,
+            on_close=held.close,
+        )
+
+
+def make_sources(config: Config) -> list[Source]:
+    """Make the sources.
+
+    Raises:
+        ConfigError: with file and line, when a data file is wrong, or a channel is not simulated.
+    """
+    return [_make_source(config, source) for source in config.source]
+
+
+def make_tariff(config: Config) -> Tariff | None:
+    """Read the tariff, where there is one.
+
+    Raises:
+        ConfigError: with everything that is wrong in its file.
+    """
+    return Tariff.load(config.tariff.file) if config.tariff is not None else None
+
+
+def make_clock(config: ClockConfig | None, anchor: Path) -> Clock:
+    """Make the plant clock; a replay's anchor in real time is kept in the file `anchor` from the first start on.
+
+    Raises:
+        ConfigError: when the replay was begun with another start or rate.
+        StorageError: when the file is damaged or cannot be written.
+    """
+    if config is None:
+        return SystemPlantClock(real_ms)
+    at_ms = config.anchor_real_ms
+    if at_ms is None:
+        at_ms = _kept_anchor(config, anchor)
+    return PlantClock(config.plant_start_ms, at_ms, config.rate, real_ms=real_ms)
+
+
+def _kept_anchor(config: ClockConfig, path: Path) -> int:
+    if not path.exists():
+        anchor_ms = real_ms()
+        kept = {"plant_start_ms": config.plant_start_ms, "rate": config.rate, "anchor_real_ms": anchor_ms}
+        write_durable(path, jsonform.dumps({"schema": 1, **kept}))
+        return anchor_ms
+    try:
+        fields = Fields(jsonform.loads(path.read_bytes(), where=path.name, max_bytes=1024), path.name)
+        begun = fields.integer("plant_start_ms"), fields.number("rate")
+        anchor_ms = fields.integer("anchor_real_ms")
+    except (OSError, RejectedError) as exc:
+        raise StorageError(f"is damaged ({exc})", where=str(path), todo="Begin the replay in a new state_dir") from exc
+    if begun != (config.plant_start_ms, config.rate):
+        raise ConfigError(
+            "the replay in state_dir was begun with another plant_start or rate",
+            where="clock",
+            todo="Put the old values back, or begin in a new state_dir",
+        )
+    return anchor_ms
+
+
+def _make_source(config: Config, source: CsvConfig | SimulatorConfig) -> Source:
+    if isinstance(source, CsvConfig):
+        from agent.sources.csv_replay import CsvReplay  # noqa: PLC0415 - a device loads only the sources that it has
+
+        return CsvReplay(
+            source.path,
+            config.channels[source.channel],
+            zone=source.zone,
+            timestamp_column=source.timestamp_column,
+            value_column=source.value_column,
+            scale=source.scale,
+        )
+    from agent.sources.load_pattern import LoadPattern  # noqa: PLC0415 - as above
+    from agent.sources.simulator import PlantSimulator  # noqa: PLC0415 - as above
+
+    return PlantSimulator(
+        [config.channels[name] for name in source.channels],
+        seed=source.seed,
+        zone=config.plant.zone,
+        sample_s=source.sample_s,
+        pattern=LoadPattern(base_kw=source.base_kw, day_kw=source.day_kw),
+        fault_rate=source.fault_rate,
+    )
+
+
+def _check_enrolment(config: Config, identity: Identity) -> None:
+    enrolled = identity.enrolment
+    if enrolled is not None and enrolled.device != config.device.id:
+        raise ConfigError(
+            f"is {config.device.id}, but this device is enrolled as {enrolled.device}",
+            where="device.id",
+            todo="Mend device.id, or enrol anew in another state_dir",
+        )
+
+
+def _make_store(config: Config, paths: StatePaths, identity: Identity, clock: Clock) -> Store:
+    return Store(
+        paths.store,
+        identity,
+        config.channels,
+        now_ms=clock.now_ms,
+        monotonic=time.monotonic,
+        commit_window_s=config.store.commit_window_s,
+        pack_after_s=config.store.pack_after_s,
+        max_bytes=config.store.max_mib * 2**20,
+        keep_acknowledged_days=config.store.keep_acknowledged_days,
+    )
+
+
+def _make_rooms(
+    config: Config,
+    paths: StatePaths,
+    identity: Identity,
+    clock: Clock,
+    store: Store,
+    sources: list[Source],
+    tariff: Tariff | None,
+) -> Rooms:
+    view = View(store, config, identity.enrolment)
+    history = view.history(days=KEEP_DAYS)
+    ladder = Ladder(config.plant.slot_s, config.horizon)
+    newest = view.newest_forecast()
+    slots = ModelSlots(paths.models)
+    exchange, updater = _make_centre(config, paths, identity, store, slots)
+    for source in sources:
+        source.resume(_last_times(store, source))
+    return Rooms(
+        clock=clock,
+        store=store,
+        sources=sources,
+        closer=_make_closer(config, store, history),
+        history=history,
+        forecasting=Forecasting(
+            ladder,
+            history,
+            every_minutes=config.forecast.every_minutes,
+            last_origin_ms=int(newest["origin_ms"]) if newest else None,
+        ),
+        costs=Costs(CostWatch(tariff), history) if tariff is not None else None,
+        board=_make_board(config, store),
+        models=Models(
+            slots, ladder, load=lambda bundle: Model.load(bundle, threads=config.forecast.threads), updater=updater
+        ),
+        exchange=exchange,
+        control=Control(config.device.socket),
+        notifier=Notifier(),
+    )
+
+
+def _last_times(store: Store, source: Source) -> dict[str, int]:
+    times = {channel.name: store.last_time_ms("readings", channel.name) for channel in source.channels}
+    return {name: time_ms for name, time_ms in times.items() if time_ms is not None}
+
+
+def _make_closer(config: Config, store: Store, history: History) -> SlotCloser:
+    channel = config.channels[config.plant.power_channel]
+    newest_ms = store.last_time_ms("readings", channel.name)
+    last = history.last
+    first_ms = None
+    if last is None and newest_ms is not None:
+        # Killed before the first slot: the readings so far are few.
+        stored = store.readings(channel.name, 0, newest_ms + 1)
+        first_ms = stored[0].time_ms if stored else None
+    return SlotCloser(
+        channel,
+        config.plant.slot_s,
+        grace_s=config.plant.grace_s,
+        readings=store.readings,
+        last_slot_ms=last.start_ms if last else None,
+        first_reading_ms=first_ms,
+        last_reading_ms=newest_ms,
+    )
+
+
+def _make_board(config: Config, store: Store) -> AlertBoard:
+    zone = parse_zone(config.plant.zone)
+    alerts = config.alerts
+    # What a channel says of an interval comes when that is over: silence begins after it.
+    rules: list[Rule] = [
+        DataMissing(channel.name, alerts.data_missing_s + channel.interval_s, zone=zone) for channel in config.channel
+    ]
+    if alerts.peak_kw is not None:
+        rules.append(
+            PeakAhead(alerts.peak_kw, quantile=alerts.quantile, clear_below_kw=alerts.clear_below_kw, zone=zone)
+        )
+    last_ms = store.last_time_ms("alerts")
+    rows = [] if last_ms is None else store.rows("alerts", last_ms - ALERT_DAYS * _DAY_MS, last_ms + 1)
+    return AlertBoard(rules, rows)
+
+
+def _make_centre(
+    config: Config, paths: StatePaths, identity: Identity, store: Store, slots: ModelSlots
+) -> tuple[Exchange | None, Updater | None]:
+    """Make what only an enrolled device needs; its libraries are loaded only there."""
+    if identity.enrolment is None or identity.signing_key is None:
+        _log.info("not enrolled: data stays on the device until `edgewatt enroll FILE`")
+        return None, None
+    from agent.daemon.centre import make_centre  # noqa: PLC0415 - see above
+
+    return make_centre(config, paths, identity, identity.enrolment, identity.signing_key, store, slots)
+
+
+def _tell_boot(config: Config, identity: Identity, clock: Clock, store: Store) -> None:
+    version = importlib.metadata.version("edgewatt")
+    text = f"start {identity.boot} of {config.device.id}, edgewatt {version}"
+    row = event_row(clock.now_ms(), "boot", text, boot=identity.boot, epoch=identity.epoch, version=version)
+    store.append("events", [row])
+    _log.info("%s", text)

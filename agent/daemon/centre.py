@@ -1,0 +1,127 @@
+"""Makes what an enrolled device needs to reach its centre: link, uplink, update client. Loaded only there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable
+
+from agent.config import Config
+from agent.contract.errors import RejectedError
+from agent.contract.keys import SigningKey
+from agent.contract.messages import Status
+from agent.contract.topics import DeviceTopics
+from agent.daemon.exchange import Exchange
+from agent.daemon.paths import StatePaths
+from agent.inference.forecaster import Model
+from agent.inference.scoring import pinball
+from agent.store.identity import Enrolled, Identity
+from agent.store.store import Store
+from agent.sync.mqtt import MqttLink
+from agent.sync.uplink import Uplink
+from agent.update.fetch import FolderFetcher, MqttFetcher, Partials
+from agent.update.repository import Repository
+from agent.update.slots import ModelSlots
+from agent.update.updater import Updater
+
+
+def real_ms() -> int:
+    """Return the real time in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def make_centre(
+    config: Config,
+    paths: StatePaths,
+    identity: Identity,
+    enrolled: Enrolled,
+    key: SigningKey,
+    store: Store,
+    slots: ModelSlots,
+) -> tuple[Exchange, Updater]:
+    """Make the way to the centre and the way back.
+
+    Raises:
+        ConfigError: when the enrolment's certificates are wrong.
+        StorageError: when the update client's folder cannot be used.
+    """
+    link = _make_link(config, identity, enrolled)
+    uplink = Uplink(
+        enrolled.device,
+        key,
+        enrolled.trust,
+        link,
+        real_ms=real_ms,
+        monotonic=time.monotonic,
+        max_envelope_bytes=config.sync.max_envelope_kib * 1024,
+        max_in_flight=config.sync.max_in_flight,
+        resend_after_s=config.sync.resend_after_s,
+    )
+    partials = Partials(paths.repository / "partials")
+    fetcher: MqttFetcher | FolderFetcher
+    if config.update.repository is not None:
+        fetcher, reachable = FolderFetcher(config.update.repository), config.update.repository.is_dir
+    else:
+        fetcher, reachable = MqttFetcher(link.publish, enrolled.device, partials), lambda: link.connected
+    updater = Updater(
+        paths.root / "update",
+        enrolled.device,
+        enrolled.trust,
+        identity,
+        slots,
+        Repository(
+            paths.repository / "metadata", enrolled.tuf_root, fetcher, identity, now_ms=real_ms, partials=partials
+        ),
+        check=make_check(config.plant.slot_s, config.horizon, config.forecast.threads),
+        loss=pinball,
+        shadow_days=config.update.shadow_days,
+        real_ms=real_ms,
+        monotonic=time.monotonic,
+        reachable=reachable,
+    )
+    exchange = Exchange(
+        enrolled.device,
+        link,
+        uplink,
+        store,
+        identity,
+        on_assignment=updater.on_assignment,
+        on_piece=fetcher.deliver if isinstance(fetcher, MqttFetcher) else lambda _: None,
+    )
+    return exchange, updater
+
+
+def make_check(slot_s: int, horizon: int, threads: int) -> Callable[[bytes], None]:
+    """Return what judges a bundle before its trial: does it load, reproduce its golden outputs, and keep its time?"""
+
+    def check(bundle: bytes) -> None:
+        model = Model.load(bundle, threads=threads)
+        if (model.spec.slot_s, model.spec.horizon) != (slot_s, horizon):
+            raise RejectedError(
+                f"forecasts {model.spec.horizon} slots of {model.spec.slot_s} s where this device needs {horizon} of "
+                f"{slot_s} s",
+                where=model.label,
+                todo="Train for this plant's slots, or mend the device's configuration",
+            )
+        model.check_golden()
+        model.check_latency()
+
+    return check
+
+
+def _make_link(config: Config, identity: Identity, enrolled: Enrolled) -> MqttLink:
+    topics = DeviceTopics(enrolled.device)
+
+    def status(state: str) -> bytes:
+        version = importlib.metadata.version("edgewatt")
+        return Status(state=state, time_ms=real_ms(), version=version, boot=identity.boot).to_bytes()
+
+    return MqttLink(
+        config.sync.host or enrolled.broker.host,
+        config.sync.port or enrolled.broker.port,
+        enrolled.device,
+        ca_pem=enrolled.broker.ca_pem,
+        will=(topics.status, status("offline")),
+        birth=(topics.status, status("online")),
+        subscriptions=[topics.ack, topics.assign, topics.repo_data],
+    )

@@ -1,0 +1,57 @@
+"""The daemon's side of the line to the centre: which message goes to which room. Judges no message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from agent.contract.topics import DeviceTopics
+from agent.daemon.troubles import Troubles
+
+if TYPE_CHECKING:
+    from agent.store.identity import Identity
+    from agent.store.store import Store
+    from agent.sync.mqtt import MqttLink
+    from agent.sync.uplink import Uplink
+
+Handler = Callable[[bytes], None]
+
+
+class Exchange:
+    """Sends what waits in the store, and hands what comes to whom it concerns.
+
+    A message that a room refuses is that room's trouble; the messages after it still arrive.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        link: MqttLink,
+        uplink: Uplink,
+        store: Store,
+        identity: Identity,
+        *,
+        on_assignment: Handler,
+        on_piece: Handler,
+    ) -> None:
+        """Join link and uplink; assignments and pieces of the repository go to the handlers."""
+        topics = DeviceTopics(device)
+        self.link = link
+        self.uplink = uplink
+        self._store = store
+        self._rooms: dict[str, tuple[str, Handler]] = {
+            topics.ack: ("acknowledgements", lambda payload: self._acknowledged(identity, payload)),
+            topics.assign: ("assignments", on_assignment),
+            topics.repo_data: ("repository", on_piece),
+        }
+
+    def turn(self, troubles: Troubles) -> None:
+        """Take what came, send what is due. Returns at once; the network is waited for elsewhere."""
+        for topic, payload in self.link.receive():
+            room, handler = self._rooms.get(topic, ("", None))
+            if handler is not None:
+                troubles.run(room, lambda handler=handler, payload=payload: handler(payload))  # type: ignore[misc]
+        self.uplink.pump(self._store)
+
+    def _acknowledged(self, identity: Identity, payload: bytes) -> None:
+        self.uplink.on_ack(payload, self._store, identity)

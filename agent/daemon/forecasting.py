@@ -1,0 +1,84 @@
+"""When a forecast is made, and what is made of it: rows of forecasts and costs.
+
+Which model forecasts is the ladder's decision; what energy costs is planning's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from agent.contract.errors import UnavailableError
+from agent.contract.features import Floats
+from agent.contract.rows import Forecast
+from agent.contract.slots import floor_slot
+from agent.daemon.history import History
+from agent.planning.costs import CostWatch
+
+_MINUTE_MS = 60_000
+
+
+class Forecaster(Protocol):
+    """What this module needs of the ladder."""
+
+    def forecast(self, start_ms: int, power_kw: Floats) -> Forecast:
+        """Forecast what follows the history."""
+        ...
+
+
+class Forecasting:
+    """Makes a forecast whenever `every_minutes` of plant time are over, at the end of a slot.
+
+    Invariants:
+        - origins lie on the grid of `every_minutes` in UTC and only rise;
+        - whoever falls behind makes the latest forecast only.
+
+    Attributes:
+        latest: the newest forecast; None before the first.
+        shortage: why there is none, in words; empty where there is one.
+    """
+
+    def __init__(
+        self, ladder: Forecaster, history: History, *, every_minutes: int, last_origin_ms: int | None = None
+    ) -> None:
+        """Begin after the forecast from `last_origin_ms`, where one is stored."""
+        self._ladder = ladder
+        self._history = history
+        self._every_ms = every_minutes * _MINUTE_MS
+        self._last_origin_ms = last_origin_ms
+        self.latest: Forecast | None = None
+        self.shortage = "no slot has been closed yet"
+
+    def due_origin_ms(self) -> int | None:
+        """Return the origin of the forecast that is due, or None."""
+        end_ms = self._history.end_ms
+        if end_ms is None:
+            return None
+        origin_ms = end_ms - end_ms % self._every_ms
+        if self._last_origin_ms is not None and origin_ms <= self._last_origin_ms:
+            return None
+        return origin_ms
+
+    def make(self, origin_ms: int) -> Forecast | None:
+        """Forecast from `origin_ms`; None, with `shortage`, when there is too little history."""
+        self._last_origin_ms = origin_ms
+        try:
+            self.latest = self._ladder.forecast(*self._history.power_kw(origin_ms))
+        except UnavailableError as exc:
+            self.latest, self.shortage = None, str(exc)
+            return None
+        self.shortage = ""
+        return self.latest
+
+
+class Costs:
+    """Rows of the `costs` stream under the plant's tariff."""
+
+    def __init__(self, watch: CostWatch, history: History) -> None:
+        self._watch = watch
+        self._history = history
+
+    def rows(self, now_ms: int, forecast: Forecast | None) -> list[dict[str, Any]]:
+        """Return today's, this month's and the next day's cost, as far as they can be told."""
+        since_ms = self._watch.tariff.month_start_ms(now_ms)
+        length_s = self._history.slot_s
+        return self._watch.rows(now_ms, self._history.between(floor_slot(since_ms, length_s), now_ms), forecast)

@@ -1,0 +1,304 @@
+"""The agent's one thread of work: sample -> store -> close slots -> forecast -> cost -> alerts -> sync -> update.
+
+Decides the order and that no room's failure stops the sampling; everything else is the rooms' decision. The line to
+the broker, the download of an update and the ear for commands have threads of their own, which touch nothing here.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.alerts.board import AlertBoard
+from agent.alerts.rules import Observations
+from agent.contract.channels import Reading
+from agent.contract.errors import ConfigError
+from agent.contract.rows import event_row
+from agent.control import Control
+from agent.daemon.answers import Answers
+from agent.daemon.exchange import Exchange
+from agent.daemon.forecasting import Costs, Forecasting
+from agent.daemon.health import Pulse, peak_rss_mib, rss_mib
+from agent.daemon.history import History
+from agent.daemon.models import Models
+from agent.daemon.notify import Notifier
+from agent.daemon.slots import SlotCloser
+from agent.daemon.troubles import Troubles
+from agent.sources.base import Source
+from agent.sources.clock import Clock
+from agent.store.store import Store
+
+if TYPE_CHECKING:
+    from agent.contract.rows import Forecast
+    from agent.contract.slots import Slot
+
+_COSTS_EVERY_S = 0.5  # real time; a fast replay must not spend itself on bills that the next one replaces
+_LOOK_EVERY_S = 1.0  # real time
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Everything that the daemon composes. `exchange` is None until enrolled, `costs` without a tariff."""
+
+    clock: Clock
+    store: Store
+    sources: Sequence[Source]
+    closer: SlotCloser
+    history: History
+    forecasting: Forecasting
+    costs: Costs | None
+    board: AlertBoard
+    models: Models
+    exchange: Exchange | None
+    control: Control
+    notifier: Notifier
+
+
+class Daemon:
+    """Runs the rooms until it is told to stop.
+
+    Invariants:
+        - one failing room stops no other, and never the sampling;
+        - readings are taken with the same plant time by which slots are closed;
+        - what was taken in before `run` returns is durable, where the disk allows.
+    """
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        answers: Callable[[Daemon], Answers],
+        *,
+        tick_s: float,
+        health_s: float,
+        monotonic: Callable[[], float],
+        on_close: Callable[[], None],
+    ) -> None:
+        """Compose.
+
+        Args:
+            rooms: the collaborators.
+            answers: makes what answers commands.
+            tick_s: real time between two turns.
+            health_s: real time between two health rows.
+            monotonic: seconds that never step.
+            on_close: closes the store, and releases what else the builder holds.
+        """
+        self.rooms = rooms
+        self.troubles = Troubles(self._report)
+        self.pulse = Pulse(health_s, tick_s)
+        self.started_s = monotonic()
+        self._since_ms = rooms.clock.now_ms()
+        self._answers = answers(self)
+        self._tick_s = tick_s
+        self._monotonic = monotonic
+        self._on_close = on_close
+        self._stop = threading.Event()
+        self._read_errors: dict[int, int] = {}
+        self._looked_s = self.started_s
+        self._costs_due = True
+        self._costs_s = self.started_s - _COSTS_EVERY_S
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT, then end with everything committed.
+
+        Raises:
+            ConfigError: when the control socket cannot be used.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        try:
+            self.start()
+            while not self._stop.is_set():
+                self.turn()
+                self._stop.wait(self._tick_s)
+        finally:
+            self.close()
+
+    def start(self) -> None:
+        """Open the ear and the line, and take the first samples."""
+        self.rooms.control.start()
+        if self.rooms.exchange is not None:
+            self.rooms.exchange.link.start()
+        self.turn()
+        self.rooms.notifier.ready()
+        _log.info("the agent runs")
+
+    def turn(self) -> None:
+        """One turn of the loop."""
+        now_ms = self.rooms.clock.now_ms()
+        self.pulse.turn(self._monotonic())
+        run = self.troubles.run
+        run("sources", lambda: self._sample(now_ms))
+        run("slots", lambda: self._close_slots(now_ms))
+        run("forecast", lambda: self._forecast(now_ms))
+        run("costs", lambda: self._cost(now_ms))
+        run("alerts", lambda: self._watch(now_ms))
+        run("sync", self._exchange)
+        run("update", lambda: self._update(now_ms))
+        run("store", self._keep)
+        run("health", lambda: self._health(now_ms))
+        run("commands", self._listen)
+        self.rooms.notifier.alive()
+
+    def close(self) -> None:
+        """End everything, the store last."""
+        rooms = self.rooms
+        rooms.notifier.stopping()
+        self.troubles.run("commands", rooms.control.close)
+        self.troubles.run("update", rooms.models.close)
+        if rooms.exchange is not None:
+            self.troubles.run("sync", rooms.exchange.link.stop)
+        self.troubles.run("health", lambda: self._beat(rooms.clock.now_ms()))
+        self._on_close()
+        _log.info("the agent has ended")
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no source will ever give another reading: the end of a replay."""
+        return all(source.exhausted for source in self.rooms.sources)
+
+    # -- the protocol ---------------------------------------------------------------------------------------------
+
+    def _sample(self, now_ms: int) -> None:
+        for number, source in enumerate(self.rooms.sources):
+            readings: list[Reading] = []
+            well = self.troubles.run(f"source {number + 1}", lambda s=source, r=readings: r.extend(s.poll(now_ms)))  # type: ignore[misc]
+            if readings:
+                self._take(readings)
+            if well:
+                self._look_at(number, source)
+
+    def _take(self, readings: list[Reading]) -> None:
+        try:
+            self.rooms.store.append("readings", readings)
+        except ConfigError:
+            readings = [reading for reading in readings if self._take_one(reading)]
+        self.rooms.closer.saw(readings)
+
+    def _take_one(self, reading: Reading) -> bool:
+        """One value that cannot be stored must not take its neighbours with it."""
+        try:
+            self.rooms.store.append("readings", [reading])
+        except ConfigError as exc:
+            self.troubles.note(f"channel {reading.channel}", str(exc))
+            return False
+        self.troubles.note(f"channel {reading.channel}", "")
+        return True
+
+    def _look_at(self, number: int, source: Source) -> None:
+        stats = source.stats()
+        if stats.read_errors > self._read_errors.get(number, 0):
+            self.troubles.note(f"source {number + 1}", stats.last_error)
+        self._read_errors[number] = stats.read_errors
+
+    def _close_slots(self, now_ms: int) -> None:
+        slots: list[Slot] = self.rooms.closer.due(now_ms, exhausted=self.exhausted)
+        if not slots:
+            return
+        self.rooms.store.append("slots", [slot.to_row() for slot in slots])
+        self.rooms.closer.closed(slots)
+        for slot in slots:
+            self.rooms.history.add(slot)
+            self.rooms.models.learn(slot)
+
+    def _forecast(self, now_ms: int) -> None:
+        origin_ms = self.rooms.forecasting.due_origin_ms()
+        if origin_ms is None:
+            return
+        forecast = self.rooms.forecasting.make(origin_ms)
+        self._costs_due = True
+        if forecast is None:
+            return
+        rows = [forecast.to_row(now_ms)]
+        shadow: Forecast | None = self.rooms.models.shadow(forecast, *self.rooms.history.power_kw(origin_ms))
+        if shadow is not None:
+            rows.append(shadow.to_row(now_ms))
+        self.rooms.store.append("forecasts", rows)
+
+    def _cost(self, now_ms: int) -> None:
+        now_s = self._monotonic()
+        if self.rooms.costs is None or not self._costs_due or now_s - self._costs_s < _COSTS_EVERY_S:
+            return
+        self._costs_due, self._costs_s = False, now_s
+        rows = self.rooms.costs.rows(now_ms, self.rooms.forecasting.latest)
+        if rows:
+            self.rooms.store.append("costs", rows)
+
+    def _watch(self, now_ms: int) -> None:
+        if self.exhausted:
+            return  # the replay is over: silence is no longer news
+        covered_ms = {}
+        for source in self.rooms.sources:
+            for channel in source.channels:
+                last_ms = self.rooms.store.last_time_ms("readings", channel.name)
+                if last_ms is not None:
+                    covered_ms[channel.name] = last_ms + channel.interval_s * 1000
+        observed = Observations(
+            since_ms=self._since_ms, forecast=self.rooms.forecasting.latest, last_reading_ms=covered_ms
+        )
+        rows = self.rooms.board.update(now_ms, observed)
+        if rows:
+            self.rooms.store.append("alerts", rows)
+
+    def _exchange(self) -> None:
+        if self.rooms.exchange is not None:
+            self.rooms.exchange.turn(self.troubles)
+
+    def _update(self, now_ms: int) -> None:
+        rows = self.rooms.models.turn(now_ms)
+        if rows:
+            self.rooms.store.append("events", rows)
+            self._beat(now_ms)
+
+    def _keep(self) -> None:
+        self.rooms.store.tick()
+        now_s = self._monotonic()
+        if now_s - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = now_s
+            self.troubles.note("disk", self.rooms.store.stats().storage_error)
+
+    def _health(self, now_ms: int) -> None:
+        if self.pulse.due(self._monotonic()):
+            self._beat(now_ms)
+
+    def _listen(self) -> None:
+        self.rooms.control.answer(self._answers.answer)
+
+    # -- telling --------------------------------------------------------------------------------------------------
+
+    def _beat(self, now_ms: int) -> None:
+        latest = self.rooms.forecasting.latest
+        stats = self.rooms.store.stats()
+        exchange = self.rooms.exchange
+        row: dict[str, Any] = {
+            "time_ms": now_ms,
+            "rss_mib": round(rss_mib(), 1),
+            "peak_rss_mib": round(peak_rss_mib(), 1),
+            "lag_ms": round(self.pulse.lag_ms),
+            "backlog_rows": stats.backlog_rows,
+            "bytes_on_disk": stats.bytes_on_disk,
+            "completeness": self.rooms.history.completeness(),
+            "fallback": latest is None or latest.source != "active",
+            "exhausted": self.exhausted,
+            "connected": None if exchange is None else exchange.link.connected,
+            "troubles": dict(self.troubles.open),
+            **self.rooms.models.labels(),
+        }
+        self.rooms.store.append("health", [row])
+        self.pulse.beaten()
+        self.rooms.notifier.status(
+            f"{stats.backlog_rows} rows wait for the centre; troubles: {len(self.troubles.open)}"
+        )
+
+    def _report(self, room: str, text: str) -> None:
+        kind = "source" if room.startswith(("source", "channel")) else "trouble"
+        now_ms = self.rooms.clock.now_ms()
+        try:
+            self.rooms.store.append("events", [event_row(now_ms, kind, f"{room}: {text}", room=room)])
+        except ConfigError as exc:
+            _log.warning("an event could not be kept: %s", exc)

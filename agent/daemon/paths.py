@@ -1,0 +1,67 @@
+"""Where things lie under the state folder, and who may write there: one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.contract.errors import StorageError, UnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class StatePaths:
+    """The state folder."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        """The database."""
+        return self.root / "store.db"
+
+    @property
+    def identity(self) -> Path:
+        """Keys and counters, apart from the store."""
+        return self.root / "identity"
+
+    @property
+    def models(self) -> Path:
+        """Model slots."""
+        return self.root / "models"
+
+    @property
+    def repository(self) -> Path:
+        """Metadata and unfinished downloads of the update repository."""
+        return self.root / "repository"
+
+    @property
+    def clock(self) -> Path:
+        """The replay clock's anchor."""
+        return self.root / "clock.json"
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Hold the folder for writing; it is made where it does not exist.
+
+        Raises:
+            UnavailableError: when another process holds it.
+            StorageError: when it cannot be made or written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o750)
+            lock = (self.root / "lock").open("w")
+        except OSError as exc:
+            raise StorageError(
+                f"cannot be used ({exc.strerror})", where=str(self.root), todo="Mend device.state_dir or its rights"
+            ) from exc
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as exc:
+                raise UnavailableError(
+                    "another edgewatt process holds it", where=str(self.root), todo="Stop the agent first"
+                ) from exc
+            yield

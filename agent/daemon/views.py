@@ -1,0 +1,223 @@
+"""What the store tells by itself: the answers that the daemon gives and that the commands read while it is down.
+
+Read only. Live facts (connection, memory, troubles) are added by whoever is alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent.config import Config
+from agent.contract.errors import StorageError, UnavailableError
+from agent.contract.rows import ForecastSource
+from agent.contract.slots import Slot
+from agent.daemon.history import History
+from agent.daemon.paths import StatePaths
+from agent.store.identity import Enrolled, Identity
+from agent.store.reader import Reader, StoreStats
+
+ALERT_DAYS = 30
+_DAY_MS = 86_400_000
+_MAX_ALERTS = 1000
+Answer = dict[str, Any]
+
+
+class Readable(Protocol):
+    """What a view needs of a store, live or read-only."""
+
+    def rows(self, stream: str, start_ms: int, end_ms: int) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of a stream in [start_ms, end_ms)."""
+        ...
+
+    def last_time_ms(self, stream: str, channel: str | None = None) -> int | None:
+        """Return the newest time of a stream, or of one channel of the readings."""
+        ...
+
+    def stats(self) -> StoreStats:
+        """Return the counters."""
+        ...
+
+
+class View:
+    """Answers from one store."""
+
+    def __init__(self, store: Readable, config: Config, enrolled: Enrolled | None) -> None:
+        self._store = store
+        self._config = config
+        self._enrolled = enrolled
+
+    def status(self) -> Answer:
+        """How the device was when the newest row was written."""
+        slots = self.history(days=2)
+        newest_ms = self._store.last_time_ms("readings", self._config.plant.power_channel)
+        health = self._latest("health") or {}
+        buffer = self.buffer()
+        return {
+            **self._head(),
+            "state": "offline",
+            "exhausted": bool(health.get("exhausted", False)),
+            "plant_time_ms": max(
+                (time_ms for time_ms in (newest_ms, slots.end_ms) if time_ms is not None), default=None
+            ),
+            "last_reading_ms": newest_ms,
+            "slot_end_ms": slots.end_ms,
+            "power_kw": slots.last.power_kw if slots.last else None,
+            "completeness_24h": slots.completeness(),
+            "alerts_open": len(self.alerts()["alerts"]),
+            "backlog_rows": buffer["backlog_rows"],
+            "buffer": buffer,
+            "model": self.model(),
+        }
+
+    def forecast(self) -> Answer:
+        """The newest forecast that counts.
+
+        Raises:
+            UnavailableError: when there is none yet.
+        """
+        row = self.newest_forecast()
+        if row is None:
+            raise UnavailableError(
+                "there is no forecast yet",
+                where=self._config.device.id,
+                todo="A first one needs a day of readings; `edgewatt status` shows them",
+            )
+        return {**self._head(), "fallback": row["source"] != ForecastSource.ACTIVE, **row}
+
+    def newest_forecast(self) -> Mapping[str, Any] | None:
+        """The row of the newest forecast that is not a shadow run's."""
+        last_ms = self._store.last_time_ms("forecasts")
+        if last_ms is None:
+            return None
+        for days in (1, 30):
+            rows = self._store.rows("forecasts", last_ms - days * _DAY_MS, last_ms + 1)
+            counted = [row for row in rows if row["source"] != ForecastSource.CANDIDATE]
+            if counted:
+                return counted[-1]
+        return None
+
+    def cost(self) -> Answer:
+        """The newest costs, one row a scope."""
+        last_ms = self._store.last_time_ms("costs")
+        rows = [] if last_ms is None else self._store.rows("costs", last_ms - _DAY_MS, last_ms + 1)
+        newest = {row["scope"]: dict(row) for row in rows}
+        return {**self._head(), "costs": list(newest.values())}
+
+    def alerts(self, *, closed_too: bool = False) -> Answer:
+        """Alerts by id, the newest first: open ones, or all of the last 30 days."""
+        last_ms = self._store.last_time_ms("alerts")
+        found: dict[str, Answer] = {}
+        if last_ms is not None:
+            for row in self._store.rows("alerts", last_ms - ALERT_DAYS * _DAY_MS, last_ms + 1):
+                raised_ms = found.get(row["id"], row).get("raised_ms", row["time_ms"])
+                found[row["id"]] = {**row, "raised_ms": raised_ms}
+        kept = [row for row in found.values() if closed_too or row["state"] != "cleared"]
+        kept.sort(key=lambda row: int(row["raised_ms"]), reverse=True)
+        return {**self._head(), "alerts": kept[:_MAX_ALERTS]}
+
+    def buffer(self) -> Answer:
+        """What is stored and what waits."""
+        stats = self._store.stats()
+        oldest_ms = stats.oldest_unacknowledged_ms
+        newest_ms = self._store.last_time_ms("readings")
+        return {
+            **self._head(),
+            "epoch": stats.epoch,
+            "rows": dict(stats.rows),
+            "backlog_rows": stats.backlog_rows,
+            "backlog_blocks": stats.backlog_blocks,
+            "backlog_bytes": stats.backlog_bytes,
+            "oldest_unacknowledged_ms": oldest_ms,
+            "oldest_age_ms": None if oldest_ms is None or newest_ms is None else max(0, newest_ms - oldest_ms),
+            "bytes_on_disk": stats.bytes_on_disk,
+            "max_bytes": self._config.store.max_mib * 2**20,
+            "evicted_rows": stats.evicted_rows,
+            "quarantined": stats.quarantined,
+            "storage_error": stats.storage_error,
+            "set_aside": list(stats.set_aside),
+        }
+
+    def sync(self) -> Answer:
+        """Whether there is a centre, and what waits for it."""
+        buffer = self.buffer()
+        enrolled = self._enrolled
+        return {
+            **self._head(),
+            "enrolled": enrolled is not None,
+            "fleet": enrolled.trust.fleet if enrolled else None,
+            "broker": broker_of(self._config, enrolled) if enrolled else None,
+            "backlog_rows": buffer["backlog_rows"],
+            "oldest_age_ms": buffer["oldest_age_ms"],
+        }
+
+    def model(self) -> Answer:
+        """Which models there are, by the last health row and the last event about a model."""
+        health = self._latest("health") or {}
+        newest = self.newest_forecast() or {}
+        last_ms = self._store.last_time_ms("events")
+        events = [] if last_ms is None else self._store.rows("events", last_ms - 60 * _DAY_MS, last_ms + 1)
+        last_event = next((row["text"] for row in reversed(events) if row["kind"] == "model"), None)
+        return {
+            **self._head(),
+            "active": health.get("active"),
+            "previous": health.get("previous"),
+            "candidate": health.get("candidate"),
+            "trial_days": health.get("trial_days", 0.0),
+            "trial_days_wanted": self._config.update.shadow_days,
+            "forecast_by": newest.get("model"),
+            "fallback": newest.get("source", ForecastSource.ACTIVE) != ForecastSource.ACTIVE,
+            "note": newest.get("note", ""),
+            "last_event": last_event,
+        }
+
+    def history(self, days: int) -> History:
+        """The slots of the last days."""
+        last_ms = self._store.last_time_ms("slots")
+        rows = [] if last_ms is None else self._store.rows("slots", last_ms - days * _DAY_MS, last_ms + 1)
+        return History(self._config.plant.slot_s, (Slot.from_row(dict(row)) for row in rows))
+
+    def _latest(self, stream: str) -> Mapping[str, Any] | None:
+        last_ms = self._store.last_time_ms(stream)
+        rows = [] if last_ms is None else self._store.rows(stream, last_ms, last_ms + 1)
+        return rows[-1] if rows else None
+
+    def _head(self) -> Answer:
+        return {"device": self._config.device.id, "zone": self._config.plant.zone}
+
+
+def broker_of(config: Config, enrolled: Enrolled) -> str:
+    """Return host:port of the broker that is used."""
+    return f"{config.sync.host or enrolled.broker.host}:{config.sync.port or enrolled.broker.port}"
+
+
+@contextlib.contextmanager
+def open_offline(config: Config) -> Iterator[View]:
+    """Look into the store of a daemon that is down.
+
+    Raises:
+        StorageError: when there is no store, or this user may not read it.
+    """
+    paths = StatePaths(config.device.state_dir)
+    _must_exist(paths.store)
+    identity = Identity.open(paths.identity)
+    store = Reader.open(paths.store, identity.storage_key)
+    try:
+        yield View(store, config, identity.enrolment)
+    finally:
+        store.close()
+
+
+def _must_exist(store: Path) -> None:
+    try:
+        found = store.exists()
+    except OSError as exc:
+        raise StorageError(
+            f"cannot be read ({exc.strerror})", where=str(store), todo="Join the group edgewatt, or use sudo"
+        ) from exc
+    if not found:
+        raise StorageError(
+            "there is no store yet, and no agent answers", where=str(store), todo="Start the agent: edgewatt run"
+        )
