@@ -21,7 +21,7 @@ REPLAY_FROM = "2014-10-15"  # 16 days of history before the held-out weeks begin
 SLOT_MINUTES = 30
 SECONDS_PER_DAY = 1.5  # real time of one plant day
 SHADOW_DAYS = 2
-TARIFF = Path("firmware-configs/tariffs/victoria-time-of-use.toml")
+TARIFF = Path("firmware-configs/tariffs/victoria-large-business.toml")
 
 
 @dataclass(frozen=True)
