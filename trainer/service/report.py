@@ -1,24 +1,18 @@
 """The report: one self-contained HTML page for those who decide, from what the central database holds.
 
-Decides what is said of a device and in what words; the meaning of rows is `picture.py`'s, the drawing `figures.py`'s.
-The page carries its own scripts and may load nothing: its content security policy names the two scripts by hash, so
-that text of a device could not run even where escaping failed.
+Decides what is said of a device; the meaning of rows is `picture.py`'s, the drawing `figures.py`'s, the safety of the
+page `page.py`'s.
 """
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
 from sqlalchemy.engine import Engine
 
 from agent.contract.bundle import Bundle
@@ -26,7 +20,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.rows import ForecastSource
 from agent.contract.slots import Slot
 from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local, utc_iso
-from trainer.service import figures, judged, picture, queries, wording
+from trainer.service import figures, judged, page, picture, queries, wording
 
 MAX_TABLE_ROWS = 100
 
@@ -138,63 +132,98 @@ def build_report(engine: Engine, options: Options, *, now_ms: int | None = None)
         "most": MAX_TABLE_ROWS,
         "verdict": wording.verdict([part.headline for part in sections], rejected),
     }
-    return Report(_render(content), tuple(part.headline for part in sections), rejected)
+    return Report(page.render(content), tuple(part.headline for part in sections), rejected)
 
 
 def section(rows: queries.DeviceRows, options: Options) -> Section:
     """Work out one device's part of the page."""
+    told = _parse(rows, options)
+    shown, days = told.shown, told.days
+    known = sum(day.known for day in days)
+    bins = picture.bin_arrivals(rows.arrivals)
+    return Section(
+        headline=_headline(rows, told),
+        zone=told.zone,
+        window=(shown[0].start_ms, shown[-1].end_ms) if shown else None,
+        load=figures.load_figure(shown, days, told.zone, told.zone_name) if shown else None,
+        cost=figures.cost_figure(told.costs, told.zone_name) if told.costs else None,
+        sync=figures.arrivals_figure(bins) if bins else None,
+        days=days,
+        inside=sum(day.inside for day in days) / known if known else None,
+        compared_slots=judged.mean_losses(days)[2],
+        ahead=told.ahead,
+        alerts=told.alerts,
+        changes=told.changes,
+        gaps=[picture.short(row.get("text", "")) for row in rows.events if row.get("kind") == "gap"],
+        starts=sum(1 for row in rows.events if row.get("kind") == "boot"),
+        arrivals=_arrival_facts(rows.arrivals, bins),
+    )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A device's rows, parsed; `shown` are the slots of the window."""
+
+    zone_name: str
+    zone: dt.tzinfo
+    shown: list[Slot]
+    days: list[judged.DayAhead]
+    costs: list[picture.DayCost]
+    ahead: picture.CostAhead | None
+    alerts: list[picture.AlertLine]
+    changes: list[picture.ModelChange]
+    unreadable: int
+
+
+def _parse(rows: queries.DeviceRows, options: Options) -> _Told:
     zone_name, zone = _zone(rows, options)
     slots, bad_slots = picture.read_slots(rows.slots)
-    days, bad_forecasts = judged.read_day_aheads(rows.forecasts, slots, zone, options.days + 2)
+    most_days = options.days + 2
+    days, bad_forecasts = judged.read_day_aheads(rows.forecasts, slots, zone, most_days)
     first_ms, last_ms = (slots[0].start_ms, slots[-1].end_ms) if slots else (None, None)
     costs, ahead, bad_costs = picture.read_costs(rows.costs, zone, first_ms, last_ms)
     alerts, bad_alerts = picture.read_alerts(rows.alerts)
-    changes = picture.read_model_changes(rows.events)
     shown = _window(slots, rows, zone)
     if shown:  # rows of the day before were read too, so that the first day is whole
         first_day = to_local(shown[0].start_ms, zone).date()
         days = [day for day in days if day.date >= first_day]
-        costs = [day for day in costs if day.date >= first_day][-options.days - 2 :]
-    own, naive, compared = judged.mean_losses(days)
-    model, fallback = _model(days, changes)
-    mean_cost = picture.mean_cost_a_day(costs)
-    known = sum(day.known for day in days)
-    bins = picture.bin_arrivals(rows.arrivals)
-    headline = Headline(
+        costs = [day for day in costs if day.date >= first_day]
+    return _Told(
+        zone_name=zone_name,
+        zone=zone,
+        shown=shown,
+        days=days,
+        costs=costs[-most_days:],
+        ahead=ahead,
+        alerts=alerts,
+        changes=picture.read_model_changes(rows.events),
+        unreadable=bad_slots + bad_forecasts + bad_costs + bad_alerts,
+    )
+
+
+def _headline(rows: queries.DeviceRows, told: _Told) -> Headline:
+    own, naive, _ = judged.mean_losses(told.days)
+    model, fallback = _model(told.days, told.changes)
+    mean_cost = picture.mean_cost_a_day(told.costs)
+    newest = to_local(told.shown[-1].end_ms, told.zone).isoformat(timespec="minutes") if told.shown else None
+    return Headline(
         device=rows.device,
-        zone=zone_name,
+        zone=told.zone_name,
         readings_held=rows.counts.held,
         readings_missing=rows.counts.missing,
         readings_duplicated=rows.counts.duplicated,
         last_seen=None if rows.last_seen_ms is None else utc_iso(rows.last_seen_ms),
-        newest_data=None if last_ms is None else to_local(last_ms, zone).isoformat(timespec="minutes"),
+        newest_data=newest,
         model=model,
         model_is_fallback=fallback,
         mean_cost_per_day=f"{mean_cost[0]:.2f}" if mean_cost else None,
         cost_days=mean_cost[2] if mean_cost else 0,
-        currency=costs[-1].currency if costs else None,
-        open_alerts=sum(1 for alert in alerts if alert.open),
-        alerts_raised=len(alerts),
+        currency=told.costs[-1].currency if told.costs else None,
+        open_alerts=sum(1 for alert in told.alerts if alert.open),
+        alerts_raised=len(told.alerts),
         pinball_kw=own,
         pinball_naive_kw=naive,
-        unreadable_rows=bad_slots + bad_forecasts + bad_costs + bad_alerts,
-    )
-    return Section(
-        headline=headline,
-        zone=zone,
-        window=(shown[0].start_ms, shown[-1].end_ms) if shown else None,
-        load=figures.load_figure(shown, days, zone, zone_name) if shown else None,
-        cost=figures.cost_figure(costs, zone_name) if costs else None,
-        sync=figures.arrivals_figure(bins) if bins else None,
-        days=days,
-        inside=sum(day.inside for day in days) / known if known else None,
-        compared_slots=compared,
-        ahead=ahead,
-        alerts=alerts,
-        changes=changes,
-        gaps=[picture.short(row.get("text", "")) for row in rows.events if row.get("kind") == "gap"],
-        starts=sum(1 for row in rows.events if row.get("kind") == "boot"),
-        arrivals=_arrival_facts(rows.arrivals, bins),
+        unreadable_rows=told.unreadable,
     )
 
 
@@ -279,41 +308,3 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             result.append((label, picture.short(json.dumps(item) if isinstance(item, list) else item, 120)))
     return result[:MAX_TABLE_ROWS]
-
-
-def _render(content: Mapping[str, Any]) -> str:
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - half a second, which only those pay who make a page
-
-    scripts = [get_plotlyjs().replace("\r\n", "\n"), _resource("report.js")]
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_resource),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= wording.FILTERS | {"figure": _figure_json}
-    page = environment.get_template("report.html.j2")
-    return page.render(
-        **content,
-        # Scripts and styles are this package's and plotly's own files; everything else is escaped.
-        style=Markup(_resource("report.css")),  # noqa: S704
-        scripts=[Markup(script) for script in scripts],  # noqa: S704
-        script_hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
-    )
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _figure_json(figure: figures.Figure) -> Markup:
-    """JSON that cannot end its script element or open another: `<`, `>` and `&` are written as escapes."""
-    text = json.dumps(figure, separators=(",", ":"), allow_nan=False)  # ASCII: no U+2028 either
-    for char in "<>&":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return Markup(text)  # noqa: S704 - nothing in it means anything to an HTML parser any more
-
-
-def _resource(name: str) -> str:
-    return resources.files("trainer.service").joinpath("templates", name).read_text(encoding="utf-8")
