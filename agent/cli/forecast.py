@@ -135,7 +135,7 @@ def _human(answer: Payload) -> str:
         [local(start_ms, zone), *(round(float(value), 1) for value in step)]
         for start_ms, step in list(zip(made.starts_ms(), made.power_kw, strict=True))[::every]
     ]
-    head = ["from", *(f"{level:.0%} below (kW)" if level != 0.5 else "expected (kW)" for level in made.quantiles)]
+    head = ["from", "low (kW)", "expected (kW)", "high (kW)"]
     energy_kwh = float(made.level(0.5).sum()) * made.slot_s / 3600
     return f"{_title(made, answer)}\n\n{table(head, rows)}\n\nExpected energy: {energy_kwh:,.0f} kWh."
 

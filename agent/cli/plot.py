@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.contract.features import Floats
 from agent.contract.rows import Forecast
@@ -55,7 +56,7 @@ def draw_fan(
     for row in range(height):
         kw = floor + (height - row) * step if row % 4 == 0 else None
         label = "" if kw is None else f"{kw:.4g} kW"
-        drawn = _ascii(cells[row], line[row]) if ascii_only else "".join(chr(0x2800 + int(cell)) for cell in cells[row])
+        drawn = _ascii(cells[row], line[row]) if ascii_only else _braille(cells[row])
         lines.append(f"{label:>{_AXIS - 1}} {drawn}".rstrip())
     return "\n".join([*lines, _time_axis(forecast, zone, columns)])
 
@@ -70,15 +71,19 @@ def _scale(low: float, high: float, height: int) -> tuple[float, float]:
     """Return the lower edge and kW per line, both round numbers."""
     wanted = max(high - low, abs(high) * 0.02, 1e-3) / height
     power = 10.0 ** np.floor(np.log10(wanted))
-    step = next(float(power * factor) for factor in (1, 2, 2.5, 5, 10, 20) if power * factor >= wanted)
-    floor = float(np.floor(low / step) * step)
-    while floor + step * height < high:
-        step *= 2 if step * height * 2 > high - low else 5
+    for factor in (1, 2, 2.5, 4, 5, 8, 10, 20, 25):
+        step = float(power * factor)
         floor = float(np.floor(low / step) * step)
-    return floor, step
+        if floor + step * height >= high:
+            return floor, step
+    return low, wanted
 
 
-def _ascii(cells: Floats, line: Floats) -> str:
+def _braille(cells: NDArray[np.int64]) -> str:
+    return "".join(chr(0x2800 + int(cell)) if cell else " " for cell in cells)
+
+
+def _ascii(cells: NDArray[np.int64], line: NDArray[np.bool_]) -> str:
     return "".join("*" if median else ":" if cell else " " for cell, median in zip(cells, line, strict=True))
 
 

@@ -21,7 +21,10 @@ def run(session: Session, verbose: bool) -> None:
       edgewatt --config agent.toml run
     """  # noqa: D301 - \b keeps click from joining lines
     import logging
+    import sys
 
+    # sqlite-utils imports pandas where that happens to be installed: 80 MiB that the agent does not use.
+    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # None makes the import fail, as documented
     from agent.daemon.build import build
 
     logging.basicConfig(
