@@ -1,0 +1,59 @@
+"""What the centre's command lines share: errors to exit codes, answers as one JSON object, remarks on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from agent.contract.errors import EdgewattError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+EXIT_CODES = """\b
+Exit codes: 0 done, 2 wrong usage, 65 untrusted or damaged data, 70 internal error, 74 disk or database failed,
+75 not available now (try again), 78 input or configuration is wrong."""
+_SIGINT = 130
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+
+
+def emit(payload: Mapping[str, Any], as_json: bool, text: Iterable[str]) -> None:
+    """Print an answer on stdout: one JSON object with `"schema": 1`, or lines for people."""
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **payload}, ensure_ascii=False, allow_nan=False))
+        return
+    for line in text:
+        click.echo(line)
+
+
+def remark(text: str) -> None:
+    """Say something that is not the answer."""
+    click.echo(text, err=True)
+
+
+def run_command(command: click.Command, arguments: Sequence[str], name: str) -> int:
+    """Run a command line; return its exit code. Errors of ours become one line on stderr."""
+    try:
+        result = command.main(list(arguments), prog_name=name, standalone_mode=False)
+    except EdgewattError as exc:
+        remark(f"{name}: {exc}")
+        return exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _SIGINT
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing is left to say, and nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def quiet_tensorflow() -> None:
+    """Keep TensorFlow's start-up chatter off stderr; call before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

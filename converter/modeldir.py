@@ -1,0 +1,128 @@
+"""The model directory: what training leaves, conversion adds to, and bundling reads. Only this module knows its files.
+
+It is a working folder of the centre, not a thing that travels: what travels is the bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.contract import jsonform
+from agent.contract.durable import write_durable
+from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.features import FeatureSpec, Floats, Singles
+
+SPEC, STUDENT, TRAINING, SNAPSHOT = "spec.json", "student.keras", "training.json", "snapshot.parquet"
+CALIBRATION, VALIDATION = "calibration.npz", "validation.npz"
+INT8, EDGE_TPU = "model_int8.tflite", "model_int8_edgetpu.tflite"
+CONVERSION, VERIFICATION, GOLDEN = "conversion.json", "verification.json", "golden.npz"
+_MAX_JSON = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Held-out forecasts and what came true.
+
+    Attributes:
+        recent, steps: [N, ...] model inputs.
+        truth_kw: [N, H], NaN where unknown.
+        center_kw, scale_kw: [N].
+        naive_kw: [N, H, 3] what seasonal naive said.
+    """
+
+    recent: Singles
+    steps: Singles
+    truth_kw: Floats
+    center_kw: Floats
+    scale_kw: Floats
+    naive_kw: Floats
+
+
+@dataclass(frozen=True)
+class ModelDir:
+    """A model directory."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        """Path of one of the files above."""
+        return self.path / name
+
+    @property
+    def teachers(self) -> list[Path]:
+        """The teacher's networks, in order."""
+        return sorted(self.path.glob("teacher-*.keras"))
+
+    def spec(self) -> FeatureSpec:
+        """Read the feature spec.
+
+        Raises:
+            ConfigError, RejectedError: when missing or malformed.
+        """
+        return FeatureSpec.from_json(self.read_json(SPEC), str(self.file(SPEC)))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read one JSON file.
+
+        Raises:
+            ConfigError: when it is missing.
+            RejectedError: when it is malformed.
+        """
+        return jsonform.loads(self.read_bytes(name), where=str(self.file(name)), max_bytes=_MAX_JSON)
+
+    def read_bytes(self, name: str) -> bytes:
+        """Read one file.
+
+        Raises:
+            ConfigError: when it is missing or unreadable, with the command that makes it.
+        """
+        try:
+            return self.file(name).read_bytes()
+        except OSError as exc:
+            raise ConfigError(
+                f"cannot be read ({exc.strerror})", where=str(self.file(name)), todo=_made_by(name, self.path)
+            ) from exc
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write one JSON file, readable by people."""
+        write_durable(self.file(name), (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+    def read_arrays(self, name: str, *wanted: str) -> dict[str, Any]:
+        """Read named arrays.
+
+        Raises:
+            ConfigError: when the file is missing.
+            RejectedError: when it is damaged or lacks an array.
+        """
+        self.read_bytes(name)
+        try:
+            with np.load(self.file(name), allow_pickle=False) as arrays:
+                return {key: arrays[key] for key in wanted}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
+            raise RejectedError(
+                f"is damaged ({exc})", where=str(self.file(name)), todo=_made_by(name, self.path)
+            ) from exc
+
+    def validation(self) -> Validation:
+        """Read the held-out windows.
+
+        Raises:
+            ConfigError, RejectedError: when missing or damaged.
+        """
+        names = ("recent", "steps", "truth_kw", "center_kw", "scale_kw", "naive_kw")
+        return Validation(**self.read_arrays(VALIDATION, *names))
+
+
+def _made_by(name: str, path: Path) -> str:
+    if name in {INT8, CONVERSION}:
+        return f"Run: edgewatt-converter convert {path}"
+    if name in {VERIFICATION, GOLDEN}:
+        return f"Run: edgewatt-converter verify {path}"
+    return "Is this a folder made by `edgewatt-trainer train`?"

@@ -1,0 +1,230 @@
+"""`edgewatt-trainer train` and `evaluate`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from agent.contract.errors import ConfigError
+from agent.contract.zones import parse_zone
+from converter.cli_support import emit, json_option, quiet_tensorflow, remark
+from trainer.cli.home import Home, pass_home
+
+_NAME = r"[a-z0-9][a-z0-9-]{0,47}"
+_BAR = 30
+
+
+@click.command()
+@click.option("--plant", required=True, help="An imported plant.")
+@click.option("--until", metavar="TIME", help="Train on load before it, as 2014-11-01 (the plant's midnight).")
+@click.option("--name", help="Name of the model; that of the plant where it is not given.")
+@click.option("--version", type=click.IntRange(1), help="Of the model; the next free one where it is not given.")
+@click.option(
+    "--scaling",
+    type=click.Choice(["auto", "global", "trailing"]),
+    default="auto",
+    show_default=True,
+    help="Level of the training data, or the plant's own last 28 days; auto tries both on the held-out days.",
+)
+@click.option("--horizon-hours", type=int, default=24, show_default=True)
+@click.option("--validation-days", type=click.IntRange(7, 366), default=56, show_default=True, help="Held-out end.")
+@click.option("--teachers", type=int, default=2, show_default=True, help="Networks in the teacher's ensemble.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--quick", is_flag=True, help="Small networks, few steps: seconds, for a first look.")
+@click.option(
+    "--package-power-w", type=click.FloatRange(0, min_open=True), help="Mean power, where RAPL cannot be read."
+)
+@click.option("--grid-g-per-kwh", type=click.FloatRange(0), help="CO2 of the grid; unknown where it is not given.")
+@json_option
+@pass_home
+def train(
+    home: Home,
+    plant: str,
+    until: str | None,
+    name: str | None,
+    version: int | None,
+    scaling: str,
+    horizon_hours: int,
+    validation_days: int,
+    teachers: int,
+    seed: int,
+    *,
+    quick: bool,
+    package_power_w: float | None,
+    grid_g_per_kwh: float | None,
+    as_json: bool,
+) -> None:
+    r"""Train a teacher and, taught by it, the student that devices run; into HOME/models/NAME-VERSION.
+
+    Figures are of the last days before --until, which no network has learnt from. Next: edgewatt-converter convert.
+
+    \b
+    Example:
+      edgewatt-trainer train --plant works --until 2026-11-01 --scaling trailing
+    """
+    quiet_tensorflow()
+    from agent.contract.features import Scaling
+    from trainer.dataset.snapshot import take
+    from trainer.learning.options import Options
+    from trainer.learning.training import train as run
+
+    options = Options(
+        horizon_hours=horizon_hours,
+        validation_days=validation_days,
+        scaling=None if scaling == "auto" else Scaling(scaling),
+        teachers=teachers,
+        seed=seed,
+        package_power_w=package_power_w,
+        grid_g_per_kwh=grid_g_per_kwh,
+    )
+    name = name or plant
+    if re.fullmatch(_NAME, name) is None:
+        raise ConfigError(f"model name {name!r} is not usable", where="--name", todo="Use a-z, 0-9 and -, at most 48")
+    engine = home.database()
+    try:
+        snapshot = take(engine, plant)
+        if until is not None:
+            snapshot = take(engine, plant, parse_time(until, snapshot.zone, "--until"))
+    finally:
+        engine.dispose()
+    models = home.folder / "models"
+    version = version or _next_version(models, name)
+    bar = _Bar()
+    try:
+        result = run(
+            snapshot,
+            models / f"{name}-{version}",
+            name=name,
+            version=version,
+            options=options.quick() if quick else options,
+            progress=bar,
+        )
+    finally:
+        bar.close()
+    naive = result.pinball_kw["naive"]
+    footprint = result.footprint
+    payload = {
+        "model_dir": str(result.path),
+        "name": name,
+        "version": version,
+        "pinball_kw": result.pinball_kw,
+        "scaling": str(result.spec.scaling),
+        "seconds": footprint.seconds,
+        "energy_wh": footprint.energy_wh,
+        "energy_source": footprint.source,
+        "co2_g": footprint.co2_g,
+    }
+    energy = "not measured" if footprint.energy_wh is None else f"{footprint.energy_wh:.3g} Wh"
+    emit(
+        payload,
+        as_json,
+        [
+            *(
+                f"pinball {key:14} {loss:12.6g} kW  {loss / naive:6.3f} x naive"
+                for key, loss in result.pinball_kw.items()
+            ),
+            f"{result.path}: {footprint.seconds:.0f} s, energy {energy} ({footprint.source})",
+        ],
+    )
+
+
+@click.command()
+@click.option("--model", "model_dir", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.option("--from", "begin", required=True, metavar="TIME", help="First day to judge, as 2014-11-01.")
+@click.option("--to", "end", metavar="TIME", help="Day after the last one; all that is held where it is not given.")
+@click.option("--plant", help="Whose load; the one it was trained on where it is not given.")
+@json_option
+@pass_home
+def evaluate(home: Home, model_dir: Path, begin: str, end: str | None, plant: str | None, *, as_json: bool) -> None:
+    r"""Judge naive, teacher, student and int8 student on the same days: one forecast a day, from the plant's midnight.
+
+    \b
+    Example:
+      edgewatt-trainer evaluate --model centre/models/works-1 --from 2026-11-01 --to 2026-12-01
+    """
+    quiet_tensorflow()
+    from dataclasses import asdict
+
+    from converter.modeldir import TRAINING, ModelDir
+    from trainer.dataset.snapshot import take
+    from trainer.learning.evaluation import evaluate as run
+    from trainer.learning.evaluation import lines
+
+    folder = ModelDir(model_dir)
+    engine = home.database()
+    try:
+        snapshot = take(engine, plant or str(folder.read_json(TRAINING)["plant"]))
+    finally:
+        engine.dispose()
+    from_ms = parse_time(begin, snapshot.zone, "--from")
+    to_ms = None if end is None else parse_time(end, snapshot.zone, "--to")
+    if to_ms is not None and to_ms <= from_ms:
+        raise ConfigError("lies before --from", where="--to")
+    result = run(folder, snapshot, from_ms, to_ms)
+    if "student_int8" not in result.pinball_kw:
+        remark(f"the int8 student is not judged: run edgewatt-converter convert {model_dir}")
+    emit({"model_dir": str(model_dir), **asdict(result)}, as_json, lines(result))
+
+
+def parse_time(text: str, zone: str, where: str) -> int:
+    """Return the instant of a local date, local time, or time with an offset.
+
+    Raises:
+        ConfigError: when it is none of these.
+    """
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise ConfigError(f"{text!r} is not a date or time", where=where, todo="Write it as 2014-11-01") from exc
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=parse_zone(zone))
+    return round(moment.timestamp() * 1000)
+
+
+def _next_version(models: Path, name: str) -> int:
+    taken = [
+        int(found[1])
+        for path in models.glob(f"{name}-*")
+        if (found := re.fullmatch(rf"{re.escape(name)}-(\d+)", path.name))
+    ]
+    return max(taken, default=0) + 1
+
+
+class _Bar:
+    """Progress on stderr: a bar on a terminal, a line each stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._begun = time.monotonic()
+        self._shown = 0.0
+        self._terminal = sys.stderr.isatty()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if stage != self._stage:
+            self.close()
+            self._stage, self._begun, self._shown = stage, now, 0.0
+        if not self._terminal:
+            if done == total:
+                remark(f"{stage}: {total} steps in {now - self._begun:.0f} s")
+            return
+        if done < total and now - self._shown < 0.1:
+            return
+        self._shown = now
+        full = _BAR * done // total
+        left = (now - self._begun) / done * (total - done)
+        click.echo(f"\r{stage:8} [{'#' * full}{'.' * (_BAR - full)}] {left:4.0f} s left ", nl=False, err=True)
+
+    def close(self) -> None:
+        """End the line of a bar."""
+        if self._stage and self._terminal:
+            click.echo(err=True)
+        self._stage = ""
+
+
+commands: list[click.Command] = [train, evaluate]

@@ -1,0 +1,133 @@
+"""Snapshots: the immutable extract of one plant's load that a training run sees, with the hash that names it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from agent.contract import jsonform
+from agent.contract.errors import ConfigError
+from agent.contract.features import DAY_S, Floats
+from trainer.dataset import tables
+from trainer.fleet.database import read
+
+_META = b"edgewatt"
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Consecutive slots of one plant.
+
+    Attributes:
+        plant, zone, slot_s, holidays: of the plant.
+        start_ms: start of the first slot.
+        power_kw: [T] mean power, NaN where unknown; the first and last are known.
+        sha256: of all of the above; the same data gives the same hash on every machine.
+    """
+
+    plant: str
+    zone: str
+    slot_s: int
+    holidays: tuple[str, ...]
+    start_ms: int
+    power_kw: Floats
+    sha256: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(jsonform.dumps(self._head()))
+        digest.update(np.ascontiguousarray(self.power_kw, dtype="<f8").tobytes())
+        object.__setattr__(self, "sha256", digest.hexdigest())
+
+    @property
+    def per_day(self) -> int:
+        """Slots in 24 hours."""
+        return DAY_S // self.slot_s
+
+    @property
+    def end_ms(self) -> int:
+        """The instant at which the last slot is over."""
+        return self.start_ms + len(self.power_kw) * self.slot_s * 1000
+
+    def index(self, time_ms: int) -> int:
+        """Return the slot that begins at or after an instant; it may lie outside the snapshot."""
+        return -((self.start_ms - time_ms) // (self.slot_s * 1000))
+
+    def write(self, path: Path) -> None:
+        """Write a Parquet file from which `read_snapshot` makes the same snapshot."""
+        times = self.start_ms + np.arange(len(self.power_kw), dtype=np.int64) * self.slot_s * 1000
+        table = pa.table({"time_ms": times, "power_kw": self.power_kw})
+        meta = {_META: jsonform.dumps({**self._head(), "schema": 1, "sha256": self.sha256})}
+        pq.write_table(table.replace_schema_metadata(meta), path, compression="zstd")
+
+    def _head(self) -> dict[str, object]:
+        return {
+            "plant": self.plant,
+            "zone": self.zone,
+            "slot_s": self.slot_s,
+            "holidays": list(self.holidays),
+            "start_ms": self.start_ms,
+            "slots": len(self.power_kw),
+        }
+
+
+def take(engine: Engine, plant: str, until_ms: int | None = None) -> Snapshot:
+    """Extract the load of a plant.
+
+    Args:
+        engine: the central database.
+        plant: its name.
+        until_ms: only slots that are over by then; None for all.
+
+    Raises:
+        ConfigError: when the plant is unknown or holds nothing before `until_ms`.
+    """
+    with read(engine) as connection:
+        row = connection.execute(sa.select(tables.plant).where(tables.plant.c.name == plant)).one_or_none()
+        if row is None:
+            names = connection.execute(sa.select(tables.plant.c.name).order_by(tables.plant.c.name)).scalars().all()
+            known = f"Known plants: {', '.join(names)}" if names else "Import a load curve first"
+            raise ConfigError(f"plant {plant!r} is unknown", where="--plant", todo=known)
+        series = tables.plant_series.c
+        query = sa.select(series.time_ms, series.power_kw).where(series.plant == row.number).order_by(series.time_ms)
+        if until_ms is not None:
+            query = query.where(series.time_ms <= until_ms - row.slot_s * 1000)
+        found = connection.execute(query).all()
+    if not found:
+        raise ConfigError("holds no load before the given time", where=f"plant {plant}", todo="Import more data")
+    times = np.array([time_ms for time_ms, _ in found], dtype=np.int64)
+    index = (times - times[0]) // (row.slot_s * 1000)
+    power_kw = np.full(int(index[-1]) + 1, np.nan)
+    power_kw[index] = [value for _, value in found]
+    return Snapshot(plant, row.zone, row.slot_s, tuple(json.loads(row.holidays)), int(times[0]), power_kw)
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Read what `Snapshot.write` wrote.
+
+    Raises:
+        ConfigError: when the file is unreadable, or its content is not what its hash names.
+    """
+    try:
+        table = pq.read_table(path)
+        head = json.loads(table.schema.metadata[_META])
+        snapshot = Snapshot(
+            head["plant"],
+            head["zone"],
+            head["slot_s"],
+            tuple(head["holidays"]),
+            head["start_ms"],
+            table["power_kw"].to_numpy(zero_copy_only=False).astype(np.float64),
+        )
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as exc:
+        raise ConfigError(f"is not a readable snapshot ({exc})", where=str(path)) from exc
+    if snapshot.sha256 != head.get("sha256"):
+        raise ConfigError("is not the snapshot that its hash names", where=str(path), todo="Train again")
+    return snapshot

@@ -1,0 +1,119 @@
+"""Naive, teacher, student and int8 student on weeks that no training saw: one forecast a day, all on the same slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from agent.contract.errors import ConfigError
+from agent.contract.features import QUANTILES, Floats, Singles, assemble
+from agent.contract.zones import utc_iso
+from agent.inference.runtime import load_runtime
+from agent.inference.scoring import pinball
+from converter import modeldir, scoring
+from converter.modeldir import ModelDir
+from trainer.dataset.snapshot import Snapshot
+from trainer.learning import fitting, windows
+from trainer.learning.training import ensemble, to_kw
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores on held-out days.
+
+    Attributes:
+        pinball_kw: mean loss of `naive`, `teacher`, `student_float` and, where converted, `student_int8`.
+        mae_kw: mean absolute error of their medians.
+        coverage: share of slots inside the band from 0.1 to 0.9.
+        days, slots: how many were judged.
+        seen: whether some of them lie in the data of the training run.
+    """
+
+    pinball_kw: dict[str, float]
+    mae_kw: dict[str, float]
+    coverage: dict[str, float]
+    days: int
+    slots: int
+    from_ms: int
+    to_ms: int
+    seen: bool
+
+
+def evaluate(folder: ModelDir, snapshot: Snapshot, from_ms: int, to_ms: int | None = None) -> Evaluation:
+    """Judge a trained model on one origin a day, at the plant's midnight.
+
+    Args:
+        folder: of the model.
+        snapshot: load of the same plant, with at least 15 days before `from_ms`.
+        from_ms: targets begin at or after it.
+        to_ms: targets end before or at it; the end of the snapshot where None.
+
+    Raises:
+        ConfigError: when the model is of another slot length, or the folder is incomplete.
+        UnavailableError: when no day can be judged.
+    """
+    spec, record = folder.spec(), folder.read_json(modeldir.TRAINING)
+    if spec.slot_s != snapshot.slot_s:
+        raise ConfigError(
+            f"is for slots of {spec.slot_s // 60} min, the plant has {snapshot.slot_s // 60}", where=str(folder.path)
+        )
+    first = max(0, snapshot.index(from_ms))
+    end = len(snapshot.power_kw) if to_ms is None else min(len(snapshot.power_kw), snapshot.index(to_ms))
+    judged = windows.daily_windows(spec, snapshot, first, end)
+    forecasts = {"naive": windows.naive_quantiles(spec, snapshot, judged.origins), **_models(folder, judged)}
+    known = np.isfinite(judged.truth_kw)
+    slot_ms = spec.slot_s * 1000
+    begin_ms = snapshot.start_ms + int(judged.origins[0]) * slot_ms
+    return Evaluation(
+        pinball_kw={name: pinball(kw, judged.truth_kw, QUANTILES) for name, kw in forecasts.items()},
+        mae_kw={name: float(np.nanmean(np.abs(kw[..., 1] - judged.truth_kw))) for name, kw in forecasts.items()},
+        coverage={name: _coverage(kw[known], judged.truth_kw[known]) for name, kw in forecasts.items()},
+        days=len(judged),
+        slots=int(known.sum()),
+        from_ms=begin_ms,
+        to_ms=snapshot.start_ms + (int(judged.origins[-1]) + spec.horizon) * slot_ms,
+        seen=begin_ms < int(record["data_to_ms"]),
+    )
+
+
+def lines(evaluation: Evaluation) -> list[str]:
+    """A table for people."""
+    naive = evaluation.pinball_kw["naive"]
+    text = [
+        f"{evaluation.days} days, {utc_iso(evaluation.from_ms)} to {utc_iso(evaluation.to_ms)}",
+        f"{'':14}  {'pinball kW':>11}  {'vs naive':>8}  {'MAE kW':>11}  {'in band':>7}",
+    ]
+    for name, loss in evaluation.pinball_kw.items():
+        mae, inside = evaluation.mae_kw[name], evaluation.coverage[name]
+        text.append(f"{name:14}  {loss:11.5g}  {loss / naive:8.3f}  {mae:11.5g}  {inside:7.1%}")
+    if evaluation.seen:
+        text.append("Some of these days lie in the data of the training run: the figures flatter the model.")
+    return text
+
+
+def _models(folder: ModelDir, judged: windows.Windows) -> dict[str, Floats]:
+    inputs = judged.inputs
+    if not folder.teachers:
+        raise ConfigError("has no teacher", where=str(folder.path), todo="Give a folder made by edgewatt-trainer train")
+    folder.read_bytes(modeldir.STUDENT)
+    teachers = [keras.models.load_model(path, compile=False) for path in folder.teachers]
+    student = keras.models.load_model(folder.file(modeldir.STUDENT), compile=False)
+    student_raw: dict[str, Singles] = {"student_float": fitting.predict(student, inputs)}
+    if folder.file(modeldir.INT8).exists():
+        runtime = load_runtime(folder.read_bytes(modeldir.INT8))
+        student_raw["student_int8"] = scoring.run_all(runtime, inputs.recent, inputs.steps)
+    return {
+        "teacher": to_kw(ensemble(teachers, judged), judged),
+        **{name: _to_kw(raw, inputs) for name, raw in student_raw.items()},
+    }
+
+
+def _to_kw(raw: Singles, inputs: Any) -> Floats:
+    return assemble(raw, inputs.center_kw, inputs.scale_kw)
+
+
+def _coverage(power_kw: Floats, truth_kw: Floats) -> float:
+    return float(((truth_kw >= power_kw[..., 0]) & (truth_kw <= power_kw[..., 2])).mean())

@@ -1,0 +1,139 @@
+"""One network, fitted: the loss, the optimiser and the loop. Knows arrays, not plants.
+
+TensorFlow's seeds are global to the process: two fits must not run at the same time in one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from agent.contract.errors import UnavailableError
+from agent.contract.features import QUANTILES, Floats, Inputs, Singles, assemble
+
+_WARM_UP = 20  # one part in this many of the steps
+_PREDICT_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how hard to learn; see `Options`."""
+
+    updates: int
+    batch: int
+    peak_rate: float
+    weight_decay: float
+    seed: int
+
+
+def fit(
+    model: Any,
+    inputs: Inputs,
+    target: Singles,
+    schedule: Schedule,
+    *,
+    taught: Singles | None = None,
+    truth_share: float = 1.0,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> None:
+    """Fit a network in place.
+
+    Args:
+        model: from `recent` and `steps` to `raw`.
+        inputs: N windows.
+        target: [N, H] standardised truth; NaN counts for nothing.
+        schedule: how long and how hard.
+        taught: [N, H, 3] a teacher's standardised quantiles.
+        truth_share: weight of the truth where there is a teacher.
+        progress: called after each step.
+
+    Raises:
+        UnavailableError: when the loss is no longer finite.
+    """
+    keras.utils.set_random_seed(schedule.seed)
+    optimiser = _optimiser(schedule)
+    optimiser.build(model.trainable_variables)
+    recent, steps, truth = (tf.constant(array) for array in (inputs.recent, inputs.steps, target))
+    teacher = None if taught is None else tf.constant(taught)
+
+    def step(rows: Any) -> Any:
+        with tf.GradientTape() as tape:
+            raw = model({"recent": tf.gather(recent, rows), "steps": tf.gather(steps, rows)}, training=True)
+            quantiles = _quantiles(raw)
+            loss = _pinball(quantiles, tf.gather(truth, rows))
+            if teacher is not None:
+                # Half the distance, so that both parts are of one size: pinball at the median is half an error too.
+                distance = 0.5 * tf.reduce_mean(tf.abs(tf.gather(teacher, rows) - quantiles))
+                loss = truth_share * loss + (1.0 - truth_share) * distance
+        optimiser.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    update = tf.function(step)
+    loss = 0.0
+    for done, rows in enumerate(_batches(len(target), schedule), 1):
+        loss = update(tf.constant(rows))
+        progress(done, schedule.updates)
+    if not np.isfinite(float(loss)):
+        raise UnavailableError("training diverged", where=model.name, todo="Train again with another --seed")
+
+
+def predict(model: Any, inputs: Inputs) -> Singles:
+    """Return `raw` [N, H, 3] of a network."""
+    run = tf.function(lambda recent, steps: model({"recent": recent, "steps": steps}, training=False))
+    parts = [
+        run(
+            tf.constant(inputs.recent[low : low + _PREDICT_BATCH]),
+            tf.constant(inputs.steps[low : low + _PREDICT_BATCH]),
+        ).numpy()
+        for low in range(0, len(inputs.recent), _PREDICT_BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def standardised_quantiles(raw: Singles) -> Floats:
+    """Return the quantiles [N, H, 3] of `raw`, still standardised."""
+    ones = np.ones(len(raw))
+    return assemble(raw, 0.0 * ones, ones)
+
+
+def _quantiles(raw: Any) -> Any:
+    """The contract's `assemble` in TensorFlow, standardised: median, and what softplus makes of the spreads."""
+    median, spread = raw[..., :1], tf.nn.softplus(raw[..., 1:])
+    return tf.concat([median - spread[..., :1], median, median + spread[..., 1:]], axis=-1)
+
+
+def _pinball(quantiles: Any, truth: Any) -> Any:
+    known = tf.math.is_finite(truth)
+    error = tf.where(known, truth, 0.0)[..., None] - quantiles
+    levels = tf.constant(QUANTILES, dtype=tf.float32)
+    loss = tf.reduce_mean(tf.maximum(levels * error, (levels - 1.0) * error), axis=-1)
+    weight = tf.cast(known, tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(loss * weight), tf.reduce_sum(weight))
+
+
+def _optimiser(schedule: Schedule) -> Any:
+    warm_up = max(1, schedule.updates // _WARM_UP)
+    rate = keras.optimizers.schedules.CosineDecay(
+        schedule.peak_rate / _WARM_UP,
+        max(1, schedule.updates - warm_up),
+        alpha=1e-3,
+        warmup_target=schedule.peak_rate,
+        warmup_steps=warm_up,
+    )
+    return keras.optimizers.AdamW(rate, weight_decay=schedule.weight_decay, global_clipnorm=1.0)
+
+
+def _batches(count: int, schedule: Schedule) -> Any:
+    """Yield `updates` batches of rows: shuffled passes over all windows, one after the other."""
+    random = np.random.default_rng(schedule.seed)
+    left = np.empty(0, dtype=np.int64)
+    for _ in range(schedule.updates):
+        while len(left) < schedule.batch:
+            left = np.concatenate([left, random.permutation(count)])
+        yield left[: schedule.batch]
+        left = left[schedule.batch :]

@@ -1,0 +1,68 @@
+"""How a training run is configured; every field ends in the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from agent.contract.errors import ConfigError
+from agent.contract.features import Scaling
+from trainer.learning.networks import STUDENT, TEACHER, Shape
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage, and how many of how many steps of it are done."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything but the data that decides what a training run gives.
+
+    Attributes:
+        horizon_hours: length of a forecast.
+        validation_days: held-out end of the data; less where there is little data.
+        scaling: None tries both on the held-out days.
+        teachers: networks in the teacher's ensemble.
+        teacher_updates, student_updates: gradient steps, a fixed number: stopping early on a short tail ruins networks.
+        batch: windows in a step.
+        peak_rate: highest learning rate; it rises for a twentieth of the steps, then falls along a cosine.
+        truth_share: weight of the measured load in the student's loss; the rest is the teacher's quantiles.
+        seed: of everything random.
+        package_power_w: stated mean power of the machine, used where the processor does not tell its energy.
+        grid_g_per_kwh: emissions of the grid's electricity; None leaves CO2 unknown.
+    """
+
+    horizon_hours: int = 24
+    validation_days: int = 56
+    scaling: Scaling | None = None
+    teachers: int = 2
+    teacher_updates: int = 1000
+    student_updates: int = 1400
+    batch: int = 64
+    peak_rate: float = 2e-3
+    weight_decay: float = 1e-3
+    truth_share: float = 0.5
+    seed: int = 1
+    teacher: Shape = TEACHER
+    student: Shape = STUDENT
+    package_power_w: float | None = None
+    grid_g_per_kwh: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.horizon_hours <= 168:
+            raise ConfigError(f"a horizon of {self.horizon_hours} h is outside 1..168", where="--horizon-hours")
+        if not 1 <= self.teachers <= 9:
+            raise ConfigError(f"{self.teachers} teachers are outside 1..9", where="--teachers")
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"seed {self.seed} is outside 0..2**31", where="--seed")
+
+    def quick(self) -> Options:
+        """The same with small networks and few steps: seconds instead of minutes, for tests and first looks."""
+        small = Shape(context=16, context_channels=2, channels=16)
+        return replace(
+            self, teachers=1, teacher_updates=150, student_updates=200, batch=32, teacher=small, student=small
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the model card."""
+        return {**asdict(self), "scaling": None if self.scaling is None else str(self.scaling)}
