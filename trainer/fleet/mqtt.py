@@ -143,7 +143,11 @@ class BrokerLink:
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        client.on_connect, client.on_message, client.on_subscribe = self._on_connect, self._on_message, _on_subscribe
+        client.on_connect, client.on_message, client.on_subscribe = (
+            self._on_connect,
+            self._on_message,
+            self._on_subscribe,
+        )
         client.connect_timeout = _CONNECT_S
         client.max_queued_messages_set(_MAX_WAITING)
         if self._tls is not None:
@@ -187,8 +191,13 @@ class BrokerLink:
         self.session += 1
         self.connected = True
         self._wait_s, self._told_away = _FIRST_WAIT_S, False
-        _LOG.info("connected to broker %s:%d", self._host, self._port)
         client.subscribe([(topic, 1) for topic in self._subscriptions])
+
+    def _on_subscribe(self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _more: Any) -> None:
+        _LOG.info("connected to broker %s:%d", self._host, self._port)
+        for reason in reasons:
+            if reason.is_failure:
+                _LOG.error("it refuses a subscription (%s): give the centre's user the right to read", reason)
 
     def _on_message(self, client: Client, _data: Any, message: MQTTMessage) -> None:
         if client is not self._client:
@@ -198,12 +207,6 @@ class BrokerLink:
         except UnicodeDecodeError:
             topic = ""  # judged like any other topic that no device writes
         self._inbox.append(Incoming(topic, bytes(message.payload), message.mid, message.qos, self.session))
-
-
-def _on_subscribe(_client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _properties: Any) -> None:
-    for reason in reasons:
-        if reason.is_failure:
-            _LOG.error("the broker refuses a subscription (%s): give the centre's user the right to read", reason)
 
 
 def _limits() -> Properties:
