@@ -1,7 +1,7 @@
 """The centre as a device sees it: opens envelopes, keeps which rows it holds, signs acknowledgements. No database."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from agent.contract import envelope
@@ -93,7 +93,6 @@ class MemoryOutbox:
 
     blocks: dict[int, Block] = field(default_factory=dict)
     safe: set[int] = field(default_factory=set)
-    aside: dict[int, str] = field(default_factory=dict)
     last: dict[str, int] = field(default_factory=dict)
 
     def add(self, stream: str, rows: int = 10, *, text: str = "x", epoch: int = 1) -> int:
@@ -108,10 +107,12 @@ class MemoryOutbox:
         return block_id
 
     def waiting(self) -> set[int]:
-        return set(self.blocks) - self.safe - set(self.aside)
+        return set(self.blocks) - self.safe
 
-    def unacknowledged(self, limit_bytes: int) -> list[Waiting]:
-        order = sorted(self.waiting(), key=lambda i: (self.blocks[i].header.stream not in {"alerts", "events"}, i))
+    def unacknowledged(self, limit_bytes: int, *, skip: Collection[int]) -> list[Waiting]:
+        order = sorted(
+            self.waiting() - set(skip), key=lambda i: (self.blocks[i].header.stream not in {"alerts", "events"}, i)
+        )
         result, size = [], 0
         for block_id in order:
             size += len(self.blocks[block_id].body)
@@ -120,18 +121,24 @@ class MemoryOutbox:
             result.append(Waiting(block_id, self.blocks[block_id]))
         return result
 
-    def apply_marks(self, marks: Sequence[Mark]) -> int:
-        before = len(self.safe)
-        for mark in marks:
-            for block_id, block in self.blocks.items():
-                header = block.header
-                if (header.stream, header.epoch) == (mark.stream, mark.epoch):
-                    covered = mark.covers(header.first, header.last)
-                    (self.safe.add if covered else self.safe.discard)(block_id)
-        return max(len(self.safe) - before, 0)
+    def covered(self, marks: Sequence[Mark]) -> set[int]:
+        return {
+            block_id
+            for block_id, block in self.blocks.items()
+            for mark in marks
+            if (block.header.stream, block.header.epoch) == (mark.stream, mark.epoch)
+            and mark.covers(block.header.first, block.header.last)
+        }
 
-    def quarantine(self, block_id: int, reason: str) -> None:
-        self.aside[block_id] = reason
+    def apply_marks(self, marks: Sequence[Mark]) -> int:
+        fresh = self.covered(marks) - self.safe
+        self.safe |= fresh
+        return len(fresh)
+
+    def recall(self, marks: Sequence[Mark]) -> int:
+        gone = self.safe - self.covered(marks)
+        self.safe -= gone
+        return len(gone)
 
 
 @dataclass

@@ -1,0 +1,73 @@
+"""Stores for tests: one folder, clocks that the test moves, crashes in the process."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from agent.contract.channels import Channel, Reading
+from agent.store.identity import Identity
+from agent.store.store import Store
+
+T0 = 1_767_225_600_000
+CHANNELS = {name: Channel(name, "kW", decimals=1) for name in ("load_kw", "pump_kw", "oven_kw")}
+
+
+class Bench:
+    """A device's storage that can be opened, crashed and opened again."""
+
+    def __init__(self, folder: Path, **options) -> None:
+        self.folder = folder
+        self.path = folder / "store.db"
+        self.options = options
+        self.clock_s = 0.0
+        self.now_ms = T0
+        self.identity: Identity
+        self.store: Store
+        self.start()
+
+    def start(self) -> Store:
+        self.identity = Identity.open(self.folder / "identity")
+        self.identity.begin_boot()
+        self.store = Store(
+            self.path,
+            self.identity,
+            CHANNELS,
+            now_ms=lambda: self.now_ms,
+            monotonic=lambda: self.clock_s,
+            **self.options,
+        )
+        return self.store
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock_s += seconds
+        self.store.tick()
+
+    def crash(self) -> Store:
+        """What SIGKILL leaves: what was in memory is gone. Then start again."""
+        self.store._journal.shelves.db.conn.close()
+        os.close(self.store._lock)
+        return self.start()
+
+    def restart(self) -> Store:
+        self.store.close()
+        return self.start()
+
+    def execute(self, statement: str) -> list[tuple]:
+        """Look at, or harm, the database behind the store's back."""
+        other = sqlite3.connect(self.path)
+        try:
+            with other:
+                return other.execute(statement).fetchall()
+        finally:
+            other.close()
+
+
+def readings(first: int, count: int, channel: str = "load_kw") -> list[Reading]:
+    """Readings whose time and value tell their place."""
+    return [Reading(channel, T0 + number * 1000, float(number % 1000)) for number in range(first, first + count)]
+
+
+def alert(number: int) -> dict:
+    return {"time_ms": T0 + number * 1000, "rule": "test", "text": f"alert {number}"}
