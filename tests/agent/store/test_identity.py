@@ -1,0 +1,169 @@
+"""Identity: what never goes back, and what is never told."""
+
+from __future__ import annotations
+
+import itertools
+import stat
+
+import pytest
+
+from agent.contract import durable
+from agent.contract.errors import StorageError
+from agent.contract.keys import SealingKey, SigningKey
+from agent.contract.trust import Broker, Enrolment, FleetKey, FleetTrust, KeyState, KeyUse
+from agent.store import identity as module
+from agent.store.identity import Identity
+
+
+def enrolment(device="plant-1") -> Enrolment:
+    seal = FleetKey(KeyUse.SEAL, SealingKey.generate().public, 0, KeyState.ACTIVE)
+    return Enrolment(device, "token-of-sixteen-and-more", 2**40, Broker("b", 1883), FleetTrust("f", (seal,)), "{root}")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "identity"
+
+
+def test_begins_at_zero_with_a_key_only_its_owner_can_read(folder):
+    identity = Identity.open(folder)
+    assert (identity.boot, identity.epoch, identity.floor("x")) == (0, 0, 0)
+    assert (identity.signing_key, identity.enrolment) == (None, None)
+    assert len(identity.storage_key) == 32
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+
+
+def test_counters_floors_and_key_survive(folder):
+    identity = Identity.open(folder)
+    assert [identity.begin_boot(), identity.begin_boot()] == [1, 2]
+    assert identity.new_epoch() == 1
+    assert identity.new_epoch(above=7) == 8
+    identity.raise_floor("assignment", 5)
+    again = Identity.open(folder)
+    assert (again.boot, again.epoch, again.floor("assignment")) == (2, 8, 5)
+    assert again.storage_key == identity.storage_key
+
+
+def test_a_floor_never_goes_back(folder):
+    identity = Identity.open(folder)
+    identity.raise_floor("clock", 10)
+    identity.raise_floor("clock", 3)
+    assert identity.floor("clock") == Identity.open(folder).floor("clock") == 10
+
+
+def test_enrolment_is_kept_without_its_token(folder):
+    identity, wanted = Identity.open(folder), enrolment()
+    key = identity.key_for_enrolment()
+    assert identity.key_for_enrolment().id == Identity.open(folder).key_for_enrolment().id == key.id
+    identity.enrol(wanted, key)
+    again = Identity.open(folder)
+    assert again.signing_key.id == key.id
+    assert (again.enrolment.device, again.enrolment.broker, again.enrolment.trust) == (
+        wanted.device,
+        wanted.broker,
+        wanted.trust,
+    )
+    assert again.enrolment.tuf_root == b"{root}"
+    assert not any(wanted.token.encode() in file.read_bytes() for file in folder.iterdir())
+    assert not (folder / "pending.key").exists()
+
+
+def test_trust_is_replaced_and_needs_an_enrolment(folder):
+    identity, newer = Identity.open(folder), enrolment().trust
+    with pytest.raises(StorageError, match="not enrolled"):
+        identity.set_trust(newer)
+    identity.enrol(enrolment(), SigningKey.generate())
+    identity.set_trust(newer)
+    assert Identity.open(folder).enrolment.trust == newer
+
+
+def test_repr_shows_no_key(folder):
+    identity = Identity.open(folder)
+    assert identity.storage_key.hex() not in repr(identity)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("counters.json", b"", "counters.json: is damaged"),
+        ("counters.json", b'{"boot":1}', "counters.json: is damaged"),
+        ("counters.json", b'{"boot":1,"epoch":-1,"floors":{}}', "counters.json: is damaged"),
+        ("counters.json", b'{"boot":1,"epoch":1,"floors":{"a":"x"}}', "counters.json: is damaged"),
+        ("counters.json", None, "counters.json: is missing"),
+        ("storage.key", b"short", "storage.key: is damaged"),
+        ("storage.key", None, "storage.key: is missing"),
+        ("enrolment.json", b"{}", "enrolment.json: is damaged"),
+    ],
+)
+def test_damage_is_named_and_nothing_is_replaced(folder, name, content, words):
+    identity = Identity.open(folder)
+    identity.new_epoch()
+    identity.enrol(enrolment(), SigningKey.generate())
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with pytest.raises(StorageError, match=words):
+        Identity.open(folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_a_damaged_signing_key_is_not_shown(folder):
+    Identity.open(folder).enrol(enrolment(), key := SigningKey.generate())
+    file = folder / "enrolment.json"
+    file.write_text(file.read_text().replace(key.private.hex(), key.private.hex()[:-1] + "X"))
+    with pytest.raises(StorageError, match="signing_key is damaged") as caught:
+        Identity.open(folder)
+    assert key.private.hex()[:16] not in str(caught.value)
+
+
+def test_a_key_that_was_not_made_yet_is_made(folder):
+    """Power was cut between the first two files."""
+    Identity.open(folder)
+    (folder / "storage.key").unlink()
+    assert len(Identity.open(folder).storage_key) == 32
+
+
+def test_whatever_write_fails_the_state_is_old_or_new(folder, monkeypatch):
+    """Fails the 1st, 2nd, ... durable write before and after its rename; then everything works."""
+    for step, late in itertools.product(range(1, 7), (False, True)):
+        target = folder / f"{step}-{late}"
+        calls = itertools.count(1)
+
+        def write(path, data, *, mode=0o644, calls=calls, step=step, late=late):
+            if next(calls) == step:
+                if late:
+                    durable.write_durable(path, data, mode=mode)
+                raise StorageError("injected")
+            durable.write_durable(path, data, mode=mode)
+
+        monkeypatch.setattr(module, "write_durable", write)
+        reached = (0, 0, 0)
+        try:
+            identity = Identity.open(target)
+            identity.begin_boot()
+            reached = (1, 0, 0)
+            identity.new_epoch()
+            reached = (1, 1, 0)
+            identity.raise_floor("a", 9)
+            reached = (1, 1, 9)
+            identity.enrol(enrolment(), identity.key_for_enrolment())
+        except StorageError:
+            pass
+        monkeypatch.undo()
+        again = Identity.open(target)
+        assert (again.boot, again.epoch, again.floor("a")) >= reached
+        assert again.enrolment is None or again.signing_key is not None
+        again.begin_boot()
+        again.new_epoch()
+
+
+def test_leftovers_of_an_interrupted_write_are_removed_at_boot(folder):
+    identity = Identity.open(folder)
+    (folder / ".counters.json.1234.tmp").write_bytes(b"half")
+    Identity.open(folder)
+    assert (folder / ".counters.json.1234.tmp").exists()  # may be another process's write in progress
+    identity.begin_boot()
+    assert not (folder / ".counters.json.1234.tmp").exists()
