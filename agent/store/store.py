@@ -148,7 +148,8 @@ class Store:
     def tick(self) -> None:
         """Do what is due: commit, pack, set damaged pieces apart, retention. To be called every second or so."""
         now = self._monotonic()
-        if now < self._commit_at or not self.commit():
+        # Each commit begins a new window; packing must not wait for a turn in which there was none.
+        if not self.commit() if now >= self._commit_at else self._error is not None:
             return
         if (self._pack_at is not None and now >= self._pack_at) or len(self._journal.pieces) >= JOURNAL_PIECES:
             self._guarded(lambda: self._journal.pack(STREAMS))
@@ -219,6 +220,24 @@ class Store:
             count = len(pieces)
 
         return count if self._guarded(apply) else 0
+
+    def recall(self, marks: Sequence[Mark]) -> int:
+        """Let acknowledged blocks that `marks` do not cover wait again, and return how many.
+
+        For the first acknowledgement of a centre that was restored from a backup: what that lacks is sent again, as far
+        as it is still here.
+        """
+        count = 0
+
+        def recall() -> None:
+            nonlocal count
+            pieces = outbox.uncovered(self._journal.shelves, marks)
+            if pieces:
+                with self._journal.transaction():
+                    self._journal.shelves.recall(pieces)
+            count = len(pieces)
+
+        return count if self._guarded(recall) else 0
 
     def _is_beyond(self, mark: Mark) -> bool:
         return mark.high > self._journal.durable[mark.stream]

@@ -164,6 +164,14 @@ def test_packing_keeps_rows_and_numbers_and_makes_one_block_of_many_commits(benc
     assert decode_readings(stored.block)[1] == readings(0, 50)
 
 
+def test_packing_is_not_held_up_by_commits_in_every_turn(bench):
+    for _ in range(200):
+        bench.clock_s += 0.5
+        bench.store.append("slots", [{"time_ms": T0}])
+        bench.store.tick()
+    assert bench.store.stats().backlog_blocks >= 1
+
+
 def test_the_journal_of_an_earlier_start_is_packed_as_its_own(bench):
     bench.store.append("readings", readings(0, 5))
     bench.store.commit()
