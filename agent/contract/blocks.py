@@ -39,7 +39,7 @@ _PLAIN, _AT_REST = b"EWK1", b"EWA1"
 _NONCE = 12
 _ROW_BYTES = 65_536
 _DICTIONARY_BYTES = 2**18  # 1024 channels at their longest
-_FRAME_BYTES = 10 + MAX_HEADER_BYTES + _NONCE + 16
+_SPARE_BYTES = 4096  # header and frame, and an envelope around it: what can be stored can be sent
 
 Row = Mapping[str, Any]
 
@@ -305,7 +305,7 @@ def _check_range(low: int, high: int) -> None:
 
 def _block(stream: str, body: bytes, times_ms: Sequence[int], epoch: int, boot: int, first: int) -> Block:
     packed = zlib.compress(body, 6)
-    if len(body) > MAX_BODY_BYTES or len(packed) > MAX_STORED_BYTES - _FRAME_BYTES:
+    if len(body) > MAX_BODY_BYTES or len(packed) > MAX_STORED_BYTES - _SPARE_BYTES:
         raise ConfigError(f"{len(times_ms)} rows of {stream} do not fit one block", todo="Pack fewer at a time")
     last = first + len(times_ms) - 1
     return Block(BlockHeader(stream, epoch, boot, first, last, min(times_ms), max(times_ms), _codec_of(stream)), packed)

@@ -12,8 +12,11 @@ from agent.contract.errors import StorageError
 def write_durable(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` by `data`: temp in the same folder, fsync, rename, fsync folder. Old or new, never a mix.
 
+    A power cut may leave `.<name>.<digits>.tmp` beside it; whoever owns the folder removes those at start.
+
     Raises:
-        StorageError: when the disk is full or the folder cannot be written; the old file is then still whole.
+        StorageError: when the disk is full or the folder cannot be written; the file is then whole, old (or new, if
+            only the last step failed).
     """
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

@@ -1,6 +1,7 @@
 """Envelopes: a golden one is opened; nothing altered, moved, oversized or foreign is."""
 
 import json
+import os
 import struct
 import zlib
 
@@ -279,6 +280,18 @@ class TestSender:
         big = [events_of(4 * 2**20, row) for row in range(1, 6)]
         assert take(big) == 3  # sixteen MiB and a little more than four blocks' worth of brackets
         assert receive(send(big[: take(big)]))[1] == big[:3]
+
+    def test_the_largest_block_that_can_be_stored_can_be_sent(self, signing_key, recipient):
+        from agent.contract.blocks import MAX_STORED_BYTES
+        from agent.contract.keys import SEAL_OVERHEAD_BYTES, SIGNATURE_BYTES
+
+        rows = [{"time_ms": T, "x": os.urandom(30_000).hex()} for _ in range(240)]
+        block = encode_rows("events", rows, epoch=1, boot=1, first=1)
+        assert len(block.body) > 7 * 2**20
+        assert take([block]) == 1
+        assert seal([block], device="d", signing_key=signing_key, recipient=recipient, created_ms=T)
+        overhead = 2 * (10 + envelope.MAX_HEADER_BYTES) + 4 + SEAL_OVERHEAD_BYTES + SIGNATURE_BYTES
+        assert MAX_STORED_BYTES - 4096 + overhead <= envelope.MAX_BYTES
 
     def test_takes_by_bytes_as_sent(self, send):
         blocks = [readings(1 + 100 * index, 100) for index in range(50)]
