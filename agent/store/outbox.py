@@ -51,3 +51,14 @@ def covered(shelves: Shelves, mark: Mark) -> list[Piece]:
     where = "WHERE stream = ? AND epoch = ? AND acknowledged = 0 AND first <= ? ORDER BY first"
     pieces = shelves.pieces("block", where, [mark.stream, mark.epoch, mark.high])
     return [piece for piece in pieces if mark.covers(piece.first, piece.last)]
+
+
+def uncovered(shelves: Shelves, marks: Sequence[Mark]) -> list[Piece]:
+    """Return the acknowledged blocks of which a row is not safe under `marks`."""
+    by_place = {(mark.stream, mark.epoch): mark for mark in marks}
+
+    def is_safe(piece: Piece) -> bool:
+        mark = by_place.get((piece.stream, piece.epoch))
+        return mark is not None and mark.covers(piece.first, piece.last)
+
+    return [piece for piece in shelves.pieces("block", "WHERE acknowledged = 1", []) if not is_safe(piece)]

@@ -86,6 +86,12 @@ class Shelves:
             self.db.execute("UPDATE block SET acknowledged = 1 WHERE id = ?", [piece.id])
             self._count(piece, waiting=-1)
 
+    def recall(self, pieces: Iterable[Piece]) -> None:
+        """Let acknowledged blocks wait for the centre again."""
+        for piece in pieces:
+            self.db.execute("UPDATE block SET acknowledged = 0 WHERE id = ?", [piece.id])
+            self._count(piece, waiting=1)
+
     def remove(self, pieces: Iterable[Piece], *, acknowledged: bool) -> None:
         """Remove blocks."""
         for piece in pieces:

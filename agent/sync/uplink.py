@@ -1,7 +1,7 @@
 """What is sent to the centre, when, and when again; the only judge of acknowledgements.
 
 Reads the store, seals, hands envelopes to the line and waits for the centre's signed word. A block ends in one of
-three ways: *accepted* (a verified mark covers it), *rejected* (it cannot be sealed: quarantined), *kept* (anything
+three ways: *accepted* (a verified mark covers it), *rejected* (it cannot be sealed: passed over), *kept* (anything
 else: it is sent again). Not thread-safe; the thread that owns the store calls it. Nothing here waits for the network.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,16 +49,16 @@ class WaitingBlock(Protocol):
 class Outbox(Protocol):
     """What the uplink needs of the store."""
 
-    def unacknowledged(self, limit_bytes: int) -> Sequence[WaitingBlock]:
-        """Return durable blocks, alerts and events first, then oldest first, up to about `limit_bytes`."""
+    def unacknowledged(self, limit_bytes: int, *, skip: Collection[int]) -> Sequence[WaitingBlock]:
+        """Return durable blocks but `skip`: alerts and events first, then the oldest, about `limit_bytes`."""
         ...
 
     def apply_marks(self, marks: Sequence[Mark]) -> int:
-        """Mark what the marks cover, unmark what they no longer do; return how many blocks became safe."""
+        """Mark the blocks that the marks cover; return how many became safe."""
         ...
 
-    def quarantine(self, block_id: int, reason: str) -> None:
-        """Set a block aside, so that it is not offered again."""
+    def recall(self, marks: Sequence[Mark]) -> int:
+        """Let blocks wait again that the marks of a restored centre do not cover; return how many."""
         ...
 
 
@@ -106,12 +106,14 @@ class AckResult:
 
     Attributes:
         blocks: blocks that became safe.
+        recalled: blocks that wait again, because a restored centre lacks them.
         reason: why it was not accepted; empty when it was.
         new_centre: whether it came from another database of the centre than the one before.
     """
 
     verdict: Verdict
     blocks: int = 0
+    recalled: int = 0
     reason: str = ""
     new_centre: bool = False
 
@@ -128,20 +130,16 @@ class UplinkStats:
     rejected: int
     in_flight: int
     parked: int
-    quarantined: int
+    poisoned: int
     last_ack_ms: int | None
 
 
 @dataclass(slots=True)
 class _Flight:
-    blocks: dict[int, tuple[BlockHeader, int]]
+    blocks: dict[int, BlockHeader]
     sent_s: float
     deadline_s: float
     urgent: bool
-
-    @property
-    def size(self) -> int:
-        return sum(size for _, size in self.blocks.values())
 
 
 @dataclass(slots=True)
@@ -150,7 +148,7 @@ class _Parked:
 
     sendings: int
     not_before_s: float
-    size: int
+    header: BlockHeader
 
 
 class Uplink:
@@ -205,6 +203,7 @@ class Uplink:
         self._max_bytes, self._max_in_flight, self._resend_s = max_envelope_bytes, max_in_flight, resend_after_s
         self._flights: list[_Flight] = []
         self._parked: dict[int, _Parked] = {}
+        self._poison: set[int] = set()  # cannot be sealed; stays in the store, and is tried again after a restart
         self._connections = 0
         self._silence_s = 0.0  # the present pause while the centre is silent; 0 when it is not
         self._not_before_s = 0.0
@@ -213,7 +212,7 @@ class Uplink:
         self._last_ack_ms: int | None = None
         self._complaint = ""
         self._envelopes = self._bytes = self._resent = 0
-        self._acks = self._replayed = self._rejected = self._quarantined = 0
+        self._acks = self._replayed = self._rejected = 0
 
     def stats(self) -> UplinkStats:
         """Return the counts for status and health."""
@@ -226,7 +225,7 @@ class Uplink:
             rejected=self._rejected,
             in_flight=len(self._flights),
             parked=len(self._parked),
-            quarantined=self._quarantined,
+            poisoned=len(self._poison),
             last_ack_ms=self._last_ack_ms,
         )
 
@@ -247,17 +246,16 @@ class Uplink:
         urgent_place = not any(flight.urgent for flight in self._flights)
         if places == 0 and not urgent_place:
             return
-        known = sum(flight.size for flight in self._flights) + sum(parked.size for parked in self._parked.values())
-        queue = self._due(store.unacknowledged(known + max(places, 1) * self._max_bytes), now_s)
+        queue = store.unacknowledged(max(places, 1) * self._max_bytes, skip=self._skipped(now_s))
         urgent = [item for item in queue if item.block.header.stream in URGENT]
         if urgent and urgent_place:
             batch, urgent = self._split(urgent)
-            if not self._send(store, batch, now_s, urgent=True):
+            if not self._send(batch, now_s, urgent=True):
                 return
             queue = [*urgent, *(item for item in queue if item.block.header.stream not in URGENT)]
         while queue and places:
             batch, queue = self._split(queue)
-            if not self._send(store, batch, now_s, urgent=False):
+            if not self._send(batch, now_s, urgent=False):
                 return
             places -= 1
 
@@ -279,6 +277,8 @@ class Uplink:
         if replay:
             self._replayed += 1
             return AckResult(Verdict.REPLAYED, reason=replay)
+        # Only another database of the centre can lack what was acknowledged: it was restored from a backup.
+        recalled = store.recall(ack.marks) if known == 0 and identity.floor("ack-since") else 0
         blocks = store.apply_marks(ack.marks)
         # After the marks: a crash between the two lets the same acknowledgement in once more, which changes nothing.
         identity.raise_floor(name, ack.counter)
@@ -293,7 +293,7 @@ class Uplink:
         self._silence_s = self._not_before_s = 0.0
         self._complaint = ""
         self._land(ack)
-        return AckResult(Verdict.ACCEPTED, blocks, new_centre=known == 0)
+        return AckResult(Verdict.ACCEPTED, blocks, recalled, new_centre=known == 0)
 
     def _replay(self, ack: Acknowledgement, known: int, identity: Floors) -> str:
         """Say why this is an old message, or nothing."""
@@ -308,9 +308,12 @@ class Uplink:
     def _land(self, ack: Acknowledgement) -> None:
         for flight in self._flights:
             flight.blocks = {
-                block_id: entry for block_id, entry in flight.blocks.items() if not _covered(entry[0], ack.marks)
+                block_id: header for block_id, header in flight.blocks.items() if not _covered(header, ack.marks)
             }
         self._flights = [flight for flight in self._flights if flight.blocks]
+        self._parked = {
+            block_id: parked for block_id, parked in self._parked.items() if not _covered(parked.header, ack.marks)
+        }
 
     def _start_anew(self) -> None:
         """Forget what was under way on the connection before: nothing of it can be relied upon."""
@@ -336,19 +339,19 @@ class Uplink:
             if self._last_ack_s < flight.sent_s:
                 silent = True
                 continue
-            for block_id, (header, size) in flight.blocks.items():
-                self._park(block_id, header, size, now_s)
+            for block_id, header in flight.blocks.items():
+                self._park(block_id, header, now_s)
         if silent:
             self._flights.clear()  # they were sent into the same silence
             self._silence_s = min(max(self._silence_s * 2, self._resend_s), MAX_RESEND_S)
             self._not_before_s = now_s + self._jittered(self._silence_s)
 
-    def _park(self, block_id: int, header: BlockHeader, size: int, now_s: float) -> None:
+    def _park(self, block_id: int, header: BlockHeader, now_s: float) -> None:
         before = self._parked.get(block_id)
         sendings = before.sendings + 1 if before else 1
         # Once may be chance: again at once. After that the centre has a reason, and others go first.
         pause_s = 0.0 if sendings == 1 else min(self._resend_s * 2.0 ** min(sendings, 16), 12 * MAX_RESEND_S)
-        self._parked[block_id] = _Parked(sendings, now_s + self._jittered(pause_s), size)
+        self._parked[block_id] = _Parked(sendings, now_s + self._jittered(pause_s), header)
         if sendings == _GIVEN_UP_WAITING:
             _log.warning(
                 "the centre does not acknowledge rows %d..%d of %s (epoch %d): they are kept and offered again later",
@@ -361,15 +364,10 @@ class Uplink:
     def _jittered(self, pause_s: float) -> float:
         return pause_s * (0.5 + self._rng())
 
-    def _due(self, waiting: Sequence[WaitingBlock], now_s: float) -> list[WaitingBlock]:
+    def _skipped(self, now_s: float) -> set[int]:
         flying = {block_id for flight in self._flights for block_id in flight.blocks}
-        offered = {item.id for item in waiting}
-        self._parked = {block_id: parked for block_id, parked in self._parked.items() if block_id in offered}
-        return [
-            item
-            for item in waiting
-            if item.id not in flying and (item.id not in self._parked or self._parked[item.id].not_before_s <= now_s)
-        ]
+        parked = {block_id for block_id, parked in self._parked.items() if parked.not_before_s > now_s}
+        return flying | parked | self._poison
 
     def _split(self, queue: Sequence[WaitingBlock]) -> tuple[list[WaitingBlock], list[WaitingBlock]]:
         """Cut the front of the queue that fits into one envelope."""
@@ -381,7 +379,7 @@ class Uplink:
                 return list(queue[:count]), list(queue[count:])
         return list(queue), []
 
-    def _send(self, store: Outbox, batch: Sequence[WaitingBlock], now_s: float, *, urgent: bool) -> bool:
+    def _send(self, batch: Sequence[WaitingBlock], now_s: float, *, urgent: bool) -> bool:
         """Seal and hand over; False when nothing more can be sent now."""
         try:
             recipient = self.trust.recipient()
@@ -402,15 +400,14 @@ class Uplink:
                 if len(batch) > 1:
                     batch = batch[:1]  # find the culprit; the others are offered again
                     continue
-                self._quarantined += 1
-                _log.warning("block %d cannot be sent and is set aside: %s", batch[0].id, exc)
-                store.quarantine(batch[0].id, str(exc))
+                self._poison.add(batch[0].id)
+                _log.warning("block %d cannot be sent and is passed over: %s", batch[0].id, exc)
                 return True
         streams = {item.block.header.stream for item in batch}
         topic = self._topics.up(streams.pop() if len(streams) == 1 else ENVELOPE_STREAM)
         if not self._link.publish(topic, data):
             return False
-        blocks = {item.id: (item.block.header, _size(item.block)) for item in batch}
+        blocks = {item.id: item.block.header for item in batch}
         self._flights.append(_Flight(blocks, now_s, now_s + self._jittered(self._resend_s), urgent))
         self._envelopes += 1
         self._bytes += len(data)

@@ -152,3 +152,19 @@ class MemoryFloors:
 
     def raise_floor(self, name: str, value: int) -> None:
         self.values[name] = max(value, self.floor(name))
+
+
+@dataclass
+class Wire:
+    """A line that a test can cut; what goes over it can be looked at."""
+
+    connected: bool = True
+    connections: int = 1
+    sent: list[tuple[str, bytes]] = field(default_factory=list)
+    full: bool = False
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        if not self.connected or self.full:
+            return False
+        self.sent.append((topic, payload))
+        return True

@@ -2,7 +2,6 @@
 
 import itertools
 import secrets
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
@@ -15,24 +14,8 @@ from agent.contract.topics import DeviceTopics
 from agent.sync.mqtt import MqttLink
 from agent.sync.uplink import Uplink, Verdict
 from tests.support.broker import Mosquitto
-from tests.support.small_centre import MemoryFloors, MemoryOutbox, SmallCentre
+from tests.support.small_centre import MemoryFloors, MemoryOutbox, SmallCentre, Wire
 from tests.support.waiting import eventually
-
-
-@dataclass
-class Wire:
-    """A line that a test can cut; what goes over it can be looked at."""
-
-    connected: bool = True
-    connections: int = 1
-    sent: list[tuple[str, bytes]] = field(default_factory=list)
-    full: bool = False
-
-    def publish(self, topic: str, payload: bytes) -> bool:
-        if not self.connected or self.full:
-            return False
-        self.sent.append((topic, payload))
-        return True
 
 
 class World:
@@ -80,7 +63,7 @@ class World:
         return self.uplink.on_ack(payload or self.centre.acknowledge(), self.store, self.floors)
 
     def state(self):
-        return (set(self.store.safe), dict(self.store.aside), dict(self.floors.values))
+        return (set(self.store.safe), dict(self.floors.values))
 
 
 def streams(sent) -> list[list[str]]:
@@ -224,7 +207,7 @@ def test_a_block_that_the_centre_never_takes_holds_up_no_other(caplog):
     assert len([line for line in lines if "does not acknowledge rows" in line]) == 2
 
 
-def test_a_block_that_cannot_be_sealed_is_set_aside_and_the_rest_goes():
+def test_a_block_that_cannot_be_sealed_is_passed_over_and_the_rest_goes():
     world = World()
     world.store.add("slots")
     poison = world.store.put(Block(BlockHeader("slots", 1, 1, 11, 11, 0, 0, "json/1"), bytes(8 * 2**20)))
@@ -233,8 +216,8 @@ def test_a_block_that_cannot_be_sealed_is_set_aside_and_the_rest_goes():
         world.pump()
         world.receive_all()
         world.ack()
-    assert set(world.store.aside) == {poison}
-    assert world.uplink.stats().quarantined == 1
+    assert world.store.waiting() == {poison}  # kept, in nobody's way
+    assert world.uplink.stats().poisoned == 1
     assert {key: sorted(rows) for key, rows in world.centre.rows.items()} == {
         ("slots", 1): [*range(1, 11), *range(12, 22)]
     }
@@ -320,7 +303,7 @@ def test_sends_again_what_a_restored_centre_lost():
     world.centre.restored(backup)
     result = world.ack()
     # the mark is that of the backup: rows 11..20 are missing beyond it
-    assert (result.verdict, result.new_centre) == (Verdict.ACCEPTED, True)
+    assert (result.verdict, result.new_centre, result.recalled) == (Verdict.ACCEPTED, True, 1)
     assert world.store.waiting() == {2}
     assert len(world.pump()) == 1
     before = world.state()

@@ -1,0 +1,104 @@
+"""The uplink with the device's real store under it."""
+
+from agent.contract.channels import Reading
+from agent.contract.rows import alert_row
+from agent.sync.uplink import Uplink, Verdict
+from tests.support.small_centre import SmallCentre, Wire
+from tests.support.stores import T0, Bench
+
+
+class Plant:
+    def __init__(self, folder):
+        self.bench = Bench(folder)
+        self.centre, self.wire, self.seen = SmallCentre(), Wire(), 0
+        self.made = 0
+        self.uplink = self.boot()
+
+    def boot(self) -> Uplink:
+        self.uplink = Uplink(
+            self.centre.device,
+            self.centre.device_key,
+            self.centre.trust(),
+            self.wire,
+            real_ms=lambda: self.centre.now_ms,
+            monotonic=lambda: self.bench.clock_s,
+            rng=lambda: 0.5,
+        )
+        return self.uplink
+
+    def sample(self, count: int) -> None:
+        times = range(self.made, self.made + count)
+        self.bench.store.append("readings", [Reading("load_kw", T0 + index * 1000, float(index)) for index in times])
+        self.made += count
+        self.bench.pass_time(2)
+        self.bench.pass_time(70)
+
+    def send(self) -> None:
+        self.uplink.pump(self.bench.store)
+
+    def take(self) -> None:
+        for _, data in self.wire.sent[self.seen :]:
+            self.centre.take(data)
+        self.seen = len(self.wire.sent)
+
+    def ack(self):
+        return self.uplink.on_ack(self.centre.acknowledge(), self.bench.store, self.bench.identity)
+
+    def waiting(self) -> int:
+        return self.bench.store.stats().backlog_rows
+
+
+def test_every_row_reaches_the_centre_over_losses_and_a_crash(tmp_path):
+    plant = Plant(tmp_path)
+    plant.sample(100)
+    plant.bench.store.append("alerts", [alert_row(T0, "peak", "raised", "high", "peak ahead")])
+    plant.send()
+    plant.seen = len(plant.wire.sent)  # all of it is lost
+    plant.bench.crash()
+    plant.boot()
+    plant.sample(100)
+    plant.send()
+    plant.take()
+    assert plant.ack().verdict is Verdict.ACCEPTED
+    assert plant.centre.rows["readings", 1] == set(range(1, 201))
+    assert plant.centre.rows["alerts", 1] == {1}
+    assert plant.waiting() == 0
+    plant.send()
+    assert len(plant.wire.sent) == plant.seen
+
+
+def test_a_replayed_acknowledgement_does_nothing_after_a_restart(tmp_path):
+    plant = Plant(tmp_path)
+    plant.sample(100)
+    plant.send()
+    plant.take()
+    old = plant.centre.acknowledge()
+    assert plant.uplink.on_ack(old, plant.bench.store, plant.bench.identity).verdict is Verdict.ACCEPTED
+    plant.bench.restart()
+    plant.boot()
+    before = plant.bench.store.stats()
+    assert plant.uplink.on_ack(old, plant.bench.store, plant.bench.identity).verdict is Verdict.REPLAYED
+    assert plant.bench.store.stats() == before
+
+
+def test_sends_again_what_a_centre_lost_that_was_restored_from_a_backup(tmp_path):
+    plant = Plant(tmp_path)
+    plant.sample(100)
+    plant.send()
+    plant.take()
+    plant.ack()
+    backup = {key: set(rows) for key, rows in plant.centre.rows.items()}
+    plant.sample(100)
+    plant.send()
+    plant.take()
+    plant.ack()
+    assert plant.waiting() == 0
+    plant.centre.restored(backup)
+    result = plant.ack()
+    assert (result.verdict, result.new_centre, result.recalled) == (Verdict.ACCEPTED, True, 1)
+    assert plant.waiting() == 100
+    plant.send()
+    plant.take()
+    plant.ack()
+    assert plant.waiting() == 0
+    assert plant.centre.rows["readings", 1] == set(range(1, 201))
