@@ -13,7 +13,7 @@ _PARTS = ("-wal", "-shm", "")
 
 
 def set_aside(path: Path, epoch: int) -> str:
-    """Rename the database and its log to `<name>.damaged-<epoch>` and return that name.
+    """Rename the database and its log to `<name>.damaged-<epoch>` and return that name; empty where there is none.
 
     The log goes first: a database without its log is only old, while a log beside a new database would be played into
     it. The caller has begun a new epoch before, so that even an old database cannot give a number out twice.
@@ -22,11 +22,13 @@ def set_aside(path: Path, epoch: int) -> str:
         StorageError: when the folder cannot be written.
     """
     name = f"{path.name}.damaged-{epoch}"
+    moved = False
     try:
         for part in _PARTS:
             old = path.with_name(path.name + part)
             if old.exists():
                 old.rename(path.with_name(name + part))
+                moved = True
         fsync_folder(path.parent)
     except OSError as exc:
         raise StorageError(
@@ -34,7 +36,7 @@ def set_aside(path: Path, epoch: int) -> str:
             where=str(path),
             todo="Mend the rights of the folder",
         ) from exc
-    return name
+    return name if moved else ""
 
 
 def lock(path: Path) -> int:

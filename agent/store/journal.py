@@ -58,6 +58,7 @@ class Journal:
         self.durable: dict[str, int] = {}
         self.pieces: list[Piece] = []
         self.writes = 0
+        self._aside = ""  # kept over a failed attempt to begin anew
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
 
@@ -113,9 +114,10 @@ class Journal:
             StorageError: when the disk cannot be used; to be called again then.
         """
         self._identity.new_epoch()  # first: not even the old database without its log may give a number out twice
-        name = aside.set_aside(self._path, self._identity.epoch)
+        self._aside = aside.set_aside(self._path, self._identity.epoch) or self._aside
         self.open()
-        self._tell(f"the store {reason.what}; it was set aside as {name} and a new one was begun", set_aside=name)
+        text = f"the store {reason.what}; it was set aside as {self._aside} and a new one was begun"
+        self._tell(text, set_aside=self._aside)
 
     def begin_epoch(self, above: int) -> None:
         """Leave an epoch whose numbers were given out before, by the device that this one is an old image of.
@@ -126,7 +128,8 @@ class Journal:
             StorageError: when the disk cannot be used.
         """
         self.pack(STREAMS)
-        old, epoch = self._identity.epoch, self._identity.new_epoch(above=above)
+        old = self._identity.epoch
+        epoch = max(old, above, self.reader.newest_epoch()) + 1
         where = "WHERE stream = ? AND acknowledged = 0 AND epoch = ? AND boot = ? ORDER BY first"
         lasts: dict[str, int] = {}
         with transaction(self.shelves.db, self._path):
@@ -139,6 +142,8 @@ class Journal:
                         continue  # set apart when it is next offered
                     lasts[stream] = self.shelves.put_block(block).last
                     self.shelves.remove([piece], acknowledged=False)
+        # After the rows: when this fails, or power is cut before it, the next start or acknowledgement goes beyond.
+        self._identity.new_epoch(above=epoch - 1)
         for stream, last in lasts.items():
             self.buffers[stream] = Buffer(last + 1, self._limits[stream])
             self.durable[stream] = last
