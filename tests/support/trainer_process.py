@@ -9,16 +9,7 @@ from pathlib import Path
 
 from tests.support.waiting import eventually
 
-MAIN = """
-import click, pathlib
-from trainer.cli import fleet
-from trainer.cli.home import Home
-@click.group(commands=fleet.commands)
-@click.option("--home", type=pathlib.Path)
-@click.pass_context
-def main(ctx, home): ctx.obj = Home.of(home)
-main()
-"""
+MAIN = "from trainer.cli.main import main; main()"
 
 
 class TrainerProcess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -266,9 +267,10 @@ def _open(home: Home) -> tuple[OnlineKeys, Repository]:
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+    host = host.strip("[]")
+    if not re.fullmatch(r"[A-Za-z0-9._:-]+", host) or not port.isdecimal() or not 1 <= int(port) <= 65_535:
         raise ConfigError(f"{text!r} is not {_ADDRESS}", where="--broker", todo="Example: localhost:1883")
-    return host.strip("[]"), int(port)
+    return host, int(port)
 
 
 def _now_ms() -> int:

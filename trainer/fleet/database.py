@@ -174,17 +174,12 @@ def open_database(url: str) -> Engine:
         StorageError: when it cannot be opened, or was made by a newer version.
     """
     engine = _engine(url)
-    with write(engine) as connection:
-        if engine.dialect.name == "postgresql":  # two processes may start at once; SQLite's BEGIN IMMEDIATE locks
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
-        metadata.create_all(connection)
-        found = connection.execute(sa.select(centre.c.schema)).scalar_one_or_none()
-        if found is None:
-            connection.execute(centre.insert().values(id=secrets.token_hex(8), schema=SCHEMA))
-        elif found > SCHEMA:
-            raise StorageError(
-                f"has schema {found}, this version reads up to {SCHEMA}", where="central database", todo="Update it"
-            )
+    try:
+        with write(engine) as connection:
+            _prepare(connection)
+    except StorageError:
+        engine.dispose()
+        raise
     return engine
 
 
@@ -232,6 +227,19 @@ def _engine(url: str) -> Engine:
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _prepare(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":  # two processes may start at once; SQLite's BEGIN IMMEDIATE locks
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+    metadata.create_all(connection)
+    found = connection.execute(sa.select(centre.c.schema)).scalar_one_or_none()
+    if found is None:
+        connection.execute(centre.insert().values(id=secrets.token_hex(8), schema=SCHEMA))
+    elif found > SCHEMA:
+        raise StorageError(
+            f"has schema {found}, this version reads up to {SCHEMA}", where="central database", todo="Update it"
+        )
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

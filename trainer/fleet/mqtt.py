@@ -31,11 +31,15 @@ from agent.contract.errors import ConfigError
 
 IN_FLIGHT = 32
 _KEEPALIVE_S = 30
-_CONNECT_S, _CONNACK_S = 5.0, 10.0
+_CONNECT_S, _CONNACK_S = 5.0, 5.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _FRAME_BYTES = 4096  # topic, properties and headers around a payload
 _MAX_WAITING = 10_000  # answers that the broker does not take; devices ask again
 _UNSUPPORTED_VERSION = 132
+_OTHER = {
+    MQTTProtocolVersion.MQTTv5: MQTTProtocolVersion.MQTTv311,
+    MQTTProtocolVersion.MQTTv311: MQTTProtocolVersion.MQTTv5,
+}
 _LOG = logging.getLogger(__name__)
 
 
@@ -130,6 +134,8 @@ class BrokerLink:
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._lost(f"the connection broke ({code.name})")
         elif not self.connected and self._monotonic() > self._deadline:
+            if self.session == 0:
+                self._protocol = _OTHER[self._protocol]  # some brokers fall silent instead of refusing MQTT 5
             self._lost("the broker does not answer")
         return before < len(self._inbox) < IN_FLIGHT
 
@@ -153,15 +159,10 @@ class BrokerLink:
         if self._tls is not None:
             client.tls_set_context(self._tls)
         self._client, self._deadline = client, self._monotonic() + _CONNACK_S
+        only_5: dict[str, Any] = {"clean_start": True, "properties": _limits()} if modern else {}
         try:
-            client.connect(
-                self._host,
-                self._port,
-                keepalive=_KEEPALIVE_S,
-                clean_start=True,
-                properties=_limits() if modern else None,
-            )
-        except (OSError, ValueError) as exc:
+            client.connect(self._host, self._port, keepalive=_KEEPALIVE_S, **only_5)
+        except (OSError, UnicodeError) as exc:  # the latter: a name that can be no host
             self._lost(str(exc))
 
     def _lost(self, why: str) -> None:

@@ -1,0 +1,153 @@
+"""The fleet's commands as an operator types them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from agent.contract.errors import ConfigError, EdgewattError, RejectedError
+from agent.contract.keys import SigningKey
+from agent.contract.trust import Enrolment, EnrolmentResponse, KeyUse, seal_request
+from tests.support.bundles import TINY, not_better_than_naive, with_version
+from trainer.cli.home import Home
+from trainer.cli.main import trainer
+from trainer.fleet import database as db
+from trainer.fleet.assignments import Assignments
+
+
+def run(home: Path, *arguments: str | Path) -> str:
+    """Standard output of a command; its error is raised."""
+    result = CliRunner().invoke(
+        trainer, ["--home", str(home), *map(str, arguments)], catch_exceptions=False, standalone_mode=False
+    )
+    if result.exception is not None:
+        raise result.exception
+    return result.stdout
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "centre"
+    run(folder, "init", "--fleet", "works")
+    return folder
+
+
+def add(home: Path, name: str, *more: str) -> Enrolment:
+    run(home, "device", "add", name, "--broker", "mqtt.example.net:8883", "--out", home / "enrol.json", *more)
+    return Enrolment.from_bytes((home / "enrol.json").read_bytes())
+
+
+def everything(folder: Path) -> dict[str, object]:
+    """Every file, and of the database every row: its files change by being read."""
+    files: dict[str, object] = {
+        str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and "centre.db" not in path.name
+    }
+    engine = db.open_database(Home.of(folder).database_url)
+    with db.read(engine) as connection:
+        rows = {table.name: connection.execute(table.select()).all() for table in db.metadata.sorted_tables}
+    engine.dispose()
+    return files | rows
+
+
+def test_init_makes_a_centre_once(home: Path) -> None:
+    before = everything(home)
+    with pytest.raises(ConfigError, match="a centre already"):
+        run(home, "init")
+    assert everything(home) == before
+
+
+def test_offline_keys_can_lie_elsewhere_and_only_publishing_needs_them(tmp_path: Path) -> None:
+    home, stick = tmp_path / "centre", tmp_path / "stick"
+    run(home, "--offline-keys", stick, "init")
+    assert not (home / "keys" / "offline").exists()
+    away = stick.rename(tmp_path / "in the drawer")
+    add(home, "press-1")
+    with pytest.raises(ConfigError, match="--offline-keys"):
+        run(home, "publish", TINY)
+    run(home, "--offline-keys", away, "publish", TINY)
+
+
+def test_an_enrolment_file_is_private_and_complete(home: Path) -> None:
+    (home / "ca.pem").write_text("-----BEGIN CERTIFICATE-----")
+    enrolment = add(home, "press-1", "--ca", str(home / "ca.pem"), "--plant", "north")
+    assert (home / "enrol.json").stat().st_mode & 0o777 == 0o600
+    assert (enrolment.device, enrolment.broker.host, enrolment.broker.port) == ("press-1", "mqtt.example.net", 8883)
+    assert enrolment.broker.ca_pem.startswith("-----BEGIN")
+    assert enrolment.trust.fleet == "works"
+    assert json.loads(enrolment.tuf_root)["signed"]["_type"] == "root"
+    (device,) = json.loads(run(home, "device", "list", "--json"))["devices"]
+    assert (device["name"], device["plant"], device["key"], device["status"]) == ("press-1", "north", None, None)
+    assert "not enrolled" in run(home, "device", "list")
+
+
+def test_a_plant_without_a_network_is_enrolled_by_files(home: Path) -> None:
+    enrolment, key = add(home, "press-1"), SigningKey.generate()
+    (home / "request").write_bytes(seal_request(enrolment, key, created_ms=1))
+    run(home, "device", "accept", home / "request", "--out", home / "response")
+    verifiers = enrolment.trust.verifiers(KeyUse.ACK)
+    answer = EnrolmentResponse.from_bytes((home / "response").read_bytes(), verifiers, device="press-1", key=key.id)
+    assert answer.accepted
+    other = SigningKey.generate()
+    (home / "request").write_bytes(seal_request(enrolment, other, created_ms=1))
+    with pytest.raises(RejectedError, match="has been used"):
+        run(home, "device", "accept", home / "request", "--out", home / "response")
+    answer = EnrolmentResponse.from_bytes((home / "response").read_bytes(), verifiers, device="press-1", key=other.id)
+    assert not answer.accepted
+    (home / "request").write_bytes(b"nonsense")
+    with pytest.raises(RejectedError):
+        run(home, "device", "accept", home / "request", "--out", home / "none")
+    assert not (home / "none").exists()
+
+
+def test_publish_and_assign(home: Path) -> None:
+    add(home, "press-1")
+    (home / "two.ewb").write_bytes(with_version(TINY.read_bytes(), 2))
+    made = json.loads(run(home, "publish", TINY, home / "two.ewb", "--json"))
+    assert [item["path"] for item in made["targets"]] == ["models/tiny-plant-1.ewb", "models/tiny-plant-2.ewb"]
+    assert (made["schema"], made["snapshot_version"]) == (1, 3)
+    assert "was published already" in run(home, "publish", TINY)
+    done = json.loads(run(home, "assign", "press-1", "models/tiny-plant-2.ewb", "--json"))
+    assert (done["counter"], done["items"]) == (1, ["models/tiny-plant-2.ewb"])
+    run(home, "assign", "press-1", "models/tiny-plant-1.ewb", "--allow-downgrade")
+    assert Assignments(Home.of(home).database(), lambda: 0).newest() == {"press-1": 2}
+
+
+def test_bad_input_is_one_clear_error_and_changes_nothing(home: Path) -> None:
+    add(home, "press-1")
+    (home / "bad.ewb").write_bytes(not_better_than_naive(TINY.read_bytes()))
+    before = everything(home)
+    cases: list[tuple[type[EdgewattError], str, tuple[str | Path, ...]]] = [
+        (RejectedError, "naive", ("publish", home / "bad.ewb")),
+        (ConfigError, "not registered", ("assign", "press-9", "trust/fleet.json")),
+        (ConfigError, "not published", ("assign", "press-1", "models/none-1.ewb")),
+        (ConfigError, "each kind of target once", ("assign", "press-1", "trust/fleet.json", "trust/fleet.json")),
+        (ConfigError, "no target that a device runs", ("assign", "press-1", "../keys")),
+        (ConfigError, "HOST:PORT", ("device", "add", "press-2", "--broker", "nowhere", "--out", home / "x")),
+        (ConfigError, "HOST:PORT", ("device", "add", "press-2", "--broker", "a b:1", "--out", home / "x")),
+        (ConfigError, "device id", ("device", "add", "Press", "--broker", "a:1", "--out", home / "x")),
+        (ConfigError, "edgewatt-trainer init", ("--home", home / "none", "device", "list")),
+        (ConfigError, "not supported", ("--database", "mysql://x", "device", "list")),
+        (ConfigError, "not a database URL", ("--database", "x", "device", "list")),
+    ]
+    for error, words, arguments in cases:
+        with pytest.raises(error, match=words):
+            run(home, *arguments)
+    assert everything(home) == before
+    assert not (home / "none").exists()
+
+
+def test_every_command_has_help_that_ends_with_an_example() -> None:
+    for words in (
+        ("init",),
+        ("device", "add"),
+        ("device", "list"),
+        ("device", "accept"),
+        ("publish",),
+        ("assign",),
+        ("ingest",),
+    ):
+        result = CliRunner().invoke(trainer, [*words, "--help"])
+        assert result.exit_code == 0
+        text = result.stdout.partition("Options:")[0]
+        assert "edgewatt-trainer" in text.partition("Example:")[2], words
