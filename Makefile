@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TFLITE := .venv-tflite
 PIP    := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench soak clean servers
+.PHONY: demo test check bench soak clean servers broker
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -28,13 +28,18 @@ $(TFLITE)/.installed: pyproject.toml
 	  'cryptography>=50,<51' 'tuf>=7,<8' 'sqlite-utils>=4,<5' 'paho-mqtt>=2.1,<3' 'click>=8.1,<9'
 	@touch $@
 
-servers:
+broker:
 	@command -v mosquitto >/dev/null || PATH=$$PATH:/usr/sbin command -v mosquitto >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ]; then echo "installing mosquitto"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mosquitto >/dev/null; \
 	  else echo "Mosquitto is missing: sudo apt-get install mosquitto"; exit 1; fi; }
 
+servers: broker
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ]; then echo "installing postgresql"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; \
+	  else echo "PostgreSQL is missing: sudo apt-get install postgresql"; exit 1; fi; }
+
 demo: $(VENV)/.installed-demo
-	@command -v mosquitto >/dev/null || [ "$$(id -u)" != 0 ] || $(MAKE) --no-print-directory servers || true
+	@command -v mosquitto >/dev/null || [ "$$(id -u)" != 0 ] || $(MAKE) --no-print-directory broker || true
 	@$(BIN)/python -m demo
 
 check: $(VENV)/.installed-dev
