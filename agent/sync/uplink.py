@@ -1,4 +1,4 @@
-"""What is sent to the centre, when, and when again; the only judge of acknowledgements.
+"""What is sent to the centre, when, and when again.
 
 Reads the store, seals, hands envelopes to the line and waits for the centre's signed word. A block ends in one of
 three ways: *accepted* (a verified mark covers it), *rejected* (it cannot be sealed: passed over), *kept* (anything
@@ -7,7 +7,6 @@ else: it is sent again). Not thread-safe; the thread that owns the store calls i
 
 from __future__ import annotations
 
-import enum
 import logging
 import random
 from collections.abc import Callable, Collection, Sequence
@@ -20,14 +19,13 @@ from agent.contract.blocks import Block, BlockHeader
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.keys import SigningKey
 from agent.contract.topics import ENVELOPE_STREAM, DeviceTopics
-from agent.contract.trust import FleetTrust, KeyUse
+from agent.contract.trust import FleetTrust
+from agent.sync.acks import AckJudge, AckResult, Floors, Verdict
 
 URGENT = frozenset({"alerts", "events"})  # may go although all places in flight are taken
 MAX_RESEND_S = 300.0
 _BLOCK_OVERHEAD = 256  # header and frame of a block in an envelope
 _GIVEN_UP_WAITING = 3  # sendings after which one line says that the centre does not take a block
-_SKEW_MS = 60_000  # clocks of two ingest workers
-_CLOCK_STEP_MS = 3_600_000  # the trusted clock is written at most so often: each is an fsync
 
 _log = logging.getLogger(__name__)
 
@@ -62,18 +60,6 @@ class Outbox(Protocol):
         ...
 
 
-class Floors(Protocol):
-    """Counters that never go back, kept durably."""
-
-    def floor(self, name: str) -> int:
-        """Return a floor; 0 where none was set."""
-        ...
-
-    def raise_floor(self, name: str, value: int) -> None:
-        """Raise it durably."""
-        ...
-
-
 class Line(Protocol):
     """What the uplink needs of the link to the broker."""
 
@@ -90,32 +76,6 @@ class Line(Protocol):
     def publish(self, topic: str, payload: bytes) -> bool:
         """Take a message without waiting; False when it cannot."""
         ...
-
-
-class Verdict(enum.StrEnum):
-    """What became of an acknowledgement."""
-
-    ACCEPTED = "accepted"
-    REPLAYED = "replayed"
-    REJECTED = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class AckResult:
-    """What an acknowledgement did.
-
-    Attributes:
-        blocks: blocks that became safe.
-        recalled: blocks that wait again, because a restored centre lacks them.
-        reason: why it was not accepted; empty when it was.
-        new_centre: whether it came from another database of the centre than the one before.
-    """
-
-    verdict: Verdict
-    blocks: int = 0
-    recalled: int = 0
-    reason: str = ""
-    new_centre: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +161,7 @@ class Uplink:
         self._topics = DeviceTopics(device)
         self._real_ms, self._monotonic, self._rng = real_ms, monotonic, rng
         self._max_bytes, self._max_in_flight, self._resend_s = max_envelope_bytes, max_in_flight, resend_after_s
+        self._judge = AckJudge(device)
         self._flights: list[_Flight] = []
         self._parked: dict[int, _Parked] = {}
         self._poison: set[int] = set()  # cannot be sealed; stays in the store, and is tried again after a restart
@@ -208,7 +169,6 @@ class Uplink:
         self._silence_s = 0.0  # the present pause while the centre is silent; 0 when it is not
         self._not_before_s = 0.0
         self._last_ack_s = float("-inf")
-        self._last_issued_ms = 0
         self._last_ack_ms: int | None = None
         self._complaint = ""
         self._envelopes = self._bytes = self._resent = 0
@@ -265,45 +225,28 @@ class Uplink:
         Raises:
             StorageError: when it is good but cannot be applied or its counter not kept; the centre will repeat it.
         """
-        try:
-            ack = Acknowledgement.from_bytes(payload, self.trust.verifiers(KeyUse.ACK), device=self._device)
-        except RejectedError as exc:
-            self._rejected += 1
-            self._complain(f"an acknowledgement was rejected: {exc}")
-            return AckResult(Verdict.REJECTED, reason=str(exc))
-        name = f"ack/{ack.centre}"
-        known = identity.floor(name)
-        replay = self._replay(ack, known, identity)
-        if replay:
-            self._replayed += 1
-            return AckResult(Verdict.REPLAYED, reason=replay)
+        judged = self._judge.judge(payload, self.trust, identity)
+        if isinstance(judged, AckResult):
+            if judged.verdict is Verdict.REJECTED:
+                self._rejected += 1
+                self._complain(f"an acknowledgement was rejected: {judged.reason}")
+            else:
+                self._replayed += 1
+            return judged
+        ack, new_centre = judged, self._judge.is_new(judged, identity)
         # Only another database of the centre can lack what was acknowledged: it was restored from a backup.
-        recalled = store.recall(ack.marks) if known == 0 and identity.floor("ack-since") else 0
+        recalled = store.recall(ack.marks) if new_centre and self._judge.knows_any(identity) else 0
         blocks = store.apply_marks(ack.marks)
         # After the marks: a crash between the two lets the same acknowledgement in once more, which changes nothing.
-        identity.raise_floor(name, ack.counter)
-        self._last_issued_ms = max(self._last_issued_ms, ack.issued_at_ms)
-        if known == 0:
-            identity.raise_floor("ack-since", ack.issued_at_ms)
-        if known == 0 or ack.issued_at_ms - identity.floor("clock") >= _CLOCK_STEP_MS:
-            identity.raise_floor("clock", ack.issued_at_ms)
+        self._judge.keep(ack, identity)
+        if new_centre:
             self._parked.clear()
         self._acks += 1
         self._last_ack_ms, self._last_ack_s = self._real_ms(), self._monotonic()
         self._silence_s = self._not_before_s = 0.0
         self._complaint = ""
         self._land(ack)
-        return AckResult(Verdict.ACCEPTED, blocks, recalled, new_centre=known == 0)
-
-    def _replay(self, ack: Acknowledgement, known: int, identity: Floors) -> str:
-        """Say why this is an old message, or nothing."""
-        if ack.counter <= known:
-            return f"counter {ack.counter} was reached before ({known})"
-        if known == 0 and ack.issued_at_ms <= max(self._last_issued_ms, identity.floor("clock")):
-            return "it is of an unknown centre and older than the last one accepted"
-        if ack.issued_at_ms < identity.floor("ack-since") - _SKEW_MS:
-            return "it is of a centre that was replaced since"
-        return ""
+        return AckResult(Verdict.ACCEPTED, blocks, recalled, new_centre=new_centre)
 
     def _land(self, ack: Acknowledgement) -> None:
         for flight in self._flights:

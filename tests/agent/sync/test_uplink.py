@@ -11,8 +11,9 @@ from agent.contract.blocks import Block, BlockHeader
 from agent.contract.errors import ConfigError
 from agent.contract.keys import SigningKey
 from agent.contract.topics import DeviceTopics
+from agent.sync.acks import Verdict
 from agent.sync.mqtt import MqttLink
-from agent.sync.uplink import Uplink, Verdict
+from agent.sync.uplink import Uplink
 from tests.support.broker import Mosquitto
 from tests.support.small_centre import MemoryFloors, MemoryOutbox, SmallCentre, Wire
 from tests.support.waiting import eventually

@@ -2,7 +2,8 @@
 
 from agent.contract.channels import Reading
 from agent.contract.rows import alert_row
-from agent.sync.uplink import Uplink, Verdict
+from agent.sync.acks import Verdict
+from agent.sync.uplink import Uplink
 from tests.support.small_centre import SmallCentre, Wire
 from tests.support.stores import T0, Bench
 
