@@ -106,8 +106,8 @@ class Updater:
             floors: durable counters that never go back.
             slots: the models on the device.
             repository: where targets come from.
-            check: loads a bundle, compares its golden outputs, measures it; raises RejectedError when it fails. Called
-                in the worker thread.
+            check: loads a bundle, compares its golden outputs, measures it; raises RejectedError when the bundle is to
+                blame. Called in the worker thread.
             loss: scores forecasts in the trial, see `Shadow`.
             shadow_days: plant days of a trial; 0 for none.
             real_ms: real time, for expiry.
@@ -316,6 +316,8 @@ class Updater:
             self._fetched = _Fetched(assignment, item, target, manifest)
         except RejectedError as exc:
             self._fetched = _Fetched(assignment, item, target, error=exc, blames_bundle=True)
+        except EdgewattError as exc:  # such as a runtime that is not installed: the device's fault
+            self._fetched = _Fetched(assignment, item, error=exc)
         except Exception as exc:  # noqa: BLE001  # whatever a model makes its runtime raise is the model's fault
             error = RejectedError(f"cannot be run ({type(exc).__name__}: {exc})", where=item.path)
             self._fetched = _Fetched(assignment, item, target, error=error, blames_bundle=True)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.contract.assignment import Assignment, Item, ItemKind
-from agent.contract.errors import RejectedError
+from agent.contract.errors import RejectedError, UnavailableError
 from agent.contract.messages import RepoGet
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.topics import REPO_GET, DeviceTopics
@@ -277,6 +277,16 @@ def test_refuses_a_bundle_that_its_check_refuses_and_does_not_fetch_it_again(dev
     assert len(device.checked) == 1
     device.now_s += 10_000
     assert device.settle() == []
+
+
+def test_a_device_that_cannot_check_now_tries_again(device: Device):
+    device.check_error = UnavailableError("no runtime is installed")
+    device.assign(1)
+    assert device.settle() == []
+    assert device.updater.slots.refused == {}
+    device.check_error = None
+    device.now_s += 1000
+    assert actions(device.settle()) == [("candidate", 1)]
 
 
 def test_a_model_that_crashes_its_check_is_refused(device: Device):
