@@ -149,7 +149,8 @@ class Store:
         """Do what is due: commit, pack, set damaged pieces apart, retention. To be called every second or so."""
         now = self._monotonic()
         # Each commit begins a new window; packing must not wait for a turn in which there was none.
-        if not self.commit() if now >= self._commit_at else self._error is not None:
+        well = self.commit() if now >= self._commit_at else self._error is None
+        if not well:
             return
         if (self._pack_at is not None and now >= self._pack_at) or len(self._journal.pieces) >= JOURNAL_PIECES:
             self._guarded(lambda: self._journal.pack(STREAMS))
@@ -213,10 +214,11 @@ class Store:
         def apply() -> None:
             nonlocal count
             believed = [mark for mark in marks if not ahead or mark.epoch < epoch]
-            pieces = [piece for mark in believed for piece in outbox.covered(journal.shelves, mark)]
+            # By id: a mark that stands twice must not count a block twice.
+            pieces = {piece.id: piece for mark in believed for piece in outbox.covered(journal.shelves, mark)}
             if pieces:
                 with journal.transaction():
-                    journal.shelves.acknowledge(pieces)
+                    journal.shelves.acknowledge(pieces.values())
             count = len(pieces)
 
         return count if self._guarded(apply) else 0

@@ -227,7 +227,7 @@ def test_marks_cover_whole_blocks_without_their_missing_ranges_once(bench):
     assert bench.store.apply_marks([Mark(1, "alerts", 5, missing=((3, 3),))]) == 1  # 1..2; 3..4 has a hole; 5..6 half
     assert bench.store.apply_marks([Mark(1, "alerts", 5, missing=((3, 3),))]) == 0
     assert bench.store.apply_marks([Mark(1, "slots", 0), Mark(1, "alerts", 1)]) == 0
-    assert bench.store.apply_marks([Mark(1, "alerts", 8)]) == 3
+    assert bench.store.apply_marks([Mark(1, "alerts", 8), Mark(1, "alerts", 8)]) == 3
     assert bench.store.unacknowledged(10**6) == []
     assert bench.store.stats().backlog_rows == 0
     assert len(bench.store.rows("alerts", 0, T0 * 2)) == 8
