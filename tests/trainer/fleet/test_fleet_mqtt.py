@@ -89,7 +89,9 @@ def test_the_broker_holds_back_while_messages_are_not_done(
         for number in range(3 * IN_FLIGHT):
             client.publish("t/x", str(number), qos=1).wait_for_publish(20)
         waiting = collect(made, 20, done=False)  # Mosquitto's own limit is 20
-        assert sum(len(made.poll(0.05)) for _ in range(10)) + len(waiting) <= IN_FLIGHT
+        for _ in range(10):
+            waiting += made.poll(0.05)
+        assert len(waiting) <= IN_FLIGHT
         for message in waiting:
             made.done(message)
         assert len(collect(made, 3 * IN_FLIGHT - len(waiting))) == 3 * IN_FLIGHT - len(waiting)
