@@ -136,7 +136,7 @@ class Daemon:
         run("sources", lambda: self._sample(now_ms))
         run("slots", lambda: self._close_slots(now_ms))
         run("forecast", lambda: self._forecast(now_ms))
-        run("costs", lambda: self._cost(now_ms))
+        run("costs", self._cost)
         run("alerts", lambda: self._watch(now_ms))
         run("sync", self._exchange)
         run("update", lambda: self._update(now_ms))
@@ -220,12 +220,15 @@ class Daemon:
             rows.append(shadow.to_row(now_ms))
         self.rooms.store.append("forecasts", rows)
 
-    def _cost(self, now_ms: int) -> None:
-        now_s = self._monotonic()
-        if self.rooms.costs is None or not self._costs_due or now_s - self._costs_s < _COSTS_EVERY_S:
+    def _cost(self) -> None:
+        now_s, until_ms = self._monotonic(), self.rooms.history.end_ms
+        if self.rooms.costs is None or until_ms is None or not self._costs_due:
+            return
+        if now_s - self._costs_s < _COSTS_EVERY_S:
             return
         self._costs_due, self._costs_s = False, now_s
-        rows = self.rooms.costs.rows(now_ms, self.rooms.forecasting.latest)
+        # As of the newest slot: after the end of a replay, or behind a backlog, the clock is further than the data.
+        rows = self.rooms.costs.rows(until_ms, self.rooms.forecasting.latest)
         if rows:
             self.rooms.store.append("costs", rows)
 

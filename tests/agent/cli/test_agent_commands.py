@@ -1,0 +1,254 @@
+"""The command line: help with examples, exit codes, one clear line for every error, JSON alone on stdout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from agent.cli.main import edgewatt, run_command
+from agent.cli.plot import draw_fan
+from agent.contract import errors
+from agent.contract.rows import Forecast, ForecastSource
+from agent.contract.zones import parse_zone
+from tests.support.agent_process import TARIFF
+from tests.support.bundles import TINY, write_history_csv
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "firmware-configs" / "agent.toml"
+
+
+def commands(
+    group: click.Group = edgewatt, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A device that has never run."""
+    text = EXAMPLE.read_text().replace("/var/lib/edgewatt", "state").replace("/run/edgewatt/agent.sock", "agent.sock")
+    path = tmp_path / "agent.toml"
+    path.write_text(text.replace("tariffs/victoria-large-business.toml", str(TARIFF)))
+    return path
+
+
+def failed(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
+    assert run_command([*arguments]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_has_help_that_ends_with_an_example(path: tuple[str, ...], command: click.Command) -> None:
+    text = command.help or ""
+    assert "Example:" in text
+    assert text.rstrip().splitlines()[-1].strip().startswith("edgewatt ")
+    assert " ".join(path) in text.split("Example:")[1] or isinstance(command, click.Group)
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_but_run_speaks_json(path: tuple[str, ...], command: click.Command) -> None:
+    if not isinstance(command, click.Group) and path != ("run",):
+        assert any("--json" in parameter.opts for parameter in command.params)
+
+
+def test_help_names_the_exit_code_of_every_kind_of_error() -> None:
+    text = edgewatt.help or ""
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.EdgewattError)
+    ]
+    assert len({kind.exit_code for kind in kinds}) == len(kinds)
+    for kind in kinds:
+        assert f"{kind.exit_code} " in text
+
+
+def test_the_example_configuration_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["config", "check", str(EXAMPLE), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["schema"] == 1
+    assert answer["ok"] is True
+    assert answer["device"] == "press-shop-1"
+
+
+def test_config_check_tells_everything_that_is_wrong(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    config.write_text(config.read_text().replace("slot_minutes = 15", "slot_minutes = 16\ncolour = 3"))
+    error = failed(capsys, 78, "config", "check", str(config))
+    assert "plant.colour: is unknown" in error
+    config.write_text(config.read_text().replace("colour = 3", ""))
+    assert "plant.slot_minutes: 16" in failed(capsys, 78, "--config", str(config), "config", "check")
+
+
+def test_config_check_looks_into_tariff_and_data_files_too(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "load.csv").write_text("time,load_kw\n2026-01-01T00:00,5\n2026-01-01T00:15,five\n")
+    (tmp_path / "tariff.toml").write_text("name = 3\n")
+    source = (
+        'kind = "csv"\npath = "load.csv"\nchannel = "power"\nzone = "UTC"\n'
+        'timestamp_column = "time"\nvalue_column = "load_kw"'
+    )
+    text = config.read_text().replace(str(TARIFF), "tariff.toml")
+    before, _, rest = text.partition('kind = "simulator"')
+    config.write_text(before + source + rest.partition("seed = 1")[2])
+    error = failed(capsys, 78, "config", "check", str(config))
+    assert "2 problems" in error
+    assert "load.csv line 3" in error
+    assert "tariff.toml" in error
+
+
+def test_without_configuration_the_error_says_how_to_give_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "--config" in failed(capsys, 78, "--config", str(tmp_path / "none.toml"), "status")
+
+
+def test_configuration_comes_from_the_environment_too(
+    capsys: pytest.CaptureFixture[str], config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEWATT_CONFIG", str(config))
+    assert run_command(["config", "check"]) == 0
+    assert "press-shop-1" in capsys.readouterr().out
+
+
+def test_with_neither_daemon_nor_store_a_command_says_what_to_start(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
+) -> None:
+    for command in (["status"], ["cost"], ["forecast"], ["alerts", "list"], ["buffer", "status"]):
+        assert "edgewatt run" in failed(capsys, 74, "--config", str(config), *command)
+    assert not (tmp_path / "state").exists()
+    assert "edgewatt run" in failed(capsys, 75, "--config", str(config), "model", "rollback")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["fly"], ["alerts", "ack"], ["forecast", "--bundle", "x.ewb"], ["status", "--jsn"]]
+)
+def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    failed(capsys, 2, *arguments)
+
+
+def test_forecasts_from_files_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    history = write_history_csv(tmp_path / "load.csv", days=20)
+    arguments = ["forecast", "--bundle", str(TINY), "--history", str(history), "--timestamps-in", "+10:00"]
+    assert run_command([*arguments, "--json"]) == 0
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert answer["schema"] == 1
+    assert answer["model"] == "tiny-plant@1"
+    assert len(answer["power_kw"]) == 48
+    assert all(low <= middle <= high for low, middle, high in answer["power_kw"])
+    assert "960 rows" in err
+    assert run_command([*arguments, "--plot"]) == 0
+    assert "kW" in capsys.readouterr().out
+
+
+def test_finer_history_is_averaged_into_the_model_slots(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    coarse = write_history_csv(tmp_path / "coarse.csv", days=20)
+    head, *lines = coarse.read_text().splitlines()
+    fine = [head]
+    for line in lines:
+        stamp, value = line.split(",")
+        later = stamp[:14] + ("15" if stamp[14:16] == "00" else "45")
+        fine += [f"{stamp},{float(value) - 1:.3f}", f"{later},{float(value) + 1:.3f}"]
+    (tmp_path / "fine.csv").write_text("\n".join(fine) + "\n")
+    answers = []
+    for name in ("coarse.csv", "fine.csv"):
+        arguments = ["forecast", "--bundle", str(TINY), "--history", str(tmp_path / name), "--timestamps-in", "+10:00"]
+        assert run_command([*arguments, "--json"]) == 0
+        answers.append(json.loads(capsys.readouterr().out))
+    assert answers[0]["origin_ms"] == answers[1]["origin_ms"]
+    assert answers[0]["power_kw"] == answers[1]["power_kw"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "expected"),
+    [
+        ("2014-01-01T00:00,5\n2014-01-01T00:30,x\n", 78, "line 3"),
+        ("2014-01-01T00:00,5\n2014-01-01T00:00,6\n", 78, "stands twice"),
+        ("2014-01-01T00:00,5\n2014-01-01T02:00,6\n", 78, "finer history"),
+        ("2014-01-01T00:00,5\n2014-01-01T00:30,6\n", 75, "days of history"),
+    ],
+)
+def test_a_history_that_does_not_do_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, rows: str, code: int, expected: str
+) -> None:
+    (tmp_path / "load.csv").write_text("time,power_kw\n" + rows)
+    arguments = ["forecast", "--bundle", str(TINY), "--history", str(tmp_path / "load.csv")]
+    assert expected in failed(capsys, code, *arguments)
+
+
+def test_a_damaged_bundle_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = bytearray(TINY.read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "bad.ewb").write_bytes(data)
+    history = write_history_csv(tmp_path / "load.csv", days=20)
+    failed(capsys, 65, "forecast", "--bundle", str(tmp_path / "bad.ewb"), "--history", str(history))
+    failed(capsys, 78, "forecast", "--bundle", str(tmp_path / "none.ewb"), "--history", str(history))
+
+
+def test_an_enrolment_file_of_another_device_or_none_is_refused(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.enrolment").write_text("{}")
+    failed(capsys, 65, "--config", str(config), "enroll", str(tmp_path / "bad.enrolment"))
+    failed(capsys, 78, "--config", str(config), "enroll", str(tmp_path / "none.enrolment"))
+    assert not (tmp_path / "state").exists()
+
+
+def test_runs_as_a_process_of_its_own_with_clean_streams() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.cli.main", "config", "check", str(EXAMPLE), "--json"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["schema"] == 1
+
+
+def fan(slots: int = 48, slot_s: int = 1800, **more: Any) -> Forecast:
+    import numpy as np
+
+    middle = 100 + 50 * np.sin(np.arange(slots) / slots * 6.28)
+    power_kw = np.stack([middle - 10, middle, middle + 10], axis=-1)
+    return Forecast(1_412_085_600_000, slot_s, (0.1, 0.5, 0.9), power_kw, ForecastSource.ACTIVE, "m@1", **more)
+
+
+@pytest.mark.parametrize("width", [20, 76, 120])
+def test_the_drawing_keeps_to_its_width_and_shows_local_hours(width: int) -> None:
+    drawing = draw_fan(fan(), parse_zone("Australia/Melbourne"), width=width, height=10)
+    lines = drawing.splitlines()
+    assert len(lines) == 11
+    assert all(len(line) <= width for line in lines)
+    if width > 20:
+        assert "00:00" in lines[-1]
+
+
+def test_a_terminal_without_braille_gets_ascii() -> None:
+    drawing = draw_fan(fan(), parse_zone("UTC"), ascii_only=True)
+    assert drawing.isascii()
+    assert "*" in drawing
+    assert ":" in drawing
+
+
+@pytest.mark.parametrize(("slots", "slot_s"), [(1, 3600), (2016, 300), (168, 3600)])
+def test_any_horizon_can_be_drawn(slots: int, slot_s: int) -> None:
+    assert draw_fan(fan(slots, slot_s), parse_zone("UTC"))
