@@ -9,8 +9,9 @@ import click
 
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError
-from converter.cli_support import CONTEXT, emit, json_option, quiet_tensorflow, remark, run_command
+from converter.cli_support import CONTEXT, emit, json_option, remark, run_command
 from converter.modeldir import ModelDir
+from converter.quiet import import_tensorflow
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -41,7 +42,7 @@ def convert(model_dir: Path, *, as_json: bool) -> None:
     Example:
       edgewatt-converter convert centre/models/plant-1
     """  # noqa: D301 - see above
-    quiet_tensorflow()
+    import_tensorflow()
     from converter.conversion import convert as run  # noqa: PLC0415 - TensorFlow takes seconds
     from converter.operators import table  # noqa: PLC0415 - see above
 
@@ -74,7 +75,7 @@ def verify(model_dir: Path, tflite_python: Path | None, *, as_json: bool) -> Non
     Example:
       edgewatt-converter verify centre/models/plant-1 --tflite-python .venv-tflite/bin/python
     """  # noqa: D301 - see above
-    quiet_tensorflow()
+    import_tensorflow()
     from converter.verification import verify as run  # noqa: PLC0415 - TensorFlow takes seconds
 
     result = run(ModelDir(model_dir), tflite_python)

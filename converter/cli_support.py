@@ -13,9 +13,6 @@ import click
 from agent.contract.errors import EdgewattError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-EXIT_CODES = """\b
-Exit codes: 0 done, 2 wrong usage, 65 untrusted or damaged data, 70 internal error, 74 disk or database failed,
-75 not available now (try again), 78 input or configuration is wrong."""
 _SIGINT = 130
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -52,8 +49,3 @@ def run_command(command: click.Command, arguments: Sequence[str], name: str) -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return result if isinstance(result, int) else 0
-
-
-def quiet_tensorflow() -> None:
-    """Keep TensorFlow's start-up chatter off stderr; call before it is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -5,13 +5,9 @@ Decides how it is converted and which operators are allowed; whether the result 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +18,7 @@ from agent.inference.runtime import load_runtime
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir
 from converter.operators import Operator, check_operators, list_operators
+from converter.quiet import native_output_kept
 
 MAX_STUDENT_BYTES = 200_000  # budget of the smallest boards
 EDGE_TPU_COMPILER = "edgetpu_compiler"
@@ -126,8 +123,7 @@ def to_int8(student: Any, spec: FeatureSpec, recent: Singles, steps: Singles) ->
         "recent": keras.Input(batch_shape=(1, spec.recent_size), name="recent"),
         "steps": keras.Input(batch_shape=(1, spec.horizon, len(spec.step_names)), name="steps"),
     }
-    fixed = keras.Model(inputs, student(inputs, training=False))
-    maker = tf.lite.TFLiteConverter.from_keras_model(fixed)
+    maker = tf.lite.TFLiteConverter.from_keras_model(keras.Model(inputs, student(inputs, training=False)))
     maker.optimizations = [tf.lite.Optimize.DEFAULT]
     maker.representative_dataset = lambda: (
         {"recent": recent[i : i + 1], "steps": steps[i : i + 1]} for i in range(len(recent))
@@ -135,10 +131,12 @@ def to_int8(student: Any, spec: FeatureSpec, recent: Singles, steps: Singles) ->
     maker.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     maker.inference_input_type = maker.inference_output_type = tf.int8
     try:
-        with _native_stderr_kept() as heard:
+        with native_output_kept(), warnings.catch_warnings():  # pages of output, on success too
+            # Its own deprecations are no business of the caller; as errors they send it down an older path.
+            warnings.simplefilter("ignore")
             return bytes(maker.convert())
     except Exception as exc:  # the converter raises whatever its C++ parts raise
-        detail = str(exc).strip().splitlines() or heard() or [type(exc).__name__]
+        detail = str(exc).strip().splitlines() or [type(exc).__name__]
         raise RejectedError(f"does not convert to int8 ({detail[0]})", where="student") from exc
 
 
@@ -159,23 +157,3 @@ def _compile_for_edge_tpu(folder: ModelDir) -> str:
             f"{EDGE_TPU_COMPILER} failed ({last[-1] if last else run.returncode})", where=str(folder.path)
         )
     return f"compiled by {compiler}"
-
-
-@contextlib.contextmanager
-def _native_stderr_kept() -> Iterator[Any]:
-    """Keep what C++ writes to descriptor 2 (pages of it, on success too) in a file; give a reader of its last line."""
-    sys.stderr.flush()
-    before = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-
-        def heard() -> list[str]:
-            file.seek(0)
-            return [line for line in file.read().decode(errors="replace").splitlines() if line.strip()][-1:]
-
-        try:
-            os.dup2(file.fileno(), 2)
-            yield heard
-        finally:
-            sys.stderr.flush()
-            os.dup2(before, 2)
-            os.close(before)

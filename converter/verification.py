@@ -30,7 +30,8 @@ from converter.operators import output_step
 from converter.timing import median_ms
 
 DEFAULT_TFLITE_PYTHON = Path(".venv-tflite/bin/python")
-TOLERANCE_STEPS = 2  # runtimes round differently: at most this many int8 steps of the output
+# Runtimes round differently in each layer; up to 3 steps were seen between XNNPACK and the reference kernels.
+TOLERANCE_STEPS = 4
 MAX_LOSS_CHANGE = 0.05  # int8 against float; the budget is 1 %, beyond 5 % something is broken
 _GOLDEN_WINDOWS = 8
 _CHILD_TIMEOUT_S = 300

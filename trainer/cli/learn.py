@@ -12,7 +12,8 @@ import click
 
 from agent.contract.errors import ConfigError
 from agent.contract.zones import parse_zone
-from converter.cli_support import emit, json_option, quiet_tensorflow, remark
+from converter.cli_support import emit, json_option, remark
+from converter.quiet import import_tensorflow
 from trainer.cli.home import Home, pass_home
 
 _NAME = r"[a-z0-9][a-z0-9-]{0,47}"
@@ -33,7 +34,7 @@ _BAR = 30
 )
 @click.option("--horizon-hours", type=int, default=24, show_default=True)
 @click.option("--validation-days", type=click.IntRange(7, 366), default=56, show_default=True, help="Held-out end.")
-@click.option("--teachers", type=int, default=2, show_default=True, help="Networks in the teacher's ensemble.")
+@click.option("--teachers", type=int, default=3, show_default=True, help="Networks in the teacher's ensemble.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--quick", is_flag=True, help="Small networks, few steps: seconds, for a first look.")
 @click.option(
@@ -67,7 +68,7 @@ def train(
     Example:
       edgewatt-trainer train --plant works --until 2026-11-01 --scaling trailing
     """
-    quiet_tensorflow()
+    import_tensorflow()
     from agent.contract.features import Scaling
     from trainer.dataset.snapshot import take
     from trainer.learning.options import Options
@@ -147,7 +148,7 @@ def evaluate(home: Home, model_dir: Path, begin: str, end: str | None, plant: st
     Example:
       edgewatt-trainer evaluate --model centre/models/works-1 --from 2026-11-01 --to 2026-12-01
     """
-    quiet_tensorflow()
+    import_tensorflow()
     from dataclasses import asdict
 
     from converter.modeldir import TRAINING, ModelDir

@@ -84,14 +84,11 @@ def fit(
 
 def predict(model: Any, inputs: Inputs) -> Singles:
     """Return `raw` [N, H, 3] of a network."""
-    run = tf.function(lambda recent, steps: model({"recent": recent, "steps": steps}, training=False))
-    parts = [
-        run(
-            tf.constant(inputs.recent[low : low + _PREDICT_BATCH]),
-            tf.constant(inputs.steps[low : low + _PREDICT_BATCH]),
-        ).numpy()
-        for low in range(0, len(inputs.recent), _PREDICT_BATCH)
-    ]
+    parts = []
+    for low in range(0, len(inputs.recent), _PREDICT_BATCH):
+        rows = slice(low, low + _PREDICT_BATCH)
+        given = {"recent": tf.constant(inputs.recent[rows]), "steps": tf.constant(inputs.steps[rows])}
+        parts.append(model(given, training=False).numpy())
     return np.concatenate(parts)
 
 

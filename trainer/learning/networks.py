@@ -37,11 +37,11 @@ class Shape:
     channels: int
     blocks: int = 1
     dropout: float = 0.1
-    noise: float = 0.05
+    noise: float = 0.2
 
 
-STUDENT = Shape(context=48, context_channels=4, channels=64)
-TEACHER = Shape(context=128, context_channels=8, channels=128, blocks=2, dropout=0.2)
+STUDENT = Shape(context=48, context_channels=4, channels=32)
+TEACHER = Shape(context=96, context_channels=8, channels=64, dropout=0.3)
 
 
 def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int | None = None) -> Any:

@@ -35,12 +35,12 @@ class Options:
     horizon_hours: int = 24
     validation_days: int = 56
     scaling: Scaling | None = None
-    teachers: int = 2
-    teacher_updates: int = 1000
-    student_updates: int = 1400
+    teachers: int = 3
+    teacher_updates: int = 500
+    student_updates: int = 900
     batch: int = 64
-    peak_rate: float = 2e-3
-    weight_decay: float = 1e-3
+    peak_rate: float = 4e-3
+    weight_decay: float = 1e-2
     truth_share: float = 0.5
     seed: int = 1
     teacher: Shape = TEACHER

@@ -1,0 +1,211 @@
+"""From a CSV file to a bundle that a device runs: real training, real conversion, both runtimes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.contract.bundle import Bundle
+from agent.contract.errors import ConfigError, RejectedError
+from agent.inference.forecaster import Model
+from converter.bundling import bundle
+from converter.cli import converter
+from converter.cli_support import run_command
+from converter.modeldir import CONVERSION, INT8, TRAINING, VALIDATION, VERIFICATION, ModelDir
+from converter.verification import verify
+from tests.support.bundles import plant_history
+from tests.support.loadcurves import write_csv
+from trainer.cli.main import trainer
+
+TFLITE_PYTHON = Path(__file__).resolve().parents[2] / ".venv-tflite" / "bin" / "python"
+DAYS = 90
+
+
+@pytest.fixture(scope="module")
+def centre(tmp_path_factory):
+    """A centre with 90 days of a plant, and a model of it: trained, converted, verified, bundled by the commands."""
+    folder = tmp_path_factory.mktemp("centre")
+    home, csv = folder / "home", write_csv(folder / "load.csv", DAYS)
+    model, out = home / "models" / "works-1", folder / "works.ewb"
+    for command, arguments in (
+        (trainer, ["import", "--csv", csv, "--plant", "works", "--timestamps-in", "+10:00", "--holidays", "AU-VIC"]),
+        (trainer, ["train", "--plant", "works", "--until", "2014-03-22", "--quick", "--package-power-w", "65"]),
+        (converter, ["convert", model]),
+        (converter, ["verify", model, "--tflite-python", TFLITE_PYTHON]),
+        (converter, ["bundle", model, "--out", out]),
+    ):
+        where = ["--home", home] if command is trainer else []
+        assert run_command(command, [str(part) for part in (*where, *arguments)], "test") == 0
+    return folder
+
+
+@pytest.fixture
+def model(centre, tmp_path):
+    """A copy of the model directory to spoil."""
+    shutil.copytree(centre / "home" / "models" / "works-1", tmp_path / "works-1")
+    return ModelDir(tmp_path / "works-1")
+
+
+def edit(folder, name, **fields):
+    folder.write_json(name, {**folder.read_json(name), **fields})
+
+
+def run(capsys, command, *arguments):
+    code = run_command(command, [str(part) for part in arguments], "edgewatt-test")
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_the_int8_student_beats_naive_and_stays_close_to_float(centre):
+    scores = Bundle.from_bytes((centre / "works.ewb").read_bytes()).manifest.pinball_kw
+    assert scores["student_int8"] < 0.9 * scores["naive"]
+    assert scores["teacher"] < scores["naive"]
+    assert scores["student_int8"] < 1.03 * scores["student_float"]
+
+
+def test_the_bundle_forecasts_by_the_devices_own_code(centre):
+    model = Model.load((centre / "works.ewb").read_bytes())
+    power = plant_history(DAYS)[: 81 * 48]
+    forecast = model.forecast(1_388_498_400_000, power)
+    truth = plant_history(DAYS)[81 * 48 : 82 * 48]
+    assert np.abs(forecast.level(0.5) - truth).mean() < 0.5 * np.abs(truth - truth.mean()).mean()
+    assert model.check_golden() <= model.manifest.tolerance
+
+
+def test_both_runtimes_ran_the_model_and_agree(centre):
+    found = ModelDir(centre / "home" / "models" / "works-1").read_json(VERIFICATION)
+    lite, other = found["runtimes"]
+    assert lite["runtime"].startswith("ai-edge-litert")
+    assert other["runtime"] == "tflite-runtime 2.14.0"
+    assert other["max_steps"] <= 4
+    assert other["pinball_kw"] == pytest.approx(lite["pinball_kw"], rel=0.01)
+
+
+def test_every_operator_runs_in_int8_everywhere(centre):
+    found = ModelDir(centre / "home" / "models" / "works-1").read_json(CONVERSION)
+    assert all(op["edge_tpu"] and op["runtime_2_14"] and op["version"] >= 1 for op in found["operators"])
+    assert {"CONV_2D", "FULLY_CONNECTED"} <= {op["name"] for op in found["operators"]}
+    assert found["model_bytes"] <= 200_000
+
+
+def test_the_card_names_data_configuration_and_energy(centre, capsys):
+    code, out, _ = run(capsys, converter, "inspect", centre / "works.ewb", "--json")
+    answer = json.loads(out)
+    assert (code, answer["schema"]) == (0, 1)
+    card, manifest = answer["card"], answer["manifest"]
+    assert card["lineage"]["data_sha256"] == manifest["training"]["data_sha256"]
+    assert manifest["training"]["rows"] == 80 * 48
+    assert card["footprint"]["energy_source"] in {"stated 65 W", "measured (RAPL, whole package)"}
+    assert card["footprint"]["energy_wh"] > 0
+    assert set(card["metrics"]["pinball_kw"]) == {"naive", "teacher", "student_float", "student_int8"}
+    assert run(capsys, converter, "inspect", centre / "works.ewb")[1].count("x naive") == 4
+
+
+def test_judges_all_four_on_days_that_training_never_saw(centre, capsys):
+    folder = centre / "home" / "models" / "works-1"
+    code, out, _ = run(
+        capsys, trainer, "--home", centre / "home", "evaluate", "--model", folder, "--from", "2014-03-22", "--json"
+    )
+    answer = json.loads(out)
+    assert (code, answer["days"], answer["slots"], answer["seen"]) == (0, 10, 480, False)
+    assert list(answer["pinball_kw"]) == ["naive", "teacher", "student_float", "student_int8"]
+    assert answer["pinball_kw"]["student_int8"] < 0.9 * answer["pinball_kw"]["naive"]
+    code, out, _err = run(
+        capsys, trainer, "--home", centre / "home", "evaluate", "--model", folder, "--from", "2014-03-20"
+    )
+    assert "flatter" in out
+
+
+def test_the_same_seed_gives_the_same_student(centre, capsys):
+    arguments = ["train", "--plant", "works", "--until", "2014-03-22", "--quick", "--scaling", "trailing"]
+    found = []
+    for name in ("once", "again"):
+        code, out, _ = run(capsys, trainer, "--home", centre / "home", *arguments, "--name", name, "--json")
+        assert code == 0
+        found.append(json.loads(out))
+    assert found[0]["version"] == found[1]["version"] == 1
+    assert found[0]["pinball_kw"] == found[1]["pinball_kw"]
+    assert found[0]["energy_wh"] is None or found[0]["energy_source"].startswith("measured")
+
+
+def test_refuses_to_bundle_a_student_that_does_not_beat_naive(model, tmp_path, capsys):
+    naive = model.read_json(TRAINING)["pinball_kw"]["naive"]
+    edit(model, CONVERSION, pinball_int8_kw=naive * 1.001)
+    code, _, err = run(capsys, converter, "bundle", model.path, "--out", tmp_path / "x.ewb")
+    assert code == RejectedError.exit_code
+    assert "does not beat seasonal naive" in err
+    assert not (tmp_path / "x.ewb").exists()
+
+
+def test_refuses_to_bundle_another_model_than_the_verified_one(model):
+    content = bytearray(model.read_bytes(INT8))
+    content[-1] ^= 1
+    model.file(INT8).write_bytes(content)
+    with pytest.raises(ConfigError, match="not the model that was verified"):
+        bundle(model)
+
+
+def test_verification_refuses_a_model_that_is_not_its_student(model):
+    arrays = model.read_arrays(VALIDATION, "recent", "steps", "truth_kw", "center_kw", "scale_kw", "naive_kw")
+    content = model.file(VERIFICATION).read_bytes()
+    import keras
+
+    student = keras.models.load_model(model.file("student.keras"), compile=False)
+    for weight in student.trainable_variables:
+        weight.assign(weight * 0.5)
+    student.save(model.file("student.keras"))
+    # Truth is what the halved student says: in float it is perfect, and int8 is another model.
+    from trainer.learning import fitting
+
+    inputs = type("Inputs", (), {"recent": arrays["recent"], "steps": arrays["steps"]})
+    raw = fitting.predict(student, inputs)
+    arrays["truth_kw"] = raw[..., 0] * arrays["scale_kw"][:, None] + arrays["center_kw"][:, None]
+    np.savez(model.file(VALIDATION), **arrays)
+    with pytest.raises(RejectedError, match=r"loses .* against float"):
+        verify(model)
+    assert model.file(VERIFICATION).read_bytes() == content
+
+
+def test_verification_names_a_python_that_cannot_run_it(model, tmp_path):
+    with pytest.raises(ConfigError, match="not a Python interpreter"):
+        verify(model, tmp_path / "nowhere" / "python")
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no tflite here >&2\nexit 3\n")
+    broken.chmod(0o755)
+    with pytest.raises(RejectedError, match="no tflite here"):
+        verify(model, broken)
+
+
+def test_each_step_names_the_one_that_is_missing(model, capsys):
+    model.file(VERIFICATION).unlink()
+    code, _, err = run(capsys, converter, "bundle", model.path, "--out", model.path / "x.ewb")
+    assert (code, "edgewatt-converter verify" in err) == (78, True)
+    model.file(INT8).unlink()
+    code, _, err = run(capsys, converter, "verify", model.path)
+    assert (code, "edgewatt-converter convert" in err) == (78, True)
+    model.file(TRAINING).unlink()
+    code, _, err = run(capsys, converter, "convert", model.path)
+    assert (code, "edgewatt-trainer train" in err) == (78, True)
+
+
+def test_damaged_files_are_rejected_not_crashed_on(model, capsys):
+    model.file("student.keras").write_bytes(b"PK not a model")
+    code, _, err = run(capsys, converter, "convert", model.path)
+    assert (code, "not a readable Keras model" in err) == (65, True)
+    model.file(VALIDATION).write_bytes(b"PK")
+    code, _, err = run(capsys, converter, "convert", model.path)
+    assert (code, "is damaged" in err) == (65, True)
+    model.file("x.ewb").write_bytes(b"not a bundle")
+    assert run(capsys, converter, "inspect", model.file("x.ewb"))[0] == 65
+    assert run(capsys, converter, "inspect", model.file("y.ewb"))[0] == 78
+
+
+def test_training_refuses_too_little_data_and_leaves_no_folder(centre, tmp_path, capsys):
+    arguments = ["train", "--plant", "works", "--until", "2014-02-01", "--quick", "--name", "short"]
+    code, _, err = run(capsys, trainer, "--home", centre / "home", *arguments)
+    assert (code, "31 days" in err, "at least 51" in err) == (78, True, True)
+    assert not list((centre / "home" / "models").glob("*short*"))
+    code, _, err = run(capsys, trainer, "--home", centre / "home", "train", "--plant", "works", "--version", "1")
+    assert (code, "exists already" in err) == (78, True)
