@@ -51,7 +51,7 @@ def failed(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> st
 
 
 @pytest.mark.parametrize(
-    ("path", "command"), commands(), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+    ("path", "command"), list(commands()), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
 )
 def test_every_command_has_help_that_ends_with_an_example(path: tuple[str, ...], command: click.Command) -> None:
     text = command.help or ""
@@ -61,7 +61,7 @@ def test_every_command_has_help_that_ends_with_an_example(path: tuple[str, ...],
 
 
 @pytest.mark.parametrize(
-    ("path", "command"), commands(), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+    ("path", "command"), list(commands()), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
 )
 def test_every_command_but_run_speaks_json(path: tuple[str, ...], command: click.Command) -> None:
     if not isinstance(command, click.Group) and path != ("run",):
