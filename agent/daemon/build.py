@@ -26,6 +26,7 @@ from agent.daemon.loop import Daemon, Rooms
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.paths import StatePaths
+from agent.daemon.realtime import real_ms
 from agent.daemon.slots import SlotCloser
 from agent.daemon.views import ALERT_DAYS, View
 from agent.inference.forecaster import Model
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
 
 _DAY_MS = 86_400_000
 _log = logging.getLogger(__name__)
-
-
-def real_ms() -> int:
-    """Return the real time in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def build(config: Config) -> Daemon:

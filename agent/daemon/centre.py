@@ -13,6 +13,7 @@ from agent.contract.messages import Status
 from agent.contract.topics import DeviceTopics
 from agent.daemon.exchange import Exchange
 from agent.daemon.paths import StatePaths
+from agent.daemon.realtime import real_ms
 from agent.inference.forecaster import Model
 from agent.inference.scoring import pinball
 from agent.store.identity import Enrolled, Identity
@@ -23,11 +24,6 @@ from agent.update.fetch import FolderFetcher, MqttFetcher, Partials
 from agent.update.repository import Repository
 from agent.update.slots import ModelSlots
 from agent.update.updater import Updater
-
-
-def real_ms() -> int:
-    """Return the real time in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def make_centre(
