@@ -40,7 +40,7 @@ def import_(
     replace: bool,
     as_json: bool,
 ) -> None:
-    r"""Import a load curve: all of the file or nothing of it. Importing it again changes nothing.
+    """Import a load curve: all of the file or nothing of it. Importing it again changes nothing.
 
     Each row is the mean power from its time on. Gaps are allowed and reported; the report of what looks wrong with
     the meter goes to stderr.
@@ -48,7 +48,7 @@ def import_(
     \b
     Example:
       edgewatt-trainer import --csv load.csv --plant works --timestamps-in +01:00 --timezone Europe/Berlin
-    """
+    """  # noqa: D301 - \b keeps click from joining lines
     from dataclasses import asdict
 
     from trainer.dataset.importing import Request, import_csv

@@ -60,14 +60,14 @@ def train(
     grid_g_per_kwh: float | None,
     as_json: bool,
 ) -> None:
-    r"""Train a teacher and, taught by it, the student that devices run; into HOME/models/NAME-VERSION.
+    """Train a teacher and, taught by it, the student that devices run; into HOME/models/NAME-VERSION.
 
     Figures are of the last days before --until, which no network has learnt from. Next: edgewatt-converter convert.
 
     \b
     Example:
       edgewatt-trainer train --plant works --until 2026-11-01 --scaling trailing
-    """
+    """  # noqa: D301 - \b keeps click from joining lines
     import_tensorflow()
     from agent.contract.features import Scaling
     from trainer.dataset.snapshot import take
@@ -142,12 +142,12 @@ def train(
 @json_option
 @pass_home
 def evaluate(home: Home, model_dir: Path, begin: str, end: str | None, plant: str | None, *, as_json: bool) -> None:
-    r"""Judge naive, teacher, student and int8 student on the same days: one forecast a day, from the plant's midnight.
+    """Judge naive, teacher, student and int8 student on the same days: one forecast a day, from the plant's midnight.
 
     \b
     Example:
       edgewatt-trainer evaluate --model centre/models/works-1 --from 2026-11-01 --to 2026-12-01
-    """
+    """  # noqa: D301 - \b keeps click from joining lines
     import_tensorflow()
     from dataclasses import asdict
 

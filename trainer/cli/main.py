@@ -29,7 +29,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.version_option(package_name="edgewatt", prog_name="edgewatt-trainer")
 @click.pass_context
 def trainer(context: click.Context, home: Path, offline_keys: Path | None, database: str | None) -> None:
-    r"""Run the centre: import load curves, train models, publish them to devices, take in what devices send.
+    """Run the centre: import load curves, train models, publish them to devices, take in what devices send.
 
     \b
     Exit codes: 0 done, 2 wrong usage, 65 untrusted or damaged data, 70 internal error, 74 disk or database failed,
@@ -38,7 +38,7 @@ def trainer(context: click.Context, home: Path, offline_keys: Path | None, datab
     \b
     Example:
       edgewatt-trainer --home centre init
-    """
+    """  # noqa: D301 - \b keeps click from joining lines
     context.obj = Home.of(home, offline_keys, database)
 
 
