@@ -20,7 +20,7 @@ TRAIN_UNTIL = "2014-11-01"  # ten months
 REPLAY_FROM = "2014-10-15"  # 16 days of history before the held-out weeks begin: what a forecast needs
 SLOT_MINUTES = 30
 SECONDS_PER_DAY = 1.5  # real time of one plant day
-SHADOW_DAYS = 2
+SHADOW_DAYS = 7
 TARIFF = Path("firmware-configs/tariffs/victoria-large-business.toml")
 
 
