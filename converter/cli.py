@@ -29,7 +29,7 @@ def converter() -> None:
     \b
     Example:
       edgewatt-converter convert centre/models/plant-1
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
 
 
 @converter.command()
@@ -41,7 +41,7 @@ def convert(model_dir: Path, *, as_json: bool) -> None:
     \b
     Example:
       edgewatt-converter convert centre/models/plant-1
-    """  # noqa: D301 - see above
+    """
     import_tensorflow()
     from converter.conversion import convert as run  # noqa: PLC0415 - TensorFlow takes seconds
     from converter.operators import table  # noqa: PLC0415 - see above
@@ -74,7 +74,7 @@ def verify(model_dir: Path, tflite_python: Path | None, *, as_json: bool) -> Non
     \b
     Example:
       edgewatt-converter verify centre/models/plant-1 --tflite-python .venv-tflite/bin/python
-    """  # noqa: D301 - see above
+    """
     import_tensorflow()
     from converter.verification import verify as run  # noqa: PLC0415 - TensorFlow takes seconds
 
@@ -106,7 +106,7 @@ def bundle(model_dir: Path, out: Path, *, as_json: bool) -> None:
     \b
     Example:
       edgewatt-converter bundle centre/models/plant-1 --out plant-1.ewb
-    """  # noqa: D301 - see above
+    """
     from converter.bundling import bundle as build  # noqa: PLC0415 - only this command needs a runtime
 
     made = build(ModelDir(model_dir))
@@ -134,7 +134,7 @@ def inspect(file: Path, *, as_json: bool) -> None:
     \b
     Example:
       edgewatt-converter inspect plant-1.ewb --json
-    """  # noqa: D301 - see above
+    """
     from agent.contract.bundle import Bundle  # noqa: PLC0415 - help starts fast
     from converter.bundling import describe, lines  # noqa: PLC0415 - see above
 

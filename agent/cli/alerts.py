@@ -16,7 +16,7 @@ def alerts() -> None:
     \b
     Example:
       edgewatt alerts list
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
 
 
 @alerts.command("list")
@@ -29,7 +29,7 @@ def list_alerts(session: Session, closed_too: bool, as_json: bool) -> None:
     \b
     Example:
       edgewatt alerts list --all
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     answer = session.read(Operation.ALERTS_LIST, lambda view: view.alerts(closed_too=closed_too), closed_too=closed_too)
     emit(answer, as_json, _human)
 
@@ -44,7 +44,7 @@ def ack(session: Session, alert_id: str, as_json: bool) -> None:
     \b
     Example:
       edgewatt alerts ack peak-1767222000000
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     answer = session.ask(Operation.ALERTS_ACK, id=alert_id)
     emit(answer, as_json, lambda done: f"{done['id']} is acknowledged.")
 

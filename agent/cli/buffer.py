@@ -16,7 +16,7 @@ def buffer() -> None:
     \b
     Example:
       edgewatt buffer status
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
 
 
 @buffer.command("status")
@@ -28,7 +28,7 @@ def buffer_status(session: Session, as_json: bool) -> None:
     \b
     Example:
       edgewatt buffer status --json
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     emit(session.read(Operation.BUFFER_STATUS, lambda view: view.buffer()), as_json, _human)
 
 

@@ -22,7 +22,7 @@ def config() -> None:
     \b
     Example:
       edgewatt config check agent.toml
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
 
 
 @config.command()
@@ -37,7 +37,7 @@ def check(session: Session, file: Path | None, as_json: bool) -> None:
     \b
     Example:
       edgewatt config check agent.toml
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     from agent.config import load
 
     path = file or session.config_path

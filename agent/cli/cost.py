@@ -20,7 +20,7 @@ def cost(session: Session, as_json: bool) -> None:
     \b
     Example:
       edgewatt cost
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     emit(session.read(Operation.COST, lambda view: view.cost()), as_json, _human)
 
 

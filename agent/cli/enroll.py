@@ -39,7 +39,7 @@ def enroll(
     \b
     Example:
       edgewatt --config agent.toml enroll press-shop-1.enrolment
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     if request_out is not None and response is not None:
         raise click.UsageError("--request-out and --response are two steps; give one of them.")
     enrolment = _read_enrolment(file, session.config.device.id)

@@ -53,7 +53,7 @@ def forecast(
     Example:
       edgewatt forecast --plot
       edgewatt forecast --bundle model.ewb --history load.csv --timestamps-in +10:00
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     if (bundle is None) != (history is None):
         raise click.UsageError("--bundle and --history belong together.")
     if bundle is not None and history is not None:

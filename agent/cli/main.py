@@ -51,7 +51,7 @@ def edgewatt(context: click.Context, config_path: Path) -> None:
     \b
     Example:
       edgewatt --config agent.toml status
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     context.obj = Session(config_path)
 
 

@@ -16,7 +16,7 @@ def model() -> None:
     \b
     Example:
       edgewatt model status
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
 
 
 @model.command("status")
@@ -28,7 +28,7 @@ def model_status(session: Session, as_json: bool) -> None:
     \b
     Example:
       edgewatt model status --json
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     emit(session.read(Operation.MODEL_STATUS, lambda view: view.model()), as_json, _human)
 
 
@@ -42,7 +42,7 @@ def rollback(session: Session, reason: str, as_json: bool) -> None:
     \b
     Example:
       edgewatt model rollback --reason "forecasts are too low since Monday"
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     answer = session.ask(Operation.MODEL_ROLLBACK, reason=reason)
     emit(answer, as_json, lambda done: f"Active is now {done['active'] or 'seasonal naive'}.")
 

@@ -19,7 +19,7 @@ def run(session: Session, verbose: bool) -> None:
     \b
     Example:
       edgewatt --config agent.toml run
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     import logging
     import sys
 

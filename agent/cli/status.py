@@ -18,7 +18,7 @@ def status(session: Session, as_json: bool) -> None:
     \b
     Example:
       edgewatt status --json
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     emit(session.read(Operation.STATUS, lambda view: view.status()), as_json, _human)
 
 

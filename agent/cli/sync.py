@@ -16,7 +16,7 @@ def sync() -> None:
     \b
     Example:
       edgewatt sync status
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
 
 
 @sync.command("status")
@@ -28,7 +28,7 @@ def sync_status(session: Session, as_json: bool) -> None:
     \b
     Example:
       edgewatt sync status
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     emit(session.read(Operation.SYNC_STATUS, lambda view: view.sync()), as_json, _human)
 
 

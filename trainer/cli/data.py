@@ -48,7 +48,7 @@ def import_(
     \b
     Example:
       edgewatt-trainer import --csv load.csv --plant works --timestamps-in +01:00 --timezone Europe/Berlin
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     from dataclasses import asdict
 
     from trainer.dataset.importing import Request, import_csv

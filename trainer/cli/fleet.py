@@ -28,7 +28,7 @@ _OUT = click.Path(dir_okay=False, path_type=Path)
 @click.option("--fleet", default=None, help="Name of the fleet in devices' trust; a random one if not given.")
 @pass_home
 def init(home: Home, fleet: str | None) -> None:
-    r"""Make a new centre: keys, update repository, database.
+    """Make a new centre: keys, update repository, database.
 
     The off-line keys (root, targets) decide what devices may install. Give --offline-keys the folder of a medium that
     you can take away, and keep a copy of it. Run again after an interruption, it goes on where it stopped.
@@ -77,7 +77,7 @@ def add_device(
     *,
     replace: bool,
 ) -> None:
-    r"""Register a device and write the file with which it enrols itself, once.
+    """Register a device and write the file with which it enrols itself, once.
 
     \b
     Example:
@@ -103,7 +103,7 @@ def add_device(
 @_JSON
 @pass_home
 def list_devices(home: Home, *, as_json: bool) -> None:
-    r"""Show the registered devices.
+    """Show the registered devices.
 
     \b
     Example:
@@ -130,7 +130,7 @@ def list_devices(home: Home, *, as_json: bool) -> None:
 @click.option("--out", required=True, type=_OUT, help="The answer to carry back to the device.")
 @pass_home
 def accept_device(home: Home, request: Path, out: Path) -> None:
-    r"""Judge the enrolment request of a plant without a network, and write the answer to carry back.
+    """Judge the enrolment request of a plant without a network, and write the answer to carry back.
 
     \b
     Example:
@@ -157,7 +157,7 @@ def accept_device(home: Home, request: Path, out: Path) -> None:
 @_JSON
 @pass_home
 def publish(home: Home, bundles: tuple[Path, ...], *, as_json: bool) -> None:
-    r"""Publish models (.ewb) in the update repository. Needs the off-line targets key.
+    """Publish models (.ewb) in the update repository. Needs the off-line targets key.
 
     Publishing gives a model to nobody; `assign` does that.
 
@@ -191,7 +191,7 @@ def publish(home: Home, bundles: tuple[Path, ...], *, as_json: bool) -> None:
 def assign(
     home: Home, name: str, targets: tuple[str, ...], valid_days: int, *, allow_downgrade: bool, as_json: bool
 ) -> None:
-    r"""Say which published targets a device shall run; `ingest` tells it within a second.
+    """Say which published targets a device shall run; `ingest` tells it within a second.
 
     \b
     Example:
@@ -223,7 +223,7 @@ def assign(
 @click.option("--verbose", is_flag=True, help="Log every envelope.")
 @pass_home
 def ingest(home: Home, broker: str, ca: Path | None, *, verbose: bool) -> None:
-    r"""Take in what devices send, acknowledge it, and serve updates to them, until stopped (SIGTERM, Ctrl-C).
+    """Take in what devices send, acknowledge it, and serve updates to them, until stopped (SIGTERM, Ctrl-C).
 
     \b
     Example:

@@ -32,10 +32,10 @@ _BAR = 30
     show_default=True,
     help="Level of the training data, or the plant's own last 28 days; auto tries both on the held-out days.",
 )
-@click.option("--horizon-hours", type=int, default=24, show_default=True)
+@click.option("--horizon-hours", type=int, default=24, show_default=True, help="Length of a forecast.")
 @click.option("--validation-days", type=click.IntRange(7, 366), default=56, show_default=True, help="Held-out end.")
 @click.option("--teachers", type=int, default=3, show_default=True, help="Networks in the teacher's ensemble.")
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option("--quick", is_flag=True, help="Small networks, few steps: seconds, for a first look.")
 @click.option(
     "--package-power-w", type=click.FloatRange(0, min_open=True), help="Mean power, where RAPL cannot be read."
@@ -67,7 +67,7 @@ def train(
     \b
     Example:
       edgewatt-trainer train --plant works --until 2026-11-01 --scaling trailing
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     import_tensorflow()
     from agent.contract.features import Scaling
     from trainer.dataset.snapshot import take
@@ -135,7 +135,13 @@ def train(
 
 
 @click.command()
-@click.option("--model", "model_dir", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.option(
+    "--model",
+    "model_dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="The model's folder.",
+)
 @click.option("--from", "begin", required=True, metavar="TIME", help="First day to judge, as 2014-11-01.")
 @click.option("--to", "end", metavar="TIME", help="Day after the last one; all that is held where it is not given.")
 @click.option("--plant", help="Whose load; the one it was trained on where it is not given.")
@@ -147,7 +153,7 @@ def evaluate(home: Home, model_dir: Path, begin: str, end: str | None, plant: st
     \b
     Example:
       edgewatt-trainer evaluate --model centre/models/works-1 --from 2026-11-01 --to 2026-12-01
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     import_tensorflow()
     from dataclasses import asdict
 

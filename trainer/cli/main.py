@@ -38,7 +38,7 @@ def trainer(context: click.Context, home: Path, offline_keys: Path | None, datab
     \b
     Example:
       edgewatt-trainer --home centre init
-    """  # noqa: D301 - \b keeps click from joining lines
+    """
     context.obj = Home.of(home, offline_keys, database)
 
 

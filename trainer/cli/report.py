@@ -10,7 +10,7 @@ import click
 from trainer.cli.home import Home, pass_home
 
 
-@click.command(epilog="\b\nExample:\n  edgewatt-trainer report --out report.html --bundle model.ewb")
+@click.command()
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The HTML file to write.")
 @click.option("--devices", default="", metavar="A,B", help="Only these devices; all where it is not given.")
 @click.option(
@@ -31,6 +31,10 @@ def report(
     """Write one self-contained HTML page: load and forecast, cost, alerts, sync and updates of each device.
 
     The page needs no network and no server.
+
+    \b
+    Example:
+      edgewatt-trainer report --out report.html --bundle model.ewb
     """
     from agent.contract.bundle import Bundle
     from agent.contract.durable import write_durable
