@@ -17,9 +17,11 @@ from trainer.cli.home import Home, pass_home
     "--timestamps-in", "frame", required=True, metavar="ZONE", help="Zone of the file's times, as +10:00 or UTC."
 )
 @click.option("--timezone", "zone", metavar="ZONE", help="The plant's zone; that of the times where it is not given.")
-@click.option("--timestamp-column", default="timestamp", show_default=True)
+@click.option("--timestamp-column", default="timestamp", show_default=True, help="Column of the times.")
 @click.option("--column", default="load", show_default=True, help="Column of the load.")
-@click.option("--unit", type=click.Choice(["W", "kW", "MW", "GW"]), default="kW", show_default=True)
+@click.option(
+    "--unit", type=click.Choice(["W", "kW", "MW", "GW"]), default="kW", show_default=True, help="Of the load."
+)
 @click.option("--slot-minutes", type=int, help="Slot length; the file's own interval where it is not given.")
 @click.option("--holidays", help="Country or part of it as AU-VIC, or dates as 2026-12-25,2026-12-26.")
 @click.option("--replace", is_flag=True, help="Let the file win where it contradicts what is held.")
