@@ -25,7 +25,6 @@ from demo.figures import Centre
 from demo.stage import Process, Stage, StageError, peak_rss_mib, wait_until
 from tests.support.bundles import with_wrong_golden
 
-FOLDER = Path("build/demo")
 REPLAY_LIMIT_S = 300.0
 OUTAGE_AT, OUTAGE_S = 0.45, 12.0
 MODEL_AT = 0.08
@@ -53,7 +52,7 @@ class Story:
 
     def agent(self, device: str, *argv: str) -> dict[str, Any]:
         """Run a command of one device."""
-        return self.stage.run("edgewatt", "--config", str(FOLDER / device / "agent.toml"), *argv)
+        return self.stage.run("edgewatt", "--config", str(self.stage.folder / device / "agent.toml"), *argv)
 
     def say(self, text: str) -> None:
         """Tell the reader what comes."""
@@ -68,46 +67,51 @@ class Story:
 def main() -> int:
     """Run the demonstration; exit code 0 when everything it claims was seen."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small networks: a weaker model, two minutes less")
-    quick = parser.parse_args().quick
-    begin = time.monotonic()
+    parser.add_argument("--quick", action="store_true", help="small networks, five weeks instead of eleven")
+    parser.add_argument("--folder", type=Path, default=Path("build/demo"), help="made anew; default: build/demo")
+    given = parser.parse_args()
+    begin, folder, quick = time.monotonic(), given.folder, given.quick
     console = Console(stderr=True)
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     try:
-        with Stage(FOLDER) as stage, running_broker(stage) as (broker_name, broker):
-            home = FOLDER / "centre"
+        with Stage(folder) as stage, running_broker(stage) as (broker_name, broker):
+            home = folder / "centre"
             story = Story(stage, console, home, broker_name, broker, Centre(home))
-            rows = make_data(story)
+            rows = make_data(story, quick=quick)
             scores = train_model(story, quick=quick)
             bundle = publish_model(story)
             start_fleet(story)
             replay(story, bundle)
             refuse_bad_model(story, bundle)
             summary = sum_up(story, rows, scores, bundle)
-            story.trainer("report", "--bundle", str(bundle), "--out", str(FOLDER / "report.html"))
+            story.trainer("report", "--bundle", str(bundle), "--out", str(folder / "report.html"))
     except StageError as exc:
         console.print(f"[red]The demonstration failed:[/red] {exc}", markup=True, highlight=False)
         return 1
+    except KeyboardInterrupt:
+        console.print("interrupted; nothing is left running")
+        return 130
     summary["elapsed_s"] = round(time.monotonic() - begin, 1)
-    (FOLDER / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    show(summary)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    show(summary, folder)
     return 0 if verdict(summary, console) else 1
 
 
-def make_data(story: Story) -> int:
+def make_data(story: Story, *, quick: bool) -> int:
     """Write the series as a utility would deliver it, and import its first ten months into the central store."""
-    source = FOLDER / "elecdemand.csv"
+    source = story.stage.folder / "elecdemand.csv"
     rows = data.write_elecdemand(source)
     story.say(f"Real data: {rows} half-hours of the state of Victoria's electricity demand, 2014")
     story.trainer("init")
-    history = FOLDER / "history.csv"
+    history = story.stage.folder / "history.csv"
     lines = source.read_text().splitlines()
     history.write_text("\n".join([lines[0], *(line for line in lines[1:] if line < plants.TRAIN_UNTIL)]) + "\n")
     story.trainer(*_import(history))
     series = plants.read_series(source)
+    until = plants.QUICK_REPLAY_UNTIL if quick else plants.REPLAY_UNTIL
     for device in plants.DEVICES:
-        story.replayed[device.id] = plants.write_device(device, series, FOLDER / device.id)
+        story.replayed[device.id] = plants.write_device(device, series, story.stage.folder / device.id, until=until)
     return rows
 
 
@@ -130,7 +134,7 @@ def train_model(story: Story, *, quick: bool) -> dict[str, float]:
     story.say("Converting the student to int8 and checking it on the devices' own runtimes")
     story.stage.run("edgewatt-converter", "convert", model)
     story.stage.run("edgewatt-converter", "verify", model)
-    story.trainer(*_import(FOLDER / "elecdemand.csv"))
+    story.trainer(*_import(story.stage.folder / "elecdemand.csv"))
     scores = story.trainer("evaluate", "--model", model, "--from", plants.TRAIN_UNTIL, "--json")["pinball_kw"]
     return {name: float(value) for name, value in scores.items()}
 
@@ -142,7 +146,7 @@ def model_folder(story: Story) -> Path:
 
 def publish_model(story: Story) -> Path:
     """Bundle the model with its golden vectors and card, and sign it into the update repository."""
-    bundle = FOLDER / f"{plants.PLANT}-1.ewb"
+    bundle = story.stage.folder / f"{plants.PLANT}-1.ewb"
     story.stage.run("edgewatt-converter", "bundle", str(model_folder(story)), "--out", str(bundle))
     story.trainer("publish", str(bundle))
     story.say(f"Signed and published {bundle.name} ({bundle.stat().st_size // 1024} KiB)")
@@ -153,11 +157,11 @@ def start_fleet(story: Story) -> None:
     """Start ingest, enrol three devices, start their agents."""
     story.stage.start("ingest", "edgewatt-trainer", "--home", str(story.home), "ingest", "--broker", story.address)
     for device in plants.DEVICES:
-        enrolment = FOLDER / device.id / "enrolment.json"
+        enrolment = story.stage.folder / device.id / "enrolment.json"
         story.trainer("device", "add", device.id, "--broker", story.address, "--out", str(enrolment))
         story.agent(device.id, "enroll", str(enrolment))
     for device in plants.DEVICES:
-        config = str(FOLDER / device.id / "agent.toml")
+        config = str(story.stage.folder / device.id / "agent.toml")
         story.agents[device.id] = story.stage.start(device.id, "edgewatt", "--config", config, "run")
     story.say(
         f"Broker ({story.broker_name}), ingest and three agents are running; a plant day takes "
@@ -226,7 +230,7 @@ def drained(story: Story, device: str) -> bool:
 def refuse_bad_model(story: Story, good: Path) -> None:
     """Push a model that is properly signed but does not compute what its golden vectors say."""
     story.say("Pushing a bad model: signed as it should be, but its outputs are not its golden ones")
-    bad = FOLDER / f"{plants.PLANT}-2.ewb"
+    bad = story.stage.folder / f"{plants.PLANT}-2.ewb"
     bad.write_bytes(with_wrong_golden(good.read_bytes(), version=2))
     story.trainer("publish", str(bad))
     assign_everywhere(story, f"models/{bad.name}")
@@ -242,7 +246,9 @@ def refuse_bad_model(story: Story, good: Path) -> None:
 
 def sum_up(story: Story, rows: int, scores: dict[str, float], bundle: Path) -> dict[str, Any]:
     """Take every figure from the central database and from the devices' own commands."""
-    deliveries = {device: story.centre.delivery(device, FOLDER / device / "load.csv") for device in story.replayed}
+    deliveries = {
+        device: story.centre.delivery(device, story.stage.folder / device / "load.csv") for device in story.replayed
+    }
     costs = {device: story.agent(device, "cost", "--json") for device in story.replayed}
     ahead = {device: _scope(cost, "next_24h") for device, cost in costs.items()}
     activated = {device: story.centre.model_events(device, "activated") for device in story.replayed}
@@ -302,7 +308,7 @@ def _scope(cost: dict[str, Any], scope: str) -> dict[str, Any]:
     return found
 
 
-def show(summary: dict[str, Any]) -> None:
+def show(summary: dict[str, Any], folder: Path) -> None:
     """Print what a newcomer wants to know."""
     table = Table(title="edgewatt: what happened", title_justify="left", show_header=False)
     naive = summary["pinball_naive"]
@@ -334,7 +340,7 @@ def show(summary: dict[str, Any]) -> None:
         )
     table.add_row("Memory of an agent", f"{summary['agent_rss_mib']:.0f} MiB at most")
     table.add_row("Time", f"{summary['elapsed_s']:.0f} s")
-    table.add_row("See", f"{FOLDER}/report.html, {FOLDER}/summary.json")
+    table.add_row("See", f"{folder}/report.html, {folder}/summary.json")
     Console().print(table)
 
 

@@ -18,6 +18,7 @@ HOLIDAYS = "AU-VIC"
 PLANT = "victoria"
 TRAIN_UNTIL = "2014-11-01"  # ten months
 REPLAY_FROM = "2014-10-15"  # 16 days of history before the held-out weeks begin: what a forecast needs
+REPLAY_UNTIL, QUICK_REPLAY_UNTIL = "2015-01-01", "2014-11-20"
 SLOT_MINUTES = 30
 SECONDS_PER_DAY = 1.5  # real time of one plant day
 SHADOW_DAYS = 7
@@ -32,13 +33,13 @@ class Device:
     scale: float
     noise: float
 
-    def replay_rows(self, series: list[tuple[str, float]]) -> list[tuple[str, str]]:
-        """Return (timestamp, kW) of the replayed weeks."""
+    def replay_rows(self, series: list[tuple[str, float]], until: str) -> list[tuple[str, str]]:
+        """Return (timestamp, kW) of the replayed weeks, which end before `until`."""
         noise = random.Random(self.id)
         return [
             (stamp, f"{kw * self.scale * (1 + noise.gauss(0, self.noise)):.2f}")
             for stamp, kw in series
-            if stamp >= REPLAY_FROM
+            if REPLAY_FROM <= stamp < until
         ]
 
 
@@ -55,10 +56,10 @@ def read_series(path: Path) -> list[tuple[str, float]]:
         return [(row["timestamp"], float(row["load_gw"]) * 1e6) for row in csv.DictReader(file)]
 
 
-def write_device(device: Device, series: list[tuple[str, float]], folder: Path) -> int:
+def write_device(device: Device, series: list[tuple[str, float]], folder: Path, *, until: str = REPLAY_UNTIL) -> int:
     """Write one device's replay file, tariff and configuration; return the number of rows to replay."""
     folder.mkdir(parents=True)
-    rows = device.replay_rows(series)
+    rows = device.replay_rows(series, until)
     with (folder / "load.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("timestamp", "load_kw"), *rows])
     shutil.copy(TARIFF, folder / "tariff.toml")

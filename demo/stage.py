@@ -6,7 +6,6 @@ Every process logs to a file of its own below `log/`; none outlives the stage, n
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -107,20 +106,20 @@ class Stage:
             StageError: when it exits other than 0.
         """
         self._commands += 1
-        log = (
-            self.folder
-            / "log"
-            / f"{self._commands:02d}-{Path(argv[0]).name}-{argv[-1] if len(argv) == 2 else argv[1]}.log"
-        )
+        words = argv[3:] if argv[1].startswith("--") else argv[1:]
+        log = self.folder / "log" / f"{self._commands:02d}-{Path(argv[0]).name}-{words[0]}.log"
         with log.open("wb") as errors:
-            done = subprocess.run(
-                command(*argv),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=None if show else errors,
-                timeout=timeout_s,
-                check=False,
-            )
+            try:
+                done = subprocess.run(
+                    [*_LIFELINE, *command(*argv)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=None if show else errors,
+                    timeout=timeout_s,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as exc:
+                raise StageError(f"{' '.join(argv)} did not end within {timeout_s:.0f} s") from exc
         if done.returncode:
             raise StageError(f"{' '.join(argv)} exited with {done.returncode}; {'' if show else tail(log)}")
         if "--json" not in argv:
@@ -173,8 +172,3 @@ def peak_rss_mib(pid: int) -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     return 0.0
-
-
-def is_root() -> bool:
-    """Whether Debian's packages can be installed."""
-    return os.geteuid() == 0
