@@ -10,7 +10,8 @@ from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import decode_readings, decode_rows
 from agent.contract.channels import Reading
 from agent.contract.errors import ConfigError, StorageError
-from agent.store import outbox
+from agent.contract.jsonform import MAX_TIME_MS
+from agent.store import outbox, schema
 from agent.store.store import Store
 from tests.support.stores import CHANNELS, T0, Bench, alert, readings
 
@@ -85,6 +86,7 @@ def test_numbers_go_on_after_everything_has_left(bench):
         Reading("load_kw", T0, math.inf),
         Reading("load_kw", T0, 1e300),
         Reading("load_kw", -1, 1.0),
+        Reading("load_kw", MAX_TIME_MS + 1, 1.0),
         Reading("load_kw", 2**60, 1.0),
         Reading("load_kw", T0, 1.0, 9),
     ],
@@ -105,6 +107,7 @@ def test_a_reading_that_cannot_be_stored_is_refused_and_nothing_of_its_call_take
         {"time_ms": "x"},
         {"time_ms": True},
         {"time_ms": -1},
+        {"time_ms": MAX_TIME_MS + 1},
         {"time_ms": 1, "v": math.nan},
         {"time_ms": 1, "v": "x" * 70_000},
     ],
@@ -114,6 +117,20 @@ def test_a_row_that_cannot_be_stored_is_refused(bench, bad):
     with pytest.raises(ConfigError):
         bench.store.append("events", [alert(1), bad])
     assert bench.store.stats() == before
+
+
+def test_the_latest_time_that_a_block_can_hold_is_stored(bench):
+    bench.store.append("readings", [Reading("load_kw", MAX_TIME_MS, 1.0)])
+    assert bench.store.commit()
+    assert bench.store.last_time_ms("readings", "load_kw") == MAX_TIME_MS
+
+
+def test_a_commit_waits_until_the_disk_has_it(tmp_path):
+    db = schema.open_database(tmp_path / "store.db")
+    full = 2
+    assert db.execute("PRAGMA synchronous").fetchone() == (full,)
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    db.close()
 
 
 def test_largest_storable_values_come_back(bench):
