@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from agent.contract.features import Floats
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_MAX_HISTORY_BYTES = 256 * 2**20
 _LINES = 24
 
 
@@ -29,8 +28,8 @@ _LINES = 24
 @click.option("--bundle", type=_FILE, help="Forecast with this model bundle (.ewb), without agent or configuration.")
 @click.option("--history", type=_FILE, help="With --bundle: CSV file with the load so far.")
 @click.option("--timestamps-in", "zone", default="UTC", show_default=True, help="Zone of the CSV file's times.")
-@click.option("--time-column", default="time", show_default=True, help="Column with the start of each interval.")
-@click.option("--value-column", default="power_kw", show_default=True, help="Column with the mean power.")
+@click.option("--timestamp-column", default="timestamp", show_default=True, help="Column of the intervals' starts.")
+@click.option("--value-column", default="load", show_default=True, help="Column of the mean power.")
 @click.option("--scale", default=1.0, show_default=True, help="Factor from the file's unit to kW.")
 @json_option
 @pass_session
@@ -40,7 +39,7 @@ def forecast(
     bundle: Path | None,
     history: Path | None,
     zone: str,
-    time_column: str,
+    timestamp_column: str,
     value_column: str,
     scale: float,
     as_json: bool,
@@ -57,28 +56,20 @@ def forecast(
     if (bundle is None) != (history is None):
         raise click.UsageError("--bundle and --history belong together.")
     if bundle is not None and history is not None:
-        answer = _from_files(bundle, history, zone, time_column, value_column, scale)
+        answer = _from_files(bundle, history, zone, timestamp_column, value_column, scale)
     else:
         answer = session.read(Operation.FORECAST, lambda view: view.forecast())
     emit(answer, as_json, _draw if plot else _human)
 
 
 def _from_files(
-    bundle: Path, history: Path, zone: str, time_column: str, value_column: str, scale: float
+    bundle: Path, history: Path, zone: str, timestamp_column: str, value_column: str, scale: float
 ) -> dict[str, Any]:
-    from agent.contract.bundle import MAX_BYTES
-    from agent.contract.loadcsv import parse_load_csv
     from agent.inference.forecaster import Model
+    from agent.sources.csv_file import read_load_csv
 
-    model = Model.load(_read(bundle, MAX_BYTES))
-    load = parse_load_csv(
-        _read(history, _MAX_HISTORY_BYTES),
-        where=str(history),
-        zone=zone,
-        timestamp_column=time_column,
-        value_column=value_column,
-        scale=scale,
-    )
+    model = Model.load(_read(bundle))
+    load = read_load_csv(history, zone=zone, timestamp_column=timestamp_column, value_column=value_column, scale=scale)
     remark(f"{history}: {load.report.summary()}")
     slot_s = model.spec.slot_s
     interval_s = load.report.interval_s
@@ -107,15 +98,14 @@ def _slots(times_ms: Any, values: Floats, slot_s: int) -> tuple[int, Floats]:
     return int(places[0]) * slot_s * 1000, power_kw
 
 
-def _read(path: Path, most: int) -> bytes:
+def _read(path: Path) -> bytes:
+    from agent.contract.bundle import MAX_BYTES
+
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            return file.read(MAX_BYTES + 1)  # one more than is allowed: the parser then says so
     except OSError as exc:
         raise ConfigError(f"cannot be read ({exc.strerror})", where=str(path), todo="Name a file that exists") from exc
-    if len(data) > most:
-        raise ConfigError(f"is larger than {most} bytes", where=str(path))
-    return data
 
 
 def _title(made: Forecast, answer: Payload) -> str:

@@ -49,7 +49,7 @@ health_s = 1
 SIMULATOR = '[[source]]\nkind = "simulator"\nchannels = ["power"]\nseed = 3\n'
 CSV = (
     '[[source]]\nkind = "csv"\npath = "load.csv"\nchannel = "power"\nzone = "+10:00"\n'
-    'timestamp_column = "time"\nvalue_column = "power_kw"\n'
+    'timestamp_column = "timestamp"\nvalue_column = "load"\n'
 )
 TARIFF = Path(__file__).parents[2] / "firmware-configs" / "tariffs" / "victoria-large-business.toml"
 

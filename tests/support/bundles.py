@@ -42,8 +42,8 @@ def plant_history(days: int, *, seed: int = 7, slot_s: int = SLOT_S) -> np.ndarr
 
 
 def write_history_csv(path: Path, days: int = 20, *, seed: int = 7) -> Path:
-    """Write `plant_history` as a CSV `time,power_kw` with local times of the frame +10:00."""
-    lines = ["time,power_kw"]
+    """Write `plant_history` as a CSV `timestamp,load` with local times of the frame +10:00."""
+    lines = ["timestamp,load"]
     for index, value in enumerate(plant_history(days, seed=seed)):
         minutes = index * SLOT_S // 60
         stamp = np.datetime64("2014-01-01T00:00") + np.timedelta64(minutes, "m")

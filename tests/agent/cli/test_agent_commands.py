@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 
+from agent.cli import cost
 from agent.cli.main import edgewatt, run_command
 from agent.cli.plot import draw_fan
 from agent.contract import errors
@@ -187,9 +188,19 @@ def test_finer_history_is_averaged_into_the_model_slots(capsys: pytest.CaptureFi
 def test_a_history_that_does_not_do_is_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, rows: str, code: int, expected: str
 ) -> None:
-    (tmp_path / "load.csv").write_text("time,power_kw\n" + rows)
+    (tmp_path / "load.csv").write_text("timestamp,load\n" + rows)
     arguments = ["forecast", "--bundle", str(TINY), "--history", str(tmp_path / "load.csv")]
     assert expected in failed(capsys, code, *arguments)
+
+
+def test_the_cost_of_today_is_told_so_far_and_as_a_whole_day() -> None:
+    row = {"time_ms": 1_412_085_600_000, "scope": "today", "currency": "AUD", "so_far": "12.00"}
+    text = cost._human({"zone": "UTC", "costs": [{**row, "amount": "30.00", "low": "28.00", "high": "33.00"}]})
+    assert [line.split()[:4] for line in text.splitlines()[1:3]] == [
+        ["today", "so", "far", "12.00"],
+        ["today,", "whole", "day", "30.00"],
+    ]
+    assert "28.00 to 33.00" in text
 
 
 def test_a_damaged_bundle_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
