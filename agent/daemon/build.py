@@ -278,6 +278,14 @@ def _make_centre(
 def _tell_boot(config: Config, identity: Identity, clock: Clock, store: Store) -> None:
     version = importlib.metadata.version("edgewatt")
     text = f"start {identity.boot} of {config.device.id}, edgewatt {version}"
-    row = event_row(clock.now_ms(), "boot", text, boot=identity.boot, epoch=identity.epoch, version=version)
+    row = event_row(
+        clock.now_ms(),
+        "boot",
+        text,
+        boot=identity.boot,
+        epoch=identity.epoch,
+        version=version,
+        zone=config.plant.zone,  # the centre shows this device's days in it
+    )
     store.append("events", [row])
     _log.info("%s", text)

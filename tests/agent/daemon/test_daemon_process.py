@@ -105,7 +105,9 @@ def test_killed_and_started_again_no_row_is_lost_or_doubled(replay: Agent) -> No
     assert all(row["flags"] == [] for row in slots)
     origins = [row["origin_ms"] for row in stored(replay, "forecasts")]
     assert len(origins) == len(set(origins))
-    assert [row["boot"] for row in stored(replay, "events") if row["kind"] == "boot"] == [1, 2, 3]
+    starts = [row for row in stored(replay, "events") if row["kind"] == "boot"]
+    assert [row["boot"] for row in starts] == [1, 2, 3]
+    assert {row["zone"] for row in starts} == {"Australia/Melbourne"}
 
 
 def test_with_the_daemon_down_commands_read_the_store_and_say_so(replay: Agent) -> None:
