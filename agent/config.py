@@ -19,7 +19,6 @@ from agent.contract.slots import SLOT_LENGTHS_S
 from agent.contract.topics import DEVICE_ID
 from agent.contract.zones import parse_zone
 
-DEFAULT_PATH = Path("/etc/edgewatt/agent.toml")
 MAX_FILE_BYTES = 1 << 20
 
 
@@ -124,7 +123,7 @@ class ClockConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastConfig:
-    """`[forecast]`: how often, how far, and how long one may take with `threads` threads."""
+    """`[forecast]`: how often, how far ahead, and on how many threads."""
 
     every_minutes: Annotated[int, Limits(low=5, high=1440)] = 60
     horizon_hours: Annotated[int, Limits(low=1, high=168)] = 24

@@ -176,7 +176,9 @@ def ask(path: Path, operation: Operation, **arguments: Any) -> dict[str, Any]:
         return fields.child("answer").as_dict()
     error = fields.child("error")
     raise _KINDS.get(error.text("kind"), EdgewattError)(
-        error.text("what", max_length=65_536), where=error.text("where", max_length=4096), todo=error.text("todo")
+        error.text("what", max_length=65_536),
+        where=error.text("where", max_length=4096),
+        todo=error.text("todo", max_length=65_536),
     )
 
 

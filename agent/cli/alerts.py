@@ -43,7 +43,7 @@ def ack(session: Session, alert_id: str, as_json: bool) -> None:
 
     \b
     Example:
-      edgewatt alerts ack peak-1767222000000
+      edgewatt alerts ack peak-ahead-20260115-063000
     """
     answer = session.ask(Operation.ALERTS_ACK, id=alert_id)
     emit(answer, as_json, lambda done: f"{done['id']} is acknowledged.")

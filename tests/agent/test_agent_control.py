@@ -77,8 +77,9 @@ def test_the_socket_is_for_owner_and_group_only(loop: Loop, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("error", [ConfigError, UnavailableError, RejectedError, StorageError])
 def test_errors_arrive_in_their_own_class(loop: Loop, tmp_path: Path, error: type[EdgewattError]) -> None:
-    loop.error = error("is wrong", where="somewhere", todo="Mend it")
-    with pytest.raises(error, match=r"somewhere: is wrong\. Mend it") as caught:
+    todo = "Mend it: " + "one of many " * 100
+    loop.error = error("is wrong", where="somewhere", todo=todo)
+    with pytest.raises(error, match=rf"somewhere: is wrong\. {todo}") as caught:
         ask(tmp_path / "agent.sock", Operation.STATUS)
     assert caught.value.exit_code == error.exit_code
 
