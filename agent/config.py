@@ -169,7 +169,7 @@ class SyncConfig:
     """`[sync]`: how envelopes go out. The broker comes with the enrolment; `host` and `port` override it.
 
     Attributes:
-        max_envelope_kib: blocks are gathered into envelopes of about this size.
+        max_envelope_kib: blocks are gathered into envelopes of at most this size; a larger block goes alone.
         max_in_flight: envelopes that may wait for their acknowledgement.
         resend_after_s: an envelope without acknowledgement is sent again after this time.
     """

@@ -24,7 +24,6 @@ from agent.sync.acks import AckJudge, AckResult, Floors, Verdict
 
 URGENT = frozenset({"alerts", "events"})  # may go although all places in flight are taken
 MAX_RESEND_S = 300.0
-_BLOCK_OVERHEAD = 256  # header and frame of a block in an envelope
 _GIVEN_UP_WAITING = 3  # sendings after which one line says that the centre does not take a block
 
 _log = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ class Uplink:
 
     Invariants:
         - at most `max_in_flight` envelopes wait for an acknowledgement, and one more of alerts and events.
-        - an envelope holds blocks of at most `max_envelope_bytes` together, or one block.
+        - an envelope has at most `max_envelope_bytes`, or holds one block.
         - a block that the centre never acknowledges holds up no other.
         - nothing is marked but by a verified acknowledgement of this device that is no replay.
     """
@@ -144,7 +143,7 @@ class Uplink:
             link: the line to the broker.
             real_ms: real time.
             monotonic: seconds, for waiting.
-            max_envelope_bytes: of blocks in an envelope.
+            max_envelope_bytes: of an envelope as sent; a block that is larger goes alone.
             max_in_flight: envelopes without an acknowledgement.
             resend_after_s: how long an acknowledgement may take; doubles, with jitter, up to 300 s while none comes.
             rng: uniform numbers in [0, 1).
@@ -313,14 +312,13 @@ class Uplink:
         return flying | parked | self._poison
 
     def _split(self, queue: Sequence[WaitingBlock]) -> tuple[list[WaitingBlock], list[WaitingBlock]]:
-        """Cut the front of the queue that fits into one envelope."""
-        size, places = 0, set()
-        for count, item in enumerate(queue):
-            size += _size(item.block)
-            places.add((item.block.header.stream, item.block.header.epoch))
-            if count and (size > self._max_bytes or len(places) > envelope.MAX_RANGES):
-                return list(queue[:count]), list(queue[count:])
-        return list(queue), []
+        """Cut the front of the queue that fits into one envelope; one block where not even that does."""
+        try:
+            count = envelope.take([item.block for item in queue], max_bytes=self._max_bytes)
+        except RejectedError:  # one of them is damaged: it is found when it is sealed alone
+            count = 0
+        count = max(count, 1)
+        return list(queue[:count]), list(queue[count:])
 
     def _send(self, batch: Sequence[WaitingBlock], now_s: float, *, urgent: bool) -> bool:
         """Seal and hand over; False when nothing more can be sent now."""
@@ -329,23 +327,18 @@ class Uplink:
         except RejectedError as exc:
             self._complain(str(exc))
             return False
-        batch, data = list(batch), b""
-        while batch and not data:
-            try:
-                data = envelope.seal(
-                    [item.block for item in batch],
-                    device=self._device,
-                    signing_key=self._key,
-                    recipient=recipient,
-                    created_ms=self._real_ms(),
-                )
-            except (ConfigError, RejectedError) as exc:
-                if len(batch) > 1:
-                    batch = batch[:1]  # find the culprit; the others are offered again
-                    continue
-                self._poison.add(batch[0].id)
-                _log.warning("block %d cannot be sent and is passed over: %s", batch[0].id, exc)
-                return True
+        try:
+            data = envelope.seal(
+                [item.block for item in batch],
+                device=self._device,
+                signing_key=self._key,
+                recipient=recipient,
+                created_ms=self._real_ms(),
+            )
+        except (ConfigError, RejectedError) as exc:  # only a block alone: `_split` has seen that several fit
+            self._poison.add(batch[0].id)
+            _log.warning("block %d cannot be sent and is passed over: %s", batch[0].id, exc)
+            return True
         streams = {item.block.header.stream for item in batch}
         topic = self._topics.up(streams.pop() if len(streams) == 1 else ENVELOPE_STREAM)
         if not self._link.publish(topic, data):
@@ -361,10 +354,6 @@ class Uplink:
         if text != self._complaint:
             self._complaint = text
             _log.warning("%s", text)
-
-
-def _size(block: Block) -> int:
-    return len(block.body) + _BLOCK_OVERHEAD
 
 
 def _covered(header: BlockHeader, marks: Sequence[Mark]) -> bool:

@@ -97,12 +97,12 @@ def test_alarms_pass_a_full_line():
 
 
 def test_bounds_envelopes_in_bytes_and_in_number():
-    world = World(max_in_flight=2)
+    world = World(max_in_flight=2, max_envelope_bytes=8192)
     for _ in range(40):
         world.store.add("slots", 1, text=secrets.token_hex(300))
     sent = world.pump()
     assert len(sent) == 2
-    assert all(sum(len(block.body) for block in blocks) <= 4096 for _, blocks in sent)
+    assert all(len(data) <= 8192 for _, data in world.wire.sent)
     assert len(sent[0][1]) > 3
     assert world.uplink.stats().in_flight == 2
 
@@ -113,7 +113,7 @@ def test_never_carries_more_ranges_than_a_header_holds():
         world.store.last.clear()
         world.store.add("slots", 1, epoch=epoch)
     sent = world.pump()
-    assert [len(blocks) for _, blocks in sent] == [12, 12, 6]
+    assert [len(blocks) for _, blocks in sent] == [9, 9, 9, 3]
 
 
 def test_sends_nothing_and_keeps_all_while_the_broker_is_away():
