@@ -13,8 +13,11 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -175,7 +178,7 @@ def open_database(url: str) -> Engine:
     """
     engine = _engine(url)
     try:
-        with write(engine) as connection:
+        with _opening(engine), write(engine) as connection:
             _prepare(connection)
     except StorageError:
         engine.dispose()
@@ -229,6 +232,26 @@ def _engine(url: str) -> Engine:
     return engine
 
 
+@contextlib.contextmanager
+def _opening(engine: Engine) -> Iterator[None]:
+    """Let one process at a time open a SQLite file: while one turns a new file to WAL, others are "locked" at once."""
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        yield
+        return
+    folder = Path(engine.url.database).absolute().parent
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as exc:
+        raise StorageError(
+            f"cannot be opened ({exc.strerror})", where=str(folder), todo="Make the folder, or give another --home"
+        ) from exc
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _prepare(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # two processes may start at once; SQLite's BEGIN IMMEDIATE locks
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
@@ -263,7 +286,7 @@ def _translated() -> Iterator[None]:
         raise StorageError(
             f"{type(exc.orig).__name__}: {str(exc.orig).strip()}",
             where="central database",
-            todo="Mend it; nothing is lost",
+            todo="Mend what it names and try again; what was written before is kept",
         ) from exc
     except sa.exc.SQLAlchemyError as exc:
         raise StorageError(type(exc).__name__, where="central database") from exc
