@@ -54,6 +54,7 @@ def _exchange(
 ) -> bool:
     """Go one step; return whether the device is enrolled now."""
     from agent.contract.durable import write_durable
+    from agent.store.identity import CLOCK_FLOOR
     from agent.sync import enrol
 
     key = identity.key_for_enrolment()
@@ -61,9 +62,10 @@ def _exchange(
         write_durable(request_out, enrol.request_file(enrolment, key, now_ms=time.time_ns() // 1_000_000))
         return False
     if response is not None:
-        enrol.response_file(enrolment, key, _read(response))
+        answer = enrol.response_file(enrolment, key, _read(response))
     else:
-        enrol.enrol_over_mqtt(enrolment, key, timeout_s)
+        answer = enrol.enrol_over_mqtt(enrolment, key, timeout_s)
+    identity.raise_floor(CLOCK_FLOOR, answer.issued_at_ms)  # a board without a battery clock may start in 1970
     identity.enrol(enrolment, key)
     return True
 

@@ -60,7 +60,7 @@ def make_centre(
     else:
         fetcher, reachable = MqttFetcher(link.publish, enrolled.device, partials), lambda: link.connected
     updater = Updater(
-        paths.root / "update",
+        paths.update,
         enrolled.device,
         enrolled.trust,
         identity,

@@ -38,6 +38,11 @@ class StatePaths:
         return self.root / "repository"
 
     @property
+    def update(self) -> Path:
+        """The assignment in force, and the score of the present trial."""
+        return self.root / "update"
+
+    @property
     def clock(self) -> Path:
         """The replay clock's anchor."""
         return self.root / "clock.json"

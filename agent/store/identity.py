@@ -24,6 +24,7 @@ from agent.contract.topics import DEVICE_ID
 from agent.contract.trust import Broker, Enrolment, FleetTrust
 
 KEY_BYTES = 32
+CLOCK_FLOOR = "clock"  # the least that the real time can be: when the centre last signed something for this device
 _COUNTERS, _STORAGE_KEY, _ENROLMENT, _PENDING = "counters.json", "storage.key", "enrolment.json", "pending.key"
 _MAX_FILE_BYTES = 131_072
 

@@ -12,8 +12,9 @@ from typing import Protocol
 from agent.contract.acknowledgement import Acknowledgement
 from agent.contract.errors import RejectedError
 from agent.contract.trust import FleetTrust, KeyUse
+from agent.store.identity import CLOCK_FLOOR
 
-SINCE_FLOOR, CLOCK_FLOOR = "ack-since", "clock"
+SINCE_FLOOR = "ack-since"
 _SKEW_MS = 60_000  # clocks of two ingest workers
 _CLOCK_STEP_MS = 3_600_000  # the trusted clock is written at most so often: each is an fsync
 

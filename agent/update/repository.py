@@ -24,9 +24,9 @@ from agent.contract.assignment import Item
 from agent.contract.durable import fsync_folder
 from agent.contract.errors import EdgewattError, RejectedError, StorageError, UnavailableError
 from agent.contract.jsonform import dumps
+from agent.store.identity import CLOCK_FLOOR
 from agent.update.fetch import METADATA_URL, TARGETS_URL, Partials, RepositoryFetcher
 
-CLOCK_FLOOR = "clock"
 _WHERE = "update repository"
 _TODO_CENTRE = "Publish again at the centre, or check who stands between"
 _CONFIG = UpdaterConfig(

@@ -22,7 +22,8 @@ from agent.contract.durable import write_durable
 from agent.contract.errors import EdgewattError, RejectedError, StorageError
 from agent.contract.rows import event_row
 from agent.contract.trust import FleetTrust, KeyUse
-from agent.update.repository import CLOCK_FLOOR, Floors, Repository, Target
+from agent.store.identity import CLOCK_FLOOR
+from agent.update.repository import Floors, Repository, Target
 from agent.update.slots import Change, ModelSlots, SlotRecord
 from agent.update.trial import Loss, Shadow
 

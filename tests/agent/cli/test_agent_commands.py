@@ -16,10 +16,14 @@ from agent.cli import cost
 from agent.cli.main import edgewatt, run_command
 from agent.cli.plot import draw_fan
 from agent.contract import errors
+from agent.contract.keys import key_id
 from agent.contract.rows import Forecast, ForecastSource
+from agent.contract.trust import Broker, Enrolment, EnrolmentResponse, open_request
 from agent.contract.zones import parse_zone
+from agent.store.identity import CLOCK_FLOOR, Identity
 from tests.support.agent_process import TARIFF
 from tests.support.bundles import TINY, write_history_csv
+from tests.support.small_centre import SmallCentre
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "firmware-configs" / "agent.toml"
@@ -219,6 +223,27 @@ def test_an_enrolment_file_of_another_device_or_none_is_refused(
     failed(capsys, 65, "--config", str(config), "enroll", str(tmp_path / "bad.enrolment"))
     failed(capsys, 78, "--config", str(config), "enroll", str(tmp_path / "none.enrolment"))
     assert not (tmp_path / "state").exists()
+
+
+def test_a_device_without_a_network_is_enrolled_by_two_carried_files(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
+) -> None:
+    centre = SmallCentre("press-shop-1")
+    enrolment = Enrolment("press-shop-1", "t" * 32, 2**42, Broker("b", 1883), centre.trust(), "{}")
+    (tmp_path / "enrolment").write_bytes(enrolment.to_bytes())
+    enroll = ["--config", str(config), "enroll", str(tmp_path / "enrolment")]
+    assert run_command([*enroll, "--request-out", str(tmp_path / "request")]) == 0
+    assert "--response" in capsys.readouterr().out
+    request = open_request((tmp_path / "request").read_bytes(), {centre.seal_key.id: centre.seal_key})
+    for accepted in (False, True):
+        answer = EnrolmentResponse("press-shop-1", key_id(request.public), accepted, "", centre.now_ms)
+        (tmp_path / "answer").write_bytes(answer.to_bytes(centre.ack_key))
+        assert run_command([*enroll, "--response", str(tmp_path / "answer")]) == (0 if accepted else 65)
+        identity = Identity.open(tmp_path / "state" / "identity")
+        assert (identity.enrolment is not None) is accepted
+        assert identity.floor(CLOCK_FLOOR) == (centre.now_ms if accepted else 0)
+    assert identity.signing_key is not None
+    assert identity.signing_key.public == request.public
 
 
 def test_runs_as_a_process_of_its_own_with_clean_streams() -> None:
