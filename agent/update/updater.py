@@ -1,15 +1,14 @@
 """What this device shall run: judges assignments, has them fetched, tried, and kept or rolled back.
 
-The downloads run in one worker thread; all decisions, and everything written, in the thread that calls `poll`. Which
-bytes are genuine is `repository.py`'s to say, which model is better `trial.py`'s, whether a model runs at all the
-caller's, by the callables it passes in.
+All decisions are made, and everything is written, in the thread that calls `poll`; only `download.py` has one of its
+own. Which bytes are genuine is `repository.py`'s to say, which model is better `trial.py`'s, whether a model runs at
+all the caller's, by the callables it passes in.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,13 @@ from typing import Any
 
 from agent.contract import jsonform
 from agent.contract.assignment import Assignment, Item, ItemKind
-from agent.contract.bundle import Bundle, Manifest
+from agent.contract.bundle import Manifest
 from agent.contract.durable import write_durable
-from agent.contract.errors import EdgewattError, RejectedError, StorageError
+from agent.contract.errors import RejectedError, StorageError
 from agent.contract.rows import event_row
 from agent.contract.trust import FleetTrust, KeyUse
 from agent.store.identity import CLOCK_FLOOR
+from agent.update.download import Download, Fetched
 from agent.update.repository import Floors, Repository, Target
 from agent.update.slots import Change, ModelSlots, SlotRecord
 from agent.update.trial import Loss, Shadow
@@ -57,18 +57,6 @@ class UpdateStatus:
     phase: str
     note: str
     trial_days: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Fetched:
-    """What the worker brings back: a checked bundle, or an error and whether the bundle is to blame."""
-
-    assignment: Assignment
-    item: Item
-    target: Target | None = None
-    manifest: Manifest | None = None
-    error: EdgewattError | None = None
-    blames_bundle: bool = False
 
 
 class Updater:
@@ -108,7 +96,7 @@ class Updater:
             slots: the models on the device.
             repository: where targets come from.
             check: loads a bundle, compares its golden outputs, measures it; raises RejectedError when the bundle is to
-                blame. Called in the worker thread.
+                blame. Called in the download's thread.
             loss: scores forecasts in the trial, see `Shadow`.
             shadow_days: plant days of a trial; 0 for none.
             real_ms: real time, for expiry.
@@ -123,12 +111,11 @@ class Updater:
         self.slots = slots
         self.shadow: Shadow | None = None
         self._folder, self._device, self._floors, self._repository = folder, device, floors, repository
-        self._check, self._loss, self._shadow_days = check, loss, shadow_days
+        self._loss, self._shadow_days = loss, shadow_days
         self._real_ms, self._monotonic, self._reachable, self._rng = real_ms, monotonic, reachable, rng
         self._assignment: Assignment | None = None
         self._payload = b""
-        self._worker: threading.Thread | None = None
-        self._fetched: _Fetched | None = None
+        self._download = Download(repository, check)
         self._backoff_s, self._not_before_s = _BACKOFF_S[0], 0.0
         self._note = ""
         self._rows: list[dict[str, Any]] = []  # of kind `update`, without their time
@@ -211,7 +198,7 @@ class Updater:
 
     def status(self) -> UpdateStatus:
         """Return what is going on."""
-        if self._worker is not None:
+        if self._download.running:
             phase = "downloading"
         elif self.shadow is not None:
             phase = "trial"
@@ -226,10 +213,7 @@ class Updater:
         Raises:
             StorageError: when the disk fails.
         """
-        self._repository.close()
-        if self._worker is not None:
-            self._worker.join()
-            self._worker = None
+        self._download.close()
         self._save_trial()
 
     def _now_ms(self) -> int:
@@ -274,9 +258,9 @@ class Updater:
         return None if any(record is not None and record.sha256 == item.sha256 for record in here) else item
 
     def _begin(self) -> None:
-        """Start the worker where something is wanted and can be had."""
+        """Start a download where something is wanted and can be had."""
         assignment, item = self._assignment, self._wanted()
-        if assignment is None or self._worker is not None:
+        if assignment is None or self._download.running:
             return
         if item is None:
             self._withdraw_candidate(assignment)
@@ -289,8 +273,7 @@ class Updater:
             self._tell(f"the assignment of {item.path} expired before it could be installed", item)
             self._settle(assignment)
         elif self._monotonic() >= self._not_before_s and self._reachable():
-            self._worker = threading.Thread(target=self._work, args=(assignment, item), name="update", daemon=True)
-            self._worker.start()
+            self._download.begin(assignment, item)
 
     def _withdraw_candidate(self, assignment: Assignment) -> None:
         """End a trial of something that is no longer assigned."""
@@ -301,40 +284,16 @@ class Updater:
             )
             self._end_trial()
 
-    def _work(self, assignment: Assignment, item: Item) -> None:
-        """Runs in the worker thread: fetch, parse, check; nothing is decided or written here."""
-        try:
-            target = self._repository.fetch(item, assignment.min_snapshot_version)
-        except EdgewattError as exc:
-            self._fetched = _Fetched(assignment, item, error=exc)
-            return
-        except Exception as exc:  # noqa: BLE001  # a thread that dies in silence would leave the updater waiting for ever
-            self._fetched = _Fetched(assignment, item, error=StorageError(f"the update client failed: {exc!r}"))
-            return
-        try:
-            manifest = Bundle.from_bytes(target.data).manifest
-            self._check(target.data)
-            self._fetched = _Fetched(assignment, item, target, manifest)
-        except RejectedError as exc:
-            self._fetched = _Fetched(assignment, item, target, error=exc, blames_bundle=True)
-        except EdgewattError as exc:  # such as a runtime that is not installed: the device's fault
-            self._fetched = _Fetched(assignment, item, error=exc)
-        except Exception as exc:  # noqa: BLE001  # whatever a model makes its runtime raise is the model's fault
-            error = RejectedError(f"cannot be run ({type(exc).__name__}: {exc})", where=item.path)
-            self._fetched = _Fetched(assignment, item, target, error=error, blames_bundle=True)
-
     def _collect(self) -> None:
-        """Act on what the worker brought."""
-        worker = self._worker
-        if worker is None or worker.is_alive():
+        """Act on what the download brought."""
+        fetched = self._download.take()
+        if fetched is None:
             return
-        worker.join()
-        self._worker, fetched, self._fetched = None, self._fetched, None
         # Until this step is through, a failure of the disk means: once more, later.
         self._not_before_s = self._monotonic() + self._backoff_s * (0.5 + self._rng())
         self._backoff_s = min(self._backoff_s * 2, _BACKOFF_S[1])
         self._repository.keep_floors()
-        if fetched is None or fetched.assignment is not self._assignment:
+        if fetched.assignment is not self._assignment:
             return  # a newer assignment came meanwhile
         if fetched.blames_bundle:
             self._refuse(fetched, str(fetched.error))
@@ -347,7 +306,7 @@ class Updater:
         elif fetched.target is not None and fetched.manifest is not None:
             self._install(fetched.assignment, fetched.item, fetched.target, fetched.manifest)
 
-    def _refuse(self, fetched: _Fetched, reason: str) -> None:
+    def _refuse(self, fetched: Fetched, reason: str) -> None:
         self.slots.refuse(fetched.item.sha256, fetched.item.path, 0, reason)
         self._settle(fetched.assignment)
 
