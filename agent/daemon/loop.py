@@ -259,6 +259,7 @@ class Daemon:
             self._beat(now_ms)
 
     def _keep(self) -> None:
+        self.rooms.store.keep_readings_from(self.rooms.closer.needed_ms)
         self.rooms.store.tick()
         now_s = self._monotonic()
         if now_s - self._looked_s >= _LOOK_EVERY_S:

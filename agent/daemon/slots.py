@@ -62,11 +62,21 @@ class SlotCloser:
         self._newest_ms = last_reading_ms
         # How far beyond a slot its readings may stand: what they stand for, or the neighbour of a counter.
         self._reach_ms = round(max(channel.interval_s, _HOLD_S, slot_s if channel.kind is Kind.COUNTER else 0) * 1000)
+        self._used_ms: int | None = None
         self.next_ms: int | None = None
         if last_slot_ms is not None:
             self.next_ms = last_slot_ms + slot_s * 1000
         elif first_reading_ms is not None:
             self.next_ms = floor_slot(first_reading_ms, slot_s)
+
+    @property
+    def needed_ms(self) -> int | None:
+        """Time of the oldest stored reading that a slot may still be built from; None before the first reading."""
+        if self.next_ms is None or self._newest_ms is None:
+            return None
+        # A counter counts on from the reading that the last slot was built from, however long ago that was.
+        times = [self.next_ms - self._reach_ms, self._newest_ms, self._used_ms]
+        return min(time_ms for time_ms in times if time_ms is not None)
 
     def saw(self, readings: Sequence[Reading]) -> None:
         """Learn of readings that have been stored."""
@@ -110,6 +120,8 @@ class SlotCloser:
         if self._channel.kind is Kind.COUNTER:
             found = self._with_neighbours(found, start_ms, end_ms)
         found.sort(key=lambda reading: reading.time_ms)
+        if found:
+            self._used_ms = found[0].time_ms
         return build_slot(start_ms, self._slot_s, self._channel, found, hold_s=_HOLD_S)
 
     def _with_neighbours(self, found: list[Reading], start_ms: int, end_ms: int) -> list[Reading]:

@@ -258,13 +258,15 @@ class Journal:
             if table == "journal":
                 self.pieces = [other for other in self.pieces if other.id != piece.id]
 
-    def retain(self, max_bytes: int, keep_raw_days: float) -> None:
-        """Let go what is old and acknowledged; above `max_bytes`, make space down to 95 % of it by `retention.ORDER`.
+    def retain(self, max_bytes: int, keep_raw_days: float, raw_from_ms: int | None = None) -> None:
+        """Let go what is old and acknowledged, but for readings from `raw_from_ms` on.
+
+        Above `max_bytes`, make space down to 95 % of it by `retention.ORDER`.
 
         Raises:
             StorageError: when the disk cannot be used.
         """
-        while pieces := retention.aged(self.shelves, self._now_ms(), keep_raw_days):
+        while pieces := retention.aged(self.shelves, self._now_ms(), keep_raw_days, raw_from_ms):
             with self.transaction():
                 self.shelves.remove(pieces, acknowledged=True)
         if retention.used_bytes(self.shelves) <= max_bytes:

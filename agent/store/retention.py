@@ -34,8 +34,11 @@ def used_bytes(shelves: Shelves) -> int:
     return (pages - free) * size
 
 
-def aged(shelves: Shelves, now_ms: int, keep_raw_days: float) -> list[Piece]:
-    """Choose up to a batch of acknowledged blocks of each stream whose time to stay is over."""
+def aged(shelves: Shelves, now_ms: int, keep_raw_days: float, raw_from_ms: int | None) -> list[Piece]:
+    """Choose up to a batch of acknowledged blocks of each stream whose time to stay is over.
+
+    Readings from `raw_from_ms` on stay, however old: what is made of them is not made yet.
+    """
     days = {RAW: keep_raw_days, "slots": KEEP_SLOTS_DAYS} | dict.fromkeys(
         (*DERIVED, "alerts", "events"), KEEP_DERIVED_DAYS
     )
@@ -45,7 +48,10 @@ def aged(shelves: Shelves, now_ms: int, keep_raw_days: float) -> list[Piece]:
         if not safe.get(stream):
             continue
         where = f"WHERE stream = ? AND end_ms < ? AND acknowledged = 1 ORDER BY end_ms LIMIT {BATCH}"
-        chosen += shelves.pieces("block", where, [stream, int(now_ms - keep * DAY_MS)])
+        before_ms = int(now_ms - keep * DAY_MS)
+        if stream == RAW and raw_from_ms is not None:
+            before_ms = min(before_ms, raw_from_ms)
+        chosen += shelves.pieces("block", where, [stream, before_ms])
     return chosen
 
 

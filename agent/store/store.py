@@ -89,6 +89,7 @@ class Store:
         self._journal = Journal(path, identity, channels, limits, now_ms)
         self._error: StorageError | None = None
         self._lost: DamagedError | None = None
+        self._raw_from_ms: int | None = None
         self._commit_at = self._retain_at = self._monotonic()
         self._lock = aside.lock(path)
         try:
@@ -158,7 +159,14 @@ class Store:
             self._guarded(self._journal.quarantine)
         if now >= self._retain_at:
             self._retain_at = now + RETAIN_EVERY_S
-            self._guarded(lambda: self._journal.retain(self._max_bytes, self._keep_days))
+            self._guarded(lambda: self._journal.retain(self._max_bytes, self._keep_days, self._raw_from_ms))
+
+    def keep_readings_from(self, time_ms: int | None) -> None:
+        """Let no reading from this time on leave for its age: something is still to be made of it. None: any may.
+
+        Readings can be old when they come: a file that is replayed, a clock that was wrong. Space is made as ever.
+        """
+        self._raw_from_ms = time_ms
 
     def close(self) -> None:
         """Commit what is in memory and close."""

@@ -176,3 +176,22 @@ def test_every_slot_once_and_in_order_whatever_the_turns_and_restarts(channel: C
     for slot in stored:
         inside = [t for t in times if slot.start_ms <= t < slot.end_ms]
         assert (slot.power_kw is not None) or not inside or channel is COUNTER
+
+
+def test_readings_are_needed_until_their_slots_are_closed() -> None:
+    meter = Meter(MEAN)
+    assert meter.closer.needed_ms is None
+    meter.read(*((T0 + at * SLOT_MS, 1.0) for at in range(600)))  # a file that is replayed: all of it is old
+    assert meter.closer.needed_ms is not None
+    assert meter.closer.needed_ms <= T0
+    closed = meter.close(T0 + 10**12)
+    assert T0 < meter.closer.needed_ms <= closed[-1].end_ms
+
+
+def test_a_counter_needs_the_reading_before_a_silence_until_the_silence_is_closed() -> None:
+    meter = Meter(COUNTER)
+    meter.read((T0, 0.0), (T0 + 400 * SLOT_MS, 400.0))  # more slots than one turn closes
+    assert len(meter.close(T0 + 401 * SLOT_MS)) < 400
+    assert meter.closer.needed_ms == T0
+    slots = meter.close(T0 + 401 * SLOT_MS)
+    assert {slot.energy_wh for slot in slots} == {1000}

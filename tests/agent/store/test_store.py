@@ -12,6 +12,7 @@ from agent.contract.channels import Reading
 from agent.contract.errors import ConfigError, StorageError
 from agent.contract.jsonform import MAX_TIME_MS
 from agent.store import outbox, schema
+from agent.store.shelves import Shelves
 from agent.store.store import Store
 from tests.support.stores import CHANNELS, T0, Bench, alert, readings
 
@@ -361,3 +362,16 @@ def test_a_large_commit_becomes_blocks_at_once(bench):
     assert bench.execute("SELECT first, last FROM block ORDER BY first") == [(1, 60_000), (60_001, 70_000)]
     bench.crash()
     assert bench.store.last_time_ms("readings", "load_kw") == T0 + 69_999_000
+
+
+def test_slot_after_slot_is_read_from_one_block_that_is_opened_once(bench, monkeypatch):
+    bench.store.append("readings", readings(0, 9000) + readings(0, 9000, "pump_kw"))
+    bench.store.commit()
+    opened = []
+    real = Shelves.open
+    monkeypatch.setattr(Shelves, "open", lambda *a: opened.append(a) or real(*a))
+    for at in range(10):
+        start_ms = T0 + at * 900_000
+        assert bench.store.readings("load_kw", start_ms, start_ms + 900_000) == readings(at * 900, 900)
+        assert bench.store.readings("pump_kw", start_ms, start_ms + 1000) == readings(at * 900, 1, "pump_kw")
+    assert len(opened) == 2  # once for each channel

@@ -128,6 +128,24 @@ def test_above_its_size_acknowledged_raw_leaves_first_without_a_gap(tmp_path):
     bench.store.close()
 
 
+def test_acknowledged_raw_that_is_old_when_it_comes_stays_until_it_is_no_longer_needed(tmp_path):
+    bench = Bench(tmp_path)
+    bench.now_ms = T0 + 365 * 86_400_000  # a file of last year is replayed
+    bench.store.keep_readings_from(T0 + 9_000_000)
+    for at in range(3):
+        bench.store.append("readings", random_readings(at))
+        bench.store.commit()
+    bench.store.apply_marks([Mark(1, "readings", 27_000)])
+    bench.pass_time(61)
+    held = bench.store.readings("load_kw", 0, T0 * 2)
+    assert [row.time_ms for row in held] == [T0 + at * 1000 for at in range(9000, 27_000)]
+    bench.store.keep_readings_from(None)
+    bench.pass_time(61)
+    assert bench.store.readings("load_kw", 0, T0 * 2) == []
+    assert bench.store.stats().evicted_rows == 0
+    bench.store.close()
+
+
 def test_unacknowledged_raw_leaves_oldest_first_after_a_durable_gap_and_alarms_and_slots_stay(tmp_path):
     bench = Bench(tmp_path, max_bytes=300_000)
     fill(bench, 20)
