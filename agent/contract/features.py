@@ -15,7 +15,6 @@ import datetime as dt
 import enum
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.jsonform import Fields
+from agent.contract.slotcalendar import SlotCalendar
 from agent.contract.slots import SLOT_LENGTHS_S
 from agent.contract.zones import parse_zone
 
@@ -60,6 +60,7 @@ class FeatureSpec:
         holidays: local dates, ISO form, written by the centre three years ahead.
         scaling: which standardisation; `center_kw` and `scale_kw` belong to GLOBAL, `trailing_days` to TRAILING.
         recent_days, recent_step_s: extent and resolution of `recent`.
+        holiday_ordinals: `holidays` as day ordinals; follows from them.
     """
 
     slot_s: int
@@ -73,7 +74,7 @@ class FeatureSpec:
     recent_days: int = 7
     recent_step_s: int = 1800
     quantiles: tuple[float, ...] = QUANTILES
-    _holiday_ordinals: frozenset[int] = field(init=False, repr=False, compare=False, default=frozenset())
+    holiday_ordinals: frozenset[int] = field(init=False, repr=False, compare=False, default=frozenset())
 
     def __post_init__(self) -> None:
         if self.slot_s not in SLOT_LENGTHS_S:
@@ -93,7 +94,7 @@ class FeatureSpec:
             days = frozenset(_ordinal(day) for day in self.holidays)
         except ValueError as exc:
             raise ConfigError(f"holidays: {exc}", todo="Write dates as 2026-12-25") from exc
-        object.__setattr__(self, "_holiday_ordinals", days)
+        object.__setattr__(self, "holiday_ordinals", days)
 
     @property
     def per_day(self) -> int:
@@ -238,7 +239,8 @@ def compute(spec: FeatureSpec, start_ms: int, power_kw: Floats, origins: Ints) -
     start_ms += begin * spec.slot_s * 1000
     origins = origins - begin
     center, scale = _level(spec, power_kw, origins)
-    calendar = _Calendar(spec, start_ms, int(origins.max()) + spec.horizon + spec.per_day)
+    count = int(origins.max()) + spec.horizon + spec.per_day
+    calendar = SlotCalendar(spec.zone, spec.holiday_ordinals, spec.slot_s, start_ms, count)
     columns = [*_load_columns(spec, power_kw, origins, center, scale, calendar)]
     columns += _calendar_columns(spec, origins, calendar)
     steps = np.stack(columns, axis=-1).astype(np.float32)
@@ -298,7 +300,7 @@ def _recent(spec: FeatureSpec, power_kw: Floats, origins: Ints) -> Floats:
 
 
 def _load_columns(
-    spec: FeatureSpec, power_kw: Floats, origins: Ints, center: Floats, scale: Floats, calendar: _Calendar
+    spec: FeatureSpec, power_kw: Floats, origins: Ints, center: Floats, scale: Floats, calendar: SlotCalendar
 ) -> list[Floats]:
     center, scale = center[:, None], scale[:, None]
     targets = origins[:, None] + np.arange(spec.horizon)
@@ -328,7 +330,7 @@ def _load_columns(
     return [_standardise(column, center, scale) for column in columns]
 
 
-def _calendar_columns(spec: FeatureSpec, origins: Ints, calendar: _Calendar) -> list[Floats]:
+def _calendar_columns(spec: FeatureSpec, origins: Ints, calendar: SlotCalendar) -> list[Floats]:
     targets = origins[:, None] + np.arange(spec.horizon)
     angle = 2 * np.pi * calendar.second_of_day[targets] / DAY_S
     position = np.broadcast_to(2 * np.arange(spec.horizon) / max(1, spec.horizon - 1) - 1, targets.shape)
@@ -339,57 +341,6 @@ def _calendar_columns(spec: FeatureSpec, origins: Ints, calendar: _Calendar) -> 
     columns.append(calendar.holiday(day).astype(np.float64))
     columns += [calendar.working(other).astype(np.float64) for other in (day, day - 1, day - 7, day + 1)]
     return columns
-
-
-class _Calendar:
-    """Local time of consecutive slots: day ordinal, second of the day, and offset from UTC."""
-
-    def __init__(self, spec: FeatureSpec, start_ms: int, count: int) -> None:
-        self._slot_s = spec.slot_s
-        self._holidays = np.array(sorted(spec._holiday_ordinals), dtype=np.int64)  # noqa: SLF001 - same module
-        utc_s = start_ms // 1000 + np.arange(count, dtype=np.int64) * spec.slot_s
-        self._offset_s = _offsets(spec.zone, int(utc_s[0]) // 900, int(utc_s[-1]) // 900)[
-            utc_s // 900 - int(utc_s[0]) // 900
-        ]
-        local_s = utc_s + self._offset_s
-        self.ordinal = local_s // DAY_S + dt.date(1970, 1, 1).toordinal()
-        self.second_of_day = local_s % DAY_S
-
-    def shift(self, targets: Ints, back: int) -> Ints:
-        """How many slots the clocks moved between the target and `back` slots before it."""
-        sources = np.maximum(targets - back, 0)
-        moved_s = self._offset_s[targets] - self._offset_s[sources]
-        moved: Ints = np.sign(moved_s) * (np.abs(moved_s) // self._slot_s)  # half an hour is no step of whole hours
-        return moved
-
-    def holiday(self, ordinal: Ints) -> NDArray[np.bool_]:
-        return np.isin(ordinal, self._holidays)
-
-    def working(self, ordinal: Ints) -> NDArray[np.bool_]:
-        return ((ordinal + 6) % 7 < 5) & ~self.holiday(ordinal)
-
-
-@lru_cache(maxsize=8)
-def _offsets(zone: str, first_quarter: int, last_quarter: int) -> Ints:
-    """UTC offset in seconds of each quarter-hour (no zone has changed its clocks within one)."""
-    info = parse_zone(zone)
-    # One look-up a day; quarter by quarter only within the few days on which the offset changes.
-    marks = np.arange(first_quarter, last_quarter + 97, 96)
-    at_mark = [_offset(info, int(mark)) for mark in marks]
-    result = np.empty(len(marks) * 96, dtype=np.int64)
-    for index, value in enumerate(at_mark):
-        following = at_mark[min(index + 1, len(at_mark) - 1)]
-        piece = slice(index * 96, (index + 1) * 96)
-        if value == following:
-            result[piece] = value
-        else:
-            result[piece] = [_offset(info, int(marks[index]) + quarter) for quarter in range(96)]
-    return result[: last_quarter - first_quarter + 1]
-
-
-def _offset(info: dt.tzinfo, quarter: int) -> int:
-    offset = dt.datetime.fromtimestamp(quarter * 900, info).utcoffset()
-    return int(offset.total_seconds()) if offset is not None else 0
 
 
 def repair(power_kw: Floats, per_day: int) -> tuple[Floats, float]:

@@ -1,7 +1,7 @@
 """How bytes of the update repository reach the device: in pieces over MQTT, or from a folder (USB). Trust is TUF's.
 
-Decides requests, repetition and resuming; knows nothing of signatures. python-tuf calls a fetcher from the update
-worker's thread; `MqttFetcher.deliver` is called from the daemon's thread.
+Decides requests, repetition and resuming; knows nothing of signatures. python-tuf calls a fetcher from the
+download's thread; `MqttFetcher.deliver` is called from the daemon's thread.
 """
 
 from __future__ import annotations

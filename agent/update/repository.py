@@ -1,7 +1,7 @@
 """What the update repository says may be trusted: python-tuf, made durable and given a memory that cannot be deleted.
 
 Decides whether one target is genuine, fresh and the one that an assignment names; does not decide whether the
-device shall run it. `fetch` is called by the update worker's thread; floors are only read there, and raised by
+device shall run it. `fetch` is called by the download's thread; floors are only read there, and raised by
 `keep_floors` in the thread that owns the identity.
 """
 

@@ -208,7 +208,7 @@ class Updater:
         return UpdateStatus(counter, phase, self._note, self.shadow.days if self.shadow else 0.0)
 
     def close(self) -> None:
-        """End the worker and keep the trial's score.
+        """End the download and keep the trial's score.
 
         Raises:
             StorageError: when the disk fails.
