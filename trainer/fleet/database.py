@@ -1,6 +1,6 @@
 """The central database: its tables, and the one way to open a transaction. SQLite or PostgreSQL through SQLAlchemy.
 
-Decides how rows lie on disk and how transactions begin; what may be written is decided by its users (`records.py`,
+Decides how rows lie on disk and how transactions begin; what may be written is decided by its users (`intake.py`,
 `registry.py`, ...). Other rooms of the centre add their tables to `metadata` when they are imported, and call
 `open_database` after that. An Engine may be shared by threads; a Connection belongs to one.
 
@@ -243,7 +243,9 @@ def _opening(engine: Engine) -> Iterator[None]:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as exc:
         raise StorageError(
-            f"cannot be opened ({exc.strerror})", where=str(folder), todo="Make the folder, or give another --home"
+            f"cannot be opened ({exc.strerror})",
+            where=f"central database in {folder}",
+            todo="Make the folder, or give another --home",
         ) from exc
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
