@@ -42,7 +42,7 @@ _NPY = b"\x93NUMPY\x01\x00"
 _NPY_HEAD = re.compile(
     rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \(([0-9]{1,6}(?:, [0-9]{1,6}){1,2})\), \} *\n"
 )
-_NAME = r"[a-z0-9][a-z0-9-]{0,47}"
+MODEL_NAME = r"[a-z0-9][a-z0-9-]{0,47}"
 _SCORES = ("naive", "teacher", "student_float", "student_int8")
 
 
@@ -142,7 +142,7 @@ class Manifest:
         if not pinball["student_int8"] < pinball["naive"]:
             fields.fail("pinball_kw", "the int8 student does not beat seasonal naive; the device's own naive is better")
         return cls(
-            name=fields.text("name", pattern=_NAME),
+            name=fields.text("name", pattern=MODEL_NAME),
             version=fields.integer("version", 1),
             created_ms=fields.instant("created_ms"),
             feature_spec=FeatureSpec.from_json(fields.raw("feature_spec"), f"{MANIFEST}.feature_spec"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agent.contract.errors import ConfigError
+from converter.cli_support import emit, json_option, remark
 from trainer.cli.home import Home, pass_home
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from trainer.fleet.repository import Repository
 
 _HOUR_MS = 3_600_000
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _ADDRESS = "HOST:PORT"
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT = click.Path(dir_okay=False, path_type=Path)
@@ -48,8 +47,8 @@ def init(home: Home, fleet: str | None) -> None:
     offline = OfflineKeys.create(home.offline_keys, _now_ms())
     online = OnlineKeys.create(home.online_keys, fleet or f"fleet-{secrets.token_hex(4)}", _now_ms())
     Repository(home.repository, online, _now_ms).create(offline)
-    click.echo(f"made the centre of {online.fleet} in {home.folder}", err=True)
-    click.echo(f"off-line keys are in {home.offline_keys}: keep a copy, and take them off this machine", err=True)
+    remark(f"made the centre of {online.fleet} in {home.folder}")
+    remark(f"off-line keys are in {home.offline_keys}: keep a copy, and take them off this machine")
 
 
 @click.group()
@@ -96,11 +95,11 @@ def add_device(
     ca_pem = ca.read_text() if ca else ""
     enrolment = Enrolment(name, token, expires_ms, Broker(host, port, ca_pem), keys.trust, root)
     write_durable(out, enrolment.to_bytes(), mode=0o600)
-    click.echo(f"{out}: carry it to the device and run `edgewatt enroll` there; it holds a secret", err=True)
+    remark(f"{out}: carry it to the device and run `edgewatt enroll` there; it holds a secret")
 
 
 @device.command("list")
-@_JSON
+@json_option
 @pass_home
 def list_devices(home: Home, *, as_json: bool) -> None:
     """Show the registered devices.
@@ -116,13 +115,12 @@ def list_devices(home: Home, *, as_json: bool) -> None:
 
     _open(home)  # says where there is no centre, rather than making an empty database
     devices = Registry(home.database(), _now_ms).devices()
-    if as_json:
-        click.echo(json.dumps({"schema": 1, "devices": [dataclasses.asdict(item) for item in devices]}))
-        return
+    lines = []
     for item in devices:
         state = item.status or ("never seen" if item.key else "not enrolled")
         seen = utc_iso(item.last_seen_ms) if item.last_seen_ms is not None else "-"
-        click.echo(f"{item.name:<33}{state:<14}{seen:<22}{item.plant or ''}".rstrip())
+        lines.append(f"{item.name:<33}{state:<14}{seen:<22}{item.plant or ''}".rstrip())
+    emit({"devices": [dataclasses.asdict(item) for item in devices]}, as_json, lines)
 
 
 @device.command("accept")
@@ -149,12 +147,12 @@ def accept_device(home: Home, request: Path, out: Path) -> None:
         raise RejectedError(
             response.reason, where=f"device {response.device}", todo=f"The answer in {out} says so, too"
         )
-    click.echo(f"{out}: {response.device} is enrolled; carry the answer back to it", err=True)
+    remark(f"{out}: {response.device} is enrolled; carry the answer back to it")
 
 
 @click.command()
 @click.argument("bundles", nargs=-1, required=True, type=_FILE, metavar="BUNDLE...")
-@_JSON
+@json_option
 @pass_home
 def publish(home: Home, bundles: tuple[Path, ...], *, as_json: bool) -> None:
     """Publish models (.ewb) in the update repository. Needs the off-line targets key.
@@ -170,15 +168,15 @@ def publish(home: Home, bundles: tuple[Path, ...], *, as_json: bool) -> None:
     _, repository = _open(home)
     offline = OfflineKeys.open(home.offline_keys)
     done = [repository.publish(path.read_bytes(), offline) for path in bundles]
-    if as_json:
-        targets = [
-            {"path": item.target.path, "length": item.target.length, "sha256": item.target.sha256, "new": item.new}
-            for item in done
-        ]
-        click.echo(json.dumps({"schema": 1, "snapshot_version": done[-1].snapshot_version, "targets": targets}))
-        return
-    for item in done:
-        click.echo(f"{item.target.path} {'published' if item.new else 'was published already'}")
+    targets = [
+        {"path": item.target.path, "length": item.target.length, "sha256": item.target.sha256, "new": item.new}
+        for item in done
+    ]
+    emit(
+        {"snapshot_version": done[-1].snapshot_version, "targets": targets},
+        as_json,
+        [f"{item.target.path} {'published' if item.new else 'was published already'}" for item in done],
+    )
 
 
 @click.command()
@@ -186,7 +184,7 @@ def publish(home: Home, bundles: tuple[Path, ...], *, as_json: bool) -> None:
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option("--valid-days", type=click.IntRange(1, 365), default=30, show_default=True, help="To begin installing.")
 @click.option("--allow-downgrade", is_flag=True, help="Allow a lower model version than the device runs.")
-@_JSON
+@json_option
 @pass_home
 def assign(
     home: Home, name: str, targets: tuple[str, ...], valid_days: int, *, allow_downgrade: bool, as_json: bool
@@ -211,10 +209,11 @@ def assign(
         allow_downgrade=allow_downgrade,
     )
     items = [item.path for item in made.items]
-    if as_json:
-        click.echo(json.dumps({"schema": 1, "device": name, "counter": made.counter, "items": items}))
-    else:
-        click.echo(f"{name}: assignment {made.counter}: {', '.join(items)}")
+    emit(
+        {"device": name, "counter": made.counter, "items": items},
+        as_json,
+        [f"{name}: assignment {made.counter}: {', '.join(items)}"],
+    )
 
 
 @click.command()

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
+from agent.contract.bundle import MODEL_NAME
 from agent.contract.errors import ConfigError
 from agent.contract.zones import parse_zone
 from converter.cli_support import emit, json_option, remark
 from converter.quiet import import_tensorflow
 from trainer.cli.home import Home, pass_home
 
-_NAME = r"[a-z0-9][a-z0-9-]{0,47}"
 _BAR = 30
 
 
@@ -84,7 +84,7 @@ def train(
         grid_g_per_kwh=grid_g_per_kwh,
     )
     name = name or plant
-    if re.fullmatch(_NAME, name) is None:
+    if re.fullmatch(MODEL_NAME, name) is None:
         raise ConfigError(f"model name {name!r} is not usable", where="--name", todo="Use a-z, 0-9 and -, at most 48")
     engine = home.database()
     try:

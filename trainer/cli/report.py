@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from converter.cli_support import emit, remark
 from trainer.cli.home import Home, pass_home
 
 
@@ -55,9 +55,9 @@ def report(
     page, count = made.html.encode(), len(made.headlines)
     write_durable(out, page)
     if as_json:
-        click.echo(json.dumps({**made.to_json(), "report": str(out), "report_bytes": len(page)}))
+        emit({**made.to_json(), "report": str(out), "report_bytes": len(page)}, as_json, ())
     else:
-        click.echo(f"{out}: {count} {'device' if count == 1 else 'devices'}, {len(page) / 1e6:.1f} MB", err=True)
+        remark(f"{out}: {count} {'device' if count == 1 else 'devices'}, {len(page) / 1e6:.1f} MB")
 
 
 commands: list[click.Command] = [report]

@@ -21,7 +21,6 @@ from agent.contract.trust import EnrolmentRequest, EnrolmentResponse, open_reque
 from trainer.fleet import database as db
 
 TOKEN_BYTES = 32
-TOKEN_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)

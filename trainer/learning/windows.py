@@ -15,12 +15,12 @@ from agent.contract import features
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.features import FeatureSpec, Floats, Inputs, Ints, Scaling, Singles
 from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local, utc_iso
+from agent.inference.forecaster import MAX_REPAIRED_SHARE
 from agent.inference.naive import forecast_naive
 from trainer.dataset.snapshot import Snapshot
 
 TRAIN_DAYS = 28  # the least that is learnt from
 LEAST_VALIDATION_DAYS = 7
-_MAX_REPAIRED = 0.2  # of the 7 days before an origin: the device would not forecast there either
 _MAX_BYTES = 512 * 2**20  # of the training arrays; more windows than fit are thinned out
 
 
@@ -156,13 +156,13 @@ def naive_quantiles(spec: FeatureSpec, snapshot: Snapshot, origins: Ints) -> Flo
 
 
 def _fit_to_learn(spec: FeatureSpec, snapshot: Snapshot, origins: Ints) -> np.ndarray:
-    """Mark windows with at most a fifth of the last 7 days filled and at least half of the targets known."""
+    """Mark windows from which the device would forecast, too, with at least half of the targets known."""
     missing = np.concatenate([[0], np.cumsum(~np.isfinite(snapshot.power_kw))])
     padded = np.concatenate([missing, np.full(spec.horizon, missing[-1])])
     week = 7 * snapshot.per_day
     filled = (missing[origins] - missing[origins - week]) / week
     unknown = (padded[origins + spec.horizon] - missing[origins]) / spec.horizon
-    fit: np.ndarray = (filled <= _MAX_REPAIRED) & (unknown <= 0.5)
+    fit: np.ndarray = (filled <= MAX_REPAIRED_SHARE) & (unknown <= 0.5)
     return fit
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import central_queries as queries
 from tests.support.agent_process import CSV, Agent
 from tests.support.broker import Mosquitto
 from tests.support.bundles import tiny_bytes, with_wrong_golden, write_history_csv
 from tests.support.trainer_process import MAIN, running_trainer
-from trainer.fleet import queries
 from trainer.fleet.database import open_database
 
 DAYS = 40  # twenty of them on the clock, at two seconds each: the first trial needs about five

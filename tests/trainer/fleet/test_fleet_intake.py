@@ -13,10 +13,10 @@ from agent.contract.channels import Channel, Reading
 from agent.contract.errors import StorageError
 from agent.contract.rows import gap_row
 from agent.contract.topics import DeviceTopics
+from tests.support import central_queries as queries
 from tests.support.centre import Centre
 from tests.support.field_device import ENERGY, POWER, START_MS, FieldDevice
 from trainer.fleet import database as db
-from trainer.fleet import queries
 
 BOOKKEEPING = ("device", "envelope", "rejection")  # what a replay or a refusal may change
 

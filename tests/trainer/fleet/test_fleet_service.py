@@ -11,6 +11,7 @@ from agent.contract.keys import SigningKey
 from agent.contract.messages import RepoData, RepoGet, Status
 from agent.contract.topics import DeviceTopics
 from agent.contract.trust import KeyUse, seal_request
+from tests.support import central_queries as queries
 from tests.support.broker import Mosquitto
 from tests.support.bundles import TINY
 from tests.support.centre import DAY_MS, Centre
@@ -18,7 +19,6 @@ from tests.support.field_device import FieldDevice, MqttDevice
 from tests.support.trainer_process import TrainerProcess, running_trainer
 from tests.support.waiting import eventually
 from trainer.fleet import database as db
-from trainer.fleet import queries
 from trainer.fleet.assignments import Assignments
 
 

@@ -1,4 +1,7 @@
-"""Questions to the central database whose answers others show or check. Only reads; each is one transaction."""
+"""Questions to the central database by which tests check what arrived: counts, holes, doubles, rows. Only reads.
+
+Asked apart from `trainer.service.queries`, so that the report's own figures are not what proves them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from agent.contract.errors import ConfigError
-from agent.contract.rows import Forecast
 from agent.contract.slots import Slot
 from trainer.fleet import database as db
 from trainer.fleet.coverage import Coverage, Span
@@ -36,12 +38,6 @@ class StreamState:
     missing: tuple[Span, ...]
     given_up: tuple[Span, ...]
     disputed: tuple[Span, ...]
-
-
-def device_names(engine: Engine) -> list[str]:
-    """Return every registered device."""
-    with db.read(engine) as connection:
-        return list(connection.execute(sa.select(db.device.c.name).order_by(db.device.c.name)).scalars())
 
 
 def readings_stored(engine: Engine, device: str, *, channel: str | None = None) -> int:
@@ -118,11 +114,6 @@ def rows(engine: Engine, device: str, stream: str, start_ms: int = 0, end_ms: in
 def slots(engine: Engine, device: str, start_ms: int = 0, end_ms: int = 2**62) -> list[Slot]:
     """Return the slots that start in [start_ms, end_ms), in time order."""
     return [Slot.from_row(row) for row in rows(engine, device, "slots", start_ms, end_ms)]
-
-
-def forecasts(engine: Engine, device: str, start_ms: int = 0, end_ms: int = 2**62) -> list[Forecast]:
-    """Return the forecasts that were made in [start_ms, end_ms), in the order in which they were made."""
-    return [Forecast.from_row(row) for row in rows(engine, device, "forecasts", start_ms, end_ms)]
 
 
 def _state(stream: str, epoch: int, spans: dict[str, list[Span]]) -> StreamState:
