@@ -7,6 +7,7 @@ reads them. Whether a tariff or a data file is right inside is for its own room 
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from agent.contract.topics import DEVICE_ID
 from agent.contract.zones import parse_zone
 
 MAX_FILE_BYTES = 1 << 20
+_MAX_SOCKET_BYTES = 107  # of a Unix socket on Linux
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +242,7 @@ def load(path: Path) -> Config:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"is larger than {MAX_FILE_BYTES} bytes", where=str(path))
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError as exc:
         raise ConfigError(
             "does not exist", where=str(path), todo="Give the file by --config or EDGEWATT_CONFIG"
@@ -277,6 +280,11 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "forecast.every_minutes", f"{config.forecast.every_minutes} must divide a day into multiples of {slot}"
     if config.clock is not None and config.clock.plant_start.utcoffset() is None:
         yield "clock.plant_start", "has no offset from UTC; write it as 2014-10-01T00:00:00+10:00"
+    elif config.clock is not None and not _FIRST_YEAR < config.clock.plant_start.year < _LAST_YEAR:
+        yield "clock.plant_start", f"is not between {_FIRST_YEAR} and {_LAST_YEAR}"
+    size = len(os.fsencode(config.device.socket))
+    if size > _MAX_SOCKET_BYTES:
+        yield "device.socket", f"{config.device.socket} has {size} bytes, a socket's path at most {_MAX_SOCKET_BYTES}"
     alerts = config.alerts
     if alerts.clear_below_kw is not None and (alerts.peak_kw is None or alerts.clear_below_kw >= alerts.peak_kw):
         yield "alerts.clear_below_kw", "must be below alerts.peak_kw"

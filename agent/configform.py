@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from agent.contract.errors import ConfigError
 
 T = TypeVar("T")
+_MAX_TEXT = 300
 _WRONG = object()  # a value that has been complained about
 
 
@@ -75,8 +76,8 @@ def read_toml(cls: type[T], text: str, folder: Path, complaints: Complaints) -> 
     """Parse TOML into `cls`; None when anything was wrong, which `complaints` then holds. Paths count from `folder`."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        complaints.add("", f"is not valid TOML ({exc})")
+    except (ValueError, RecursionError) as exc:  # numbers and nesting beyond reason are no TOMLDecodeError
+        complaints.add("", f"is not valid TOML ({exc})"[:_MAX_TEXT])
         return None
     value = _Reader(folder, complaints).table(cls, table, "")
     return None if complaints.problems else typing.cast("T", value)
@@ -159,6 +160,8 @@ class _Reader:
             return value if isinstance(value, dt.datetime) else self._wrong(place, "is not a date and time")
         if not isinstance(value, str) or not value:
             return self._wrong(place, "is not a text in quotes, or is empty")
+        if not value.isprintable():
+            return self._wrong(place, "has characters that cannot be printed")
         if hint is Path:
             path = self._folder / Path(value).expanduser()
             if limits.exists and not path.is_file():

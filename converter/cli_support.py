@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from agent.contract.errors import EdgewattError
+from agent.contract.errors import EdgewattError, unforeseen
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _SIGINT = 130
@@ -46,6 +47,18 @@ def run_command(command: click.Command, arguments: Sequence[str], name: str) -> 
         return _SIGINT
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is left to say, and nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except Exception as exc:  # noqa: BLE001 - whatever went wrong, people get one line and an exit code
+        error = unforeseen(exc)
+        remark(f"{name}: {error}")
+        if isinstance(exc, OSError):
+            _drop_output()
+        return error.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried again when the process ends."""
+    with contextlib.suppress(OSError, ValueError):  # no stdout, or one that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from agent.cli.run import run
 from agent.cli.session import Session
 from agent.cli.status import status
 from agent.cli.sync import sync
-from agent.contract.errors import EdgewattError
+from agent.contract.errors import EdgewattError, unforeseen
 
 _DEFAULT = Path("/etc/edgewatt/agent.toml")
 _SIGINT = 130
@@ -78,9 +79,21 @@ def run_command(arguments: list[str]) -> int:
         return _SIGINT
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is left to say, and nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except Exception as exc:  # noqa: BLE001 - whatever went wrong, people get one line and an exit code
+        error = unforeseen(exc)
+        remark(f"edgewatt: {error}")
+        if isinstance(exc, OSError):
+            _drop_output()
+        return error.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried again when the process ends."""
+    with contextlib.suppress(OSError, ValueError):  # no stdout, or one that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

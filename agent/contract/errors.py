@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
+_MAX_TEXT = 300
+
 
 class EdgewattError(Exception):
     """What happened, where, and what to do next, in words a technician can act on."""
@@ -41,3 +46,22 @@ class StorageError(EdgewattError):
     """The disk or the database failed: degrade, alarm, keep what is held."""
 
     exit_code = 74
+
+
+def unforeseen(exc: Exception) -> EdgewattError:
+    """Put an exception that nobody expected into words, for the end of a command line.
+
+    The system's own refusals keep their sense (a full disk is a StorageError, a lost line an UnavailableError);
+    anything else is a defect, named with the place where it showed.
+    """
+    if isinstance(exc, ConnectionError | TimeoutError):
+        return UnavailableError(f"the line failed ({exc.strerror or exc})", todo="Try again")
+    if isinstance(exc, OSError):
+        where = "output" if exc.filename is None else str(exc.filename)
+        return StorageError(
+            f"cannot be used ({exc.strerror or exc})", where=where, todo="Free space or mend the rights"
+        )
+    frames = traceback.extract_tb(exc.__traceback__)
+    place = f"{Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
+    text = f"an internal error, {type(exc).__name__}: {exc}"[:_MAX_TEXT]
+    return EdgewattError(text, where=place, todo="Report it with the command that you gave")

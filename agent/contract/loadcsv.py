@@ -19,6 +19,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.zones import parse_zone, utc_iso
 
 MAX_ROWS = 20_000_000
+MAX_VALUE = 1e15  # in the wanted unit: no meter shows that
 MAX_LISTED_GAPS = 100
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?( ?(Z|[+-]\d\d:\d\d))?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
@@ -114,7 +115,8 @@ def parse_load_csv(
 
     Raises:
         ConfigError: with file, line and what to do, when the zone is unknown, a column is missing, a time is
-            malformed, twice, out of order, not in the zone, or before 1970; a value is not a number; there is no row.
+            malformed, twice, out of order, not in the zone, or before 1970; a value is not a number or beyond reason;
+            there is no row.
     """
     if not math.isfinite(scale) or scale == 0:
         raise ConfigError(f"scale {scale} is not a finite number other than 0", where=where)
@@ -141,7 +143,15 @@ def parse_load_csv(
     if not times:
         raise ConfigError("has a header but no row", where=where)
     times_ms, numbers = np.array(times, dtype=np.int64), np.array(lines, dtype=np.int64)
-    scaled = np.array(values, dtype=np.float64) * scale
+    with np.errstate(over="ignore"):  # what overflows is refused in the next lines
+        scaled = np.array(values, dtype=np.float64) * scale
+    large = np.flatnonzero(np.abs(scaled) >= MAX_VALUE)
+    if len(large):
+        raise ConfigError(
+            f"{value_column} {values[large[0]]:g} is too large",
+            where=f"{where} line {lines[large[0]]}",
+            todo="Correct the row, or the unit or scale",
+        )
     return LoadTable(times_ms, scaled, numbers, _report(times_ms, scaled, numbers))
 
 

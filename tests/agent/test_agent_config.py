@@ -189,3 +189,26 @@ def test_every_section_is_in_the_example() -> None:
     text = (Path(__file__).parents[2] / "firmware-configs" / "agent.toml").read_text()
     for field in dataclasses.fields(Config):
         assert f"[{field.name}]" in text
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 10_000])
+def test_nesting_and_numbers_beyond_reason_are_no_toml(value: str) -> None:
+    assert "is not valid TOML" in complaints(f"{GOOD}\n[sync]\nport = {value}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (GOOD.replace('"agent.sock"', f'"{"x" * 120}"'), "device.socket"),
+        (GOOD.replace('"state"', r'"st\u0000ate"'), "device.state_dir: has characters that cannot be printed"),
+        (GOOD + "[clock]\nplant_start = 9999-12-31T23:59:59-14:00\n", "clock.plant_start"),
+        (GOOD + "[clock]\nplant_start = 0001-01-01T00:00:00+14:00\n", "clock.plant_start"),
+    ],
+)
+def test_what_could_only_fail_at_the_start_is_told_by_the_check(text: str, complaint: str) -> None:
+    assert complaint in complaints(text)
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text(GOOD, encoding="utf-8-sig")
+    assert load(tmp_path / "agent.toml").device.id == "d1"

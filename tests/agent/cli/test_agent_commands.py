@@ -288,3 +288,39 @@ def test_a_terminal_without_braille_gets_ascii() -> None:
 @pytest.mark.parametrize(("slots", "slot_s"), [(1, 3600), (2016, 300), (168, 3600)])
 def test_any_horizon_can_be_drawn(slots: int, slot_s: int) -> None:
     assert draw_fan(fan(slots, slot_s), parse_zone("UTC"))
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "words"),
+    [
+        (OSError(28, "No space left on device"), 74, "No space left on device"),
+        (PermissionError(13, "Permission denied", "/x/y"), 74, "/x/y"),
+        (ConnectionResetError(104, "Connection reset by peer"), 75, "Connection reset"),
+        (KeyError("colour"), 70, "internal error, KeyError"),
+    ],
+)
+def test_what_nobody_expected_is_one_line_with_an_exit_code_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, raised: Exception, code: int, words: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("agent.config.load", fail)
+    error = failed(capsys, code, "status")
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_an_answer_that_cannot_be_written_is_a_failure(config: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "agent.cli.main", "config", "check", str(config)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            check=False,
+        )
+    assert done.returncode == 74
+    assert done.stderr.startswith("edgewatt: output: cannot be used")
+    assert done.stderr.count("\n") == 1

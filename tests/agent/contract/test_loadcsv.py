@@ -140,3 +140,11 @@ def test_any_bytes_give_a_table_or_a_config_error(source):
     except ConfigError:
         return
     assert (np.diff(read.times_ms) > 0).all()
+
+
+@pytest.mark.parametrize(("value", "scale"), [("1e300", 1.0), ("-1e16", 1.0), ("5", 1e300), ("1e300", 1e300)])
+def test_a_value_beyond_reason_is_refused_with_its_line(value: str, scale: float) -> None:
+    text = f"timestamp,load\n2026-01-01 00:00,0\n2026-01-01 00:15,{value}\n"
+    with pytest.raises(ConfigError, match=r"is too large") as caught:
+        parse_load_csv(text, where="load.csv", zone="UTC", scale=scale)
+    assert caught.value.where == "load.csv line 3"

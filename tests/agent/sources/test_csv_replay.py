@@ -93,7 +93,7 @@ def test_gaps_are_counted_and_empty_cells_skipped(tmp_path):
     ("rows", "channel", "words"),
     [
         (["2014-01-01 00:00,1", "2014-01-01 00:10,1"], LOAD, r"load.csv line 3: row begins before the 1800 s"),
-        (["2014-01-01 00:00,1e300"], LOAD, "load.csv line 2: value 1e.300 is too large.*Check the scale"),
+        (["2014-01-01 00:00,9.5e14"], LOAD, "load.csv line 2: value 9.*0 is too large.*Check the scale"),
         (
             ["2014-01-01 00:00,-1"],
             Channel("e", "kWh", kind=Kind.COUNTER),
