@@ -14,6 +14,7 @@ from agent.contract import jsonform
 from agent.contract.errors import RejectedError
 from agent.contract.jsonform import Fields
 
+MAX_TO_DEVICE_BYTES = 131_072  # a device drops longer payloads unread; the centre keeps acknowledgements below it
 MAX_PIECE_BYTES = 65_536
 REPO_PATH = r"(metadata|targets)(/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){1,5}"
 OK, NOT_FOUND, REFUSED = "ok", "not-found", "refused"

@@ -23,10 +23,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.contract.errors import ConfigError
+from agent.contract.messages import MAX_TO_DEVICE_BYTES
 
 Message = tuple[str, bytes]
 
-MAX_INBOUND_BYTES = 131_072  # an acknowledgement or a piece of the repository with its header
 _GOODBYE_S = 2.0
 _KEEPALIVE_S = 30
 _QOS = 1
@@ -265,7 +265,7 @@ class MqttLink:
         self._set(up=False, over=True)
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
-        if len(message.payload) > MAX_INBOUND_BYTES:
+        if len(message.payload) > MAX_TO_DEVICE_BYTES:
             self.dropped += 1
             return
         try:

@@ -19,19 +19,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from agent.contract import jsonform, signed
+from agent.contract import jsonform
 from agent.contract.acknowledgement import MAX_MARKS, MAX_MISSING, Acknowledgement
 from agent.contract.blocks import Block, BlockHeader, decode_readings, decode_rows
 from agent.contract.channels import Channel
 from agent.contract.envelope import EnvelopeHeader
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.jsonform import Fields
+from agent.contract.messages import MAX_TO_DEVICE_BYTES
 from agent.contract.topics import STREAMS
 from trainer.fleet import database as db
 from trainer.fleet.coverage import Coverage, Span, intersect, subtract
 
-# What fits into a signed message when every number has 16 digits.
-_MAX_RANGES = signed.MAX_BYTES // 40
+# Ranges of an acknowledgement that a device still takes when every number has 16 digits; the rest is for the marks.
+_MAX_RANGES = (MAX_TO_DEVICE_BYTES - 16_384) // 40
 _Row = tuple[Any, ...]
 _Key = tuple[int, str]  # epoch, stream
 
@@ -225,9 +226,13 @@ class _Transaction:
         centre = str(self._connection.execute(sa.select(db.centre.c.id)).scalar_one())
         nonce = secrets.token_hex(8)
         touched = list(self._coverage.items())[:MAX_MARKS]
-        most = min(MAX_MISSING, _MAX_RANGES // (2 * len(touched)))
-        marks = tuple(coverage.mark(*key, max_ranges=most) for key, coverage in touched)
+        marks = tuple(coverage.mark(*key, max_ranges=most_ranges(len(touched))) for key, coverage in touched)
         return Acknowledgement(self._name, centre, self._counter + 1, now_ms, nonce, marks)
+
+
+def most_ranges(marks: int) -> int:
+    """Return how many missing ranges, and how many gaps, each of so many marks may have for a device to take them."""
+    return min(MAX_MISSING, _MAX_RANGES // (2 * marks))
 
 
 def _decode(block: Block) -> _Decoded:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from agent.contract.errors import ConfigError
-from agent.sync.mqtt import MAX_INBOUND_BYTES, MqttLink
+from agent.contract.messages import MAX_TO_DEVICE_BYTES
+from agent.sync.mqtt import MqttLink
 from tests.support.broker import Mosquitto, free_port, running_mosquitto
 from tests.support.waiting import eventually
 
@@ -132,7 +133,7 @@ def test_drops_what_the_inbox_cannot_hold_and_counts_it(mosquitto: Mosquitto):
 def test_drops_a_message_beyond_the_limit_and_stays_connected(mosquitto: Mosquitto):
     with link(mosquitto.port, "dev", subscriptions=["t/#"]) as dev, link(mosquitto.port, "other") as other:
         eventually(lambda: dev.connected and other.connected)
-        assert other.publish("t/x", bytes(MAX_INBOUND_BYTES + 1))
+        assert other.publish("t/x", bytes(MAX_TO_DEVICE_BYTES + 1))
         assert other.publish("t/x", b"small")
         found = []
         eventually(lambda: collect(dev, found))

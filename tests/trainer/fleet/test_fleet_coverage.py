@@ -5,8 +5,11 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.contract.acknowledgement import MAX_MISSING
+from agent.contract.acknowledgement import MAX_MARKS, MAX_MISSING, Acknowledgement, Mark
+from agent.contract.keys import SigningKey
+from agent.contract.messages import MAX_TO_DEVICE_BYTES
 from trainer.fleet.coverage import Coverage, Span, intersect, subtract, union
+from trainer.fleet.intake import most_ranges
 
 SPANS = st.lists(
     st.tuples(st.integers(1, 60), st.integers(0, 12)).map(lambda pair: (pair[0], pair[0] + pair[1])), max_size=8
@@ -77,3 +80,14 @@ def test_a_mark_ends_before_the_first_hole_that_it_cannot_name() -> None:
 
 def test_nothing_known_gives_an_empty_mark() -> None:
     assert (Coverage().mark(1, "readings").high, Coverage().mark(1, "readings").missing) == (0, ())
+
+
+def test_a_device_takes_every_acknowledgement_however_full_of_holes() -> None:
+    key, far = SigningKey.generate(), 2**53 - 10**6
+    for count in (1, 7, 12, MAX_MARKS):
+        most = most_ranges(count)
+        ranges = tuple((far + 4 * n, far + 4 * n + 1) for n in range(most))
+        marks = tuple(Mark(far + number, "forecasts", far, ranges, ranges) for number in range(count))
+        ack = Acknowledgement("d" * 32, "c" * 64, far, 2**47, "0" * 16, marks)
+        assert 1 <= most <= MAX_MISSING
+        assert len(ack.to_bytes(key)) <= MAX_TO_DEVICE_BYTES

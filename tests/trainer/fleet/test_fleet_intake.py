@@ -6,11 +6,11 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from agent.contract import signed
 from agent.contract.acknowledgement import Acknowledgement
 from agent.contract.blocks import encode_readings, encode_rows
 from agent.contract.channels import Channel, Reading
 from agent.contract.errors import StorageError
+from agent.contract.messages import MAX_TO_DEVICE_BYTES
 from agent.contract.rows import gap_row
 from agent.contract.topics import DeviceTopics
 from tests.support import central_queries as queries
@@ -202,7 +202,7 @@ def test_an_acknowledgement_of_very_many_holes_still_fits_into_a_message(any_cen
         for seq in range(150)
     ]
     answer = send_one(any_centre, device, device.seal(*blocks))
-    assert len(answer) <= signed.MAX_BYTES
+    assert len(answer) <= MAX_TO_DEVICE_BYTES
     marks = device.read_ack(answer).marks
     assert len(marks) == 12
     for mark in marks:
