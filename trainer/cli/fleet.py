@@ -53,7 +53,12 @@ def init(home: Home, fleet: str | None) -> None:
 
 @click.group()
 def device() -> None:
-    """Register, enrol and list devices."""
+    """Register, enrol and list devices.
+
+    \b
+    Example:
+      edgewatt-trainer device list
+    """
 
 
 @device.command("add")

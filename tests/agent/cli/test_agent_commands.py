@@ -58,16 +58,6 @@ def failed(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> st
 @pytest.mark.parametrize(
     ("path", "command"), list(commands()), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
 )
-def test_every_command_has_help_that_ends_with_an_example(path: tuple[str, ...], command: click.Command) -> None:
-    text = command.help or ""
-    assert "Example:" in text
-    assert text.rstrip().splitlines()[-1].strip().startswith("edgewatt ")
-    assert " ".join(path) in text.split("Example:")[1] or isinstance(command, click.Group)
-
-
-@pytest.mark.parametrize(
-    ("path", "command"), list(commands()), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
-)
 def test_every_command_but_run_speaks_json(path: tuple[str, ...], command: click.Command) -> None:
     if not isinstance(command, click.Group) and path != ("run",):
         assert any("--json" in parameter.opts for parameter in command.params)

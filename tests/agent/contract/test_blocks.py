@@ -245,7 +245,7 @@ class TestTampering:
                 two[: -len(readings_block().body) - 28] + one[-len(readings_block().body) - 28 :], storage_key
             )
 
-    def test_any_flipped_byte_of_the_plain_form_is_refused_or_still_consistent(self):
+    def test_any_flipped_byte_of_the_plain_form_is_refused(self):
         data = readings_block().to_bytes()
         for index in range(len(data)):
             damaged = bytearray(data)
@@ -328,7 +328,7 @@ class TestHostileBodies:
             decode_readings(with_body(block, columns([one], b"\0\0" + b"\xff" * 9 + b"\x01" + b"\0")))
 
     @given(st.binary(max_size=200))
-    def test_any_body_is_read_or_refused(self, body):
+    def test_a_body_of_any_bytes_is_refused(self, body):
         for block, decode in ((events_block(), decode_rows), (readings_block(), decode_readings)):
             with pytest.raises(RejectedError):
                 decode(with_body(block, body))

@@ -61,12 +61,3 @@ def test_unknown_device_or_zone_is_a_configuration_error(home, tmp_path):
 
 def test_folder_that_cannot_be_written_is_a_storage_error(home, tmp_path):
     assert isinstance(run(home, "--out", tmp_path / "nowhere" / "report.html").exception, StorageError)
-
-
-def test_help_ends_with_an_example(home):
-    lines = [
-        line
-        for line in run(home, "--help").output.splitlines()
-        if "Example" in line or "edgewatt-trainer report" in line
-    ]
-    assert len(lines) == 2

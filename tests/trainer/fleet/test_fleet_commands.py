@@ -135,19 +135,3 @@ def test_bad_input_is_one_clear_error_and_changes_nothing(home: Path) -> None:
             run(home, *arguments)
     assert everything(home) == before
     assert not (home / "none").exists()
-
-
-def test_every_command_has_help_that_ends_with_an_example() -> None:
-    for words in (
-        ("init",),
-        ("device", "add"),
-        ("device", "list"),
-        ("device", "accept"),
-        ("publish",),
-        ("assign",),
-        ("ingest",),
-    ):
-        result = CliRunner().invoke(trainer, [*words, "--help"])
-        assert result.exit_code == 0
-        text = result.stdout.partition("Options:")[0]
-        assert "edgewatt-trainer" in text.partition("Example:")[2], words
