@@ -55,6 +55,8 @@ def _human(answer: Payload) -> str:
         ("previous", answer["previous"] or "-"),
         ("candidate", f"{candidate}{trial}" if candidate else "-"),
     ]
+    if answer.get("update") == "waiting":  # only the living daemon knows
+        pairs.append(("update", answer["update_note"] or "waits until the update repository can be reached"))
     if answer["last_event"]:
         pairs.append(("last change", answer["last_event"]))
     return facts(pairs)

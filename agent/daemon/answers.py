@@ -96,7 +96,7 @@ class Answers:
             "parked": stats.parked,
             "acknowledgements": stats.acks,
             "replayed": stats.replayed,
-            "rejected": stats.rejected,
+            "rejected": stats.rejected + sum(self._daemon.troubles.passed.values()),
             "last_ack_ms": stats.last_ack_ms,
             "last_ack_age_ms": age_ms,
         }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from agent.contract.errors import RejectedError
 from agent.contract.topics import DeviceTopics
 from agent.daemon.troubles import Troubles
 
@@ -20,7 +22,8 @@ Handler = Callable[[bytes], None]
 class Exchange:
     """Sends what waits in the store, and hands what comes to whom it concerns.
 
-    A message that a room refuses is that room's trouble; the messages after it still arrive.
+    A message that a room refuses is told, and leaves nothing wrong; one that it fails at is that room's trouble. The
+    messages after it still arrive.
     """
 
     def __init__(
@@ -50,7 +53,8 @@ class Exchange:
         for topic, payload in self.link.receive():
             room, handler = self._rooms.get(topic, ("", None))
             if handler is not None:
-                troubles.run(room, lambda handler=handler, payload=payload: handler(payload))  # type: ignore[misc]
+                action = partial(handler, payload)
+                troubles.run(room, action, passing=(RejectedError,))
         self.uplink.pump(self._store)
 
     def _acknowledged(self, identity: Identity, payload: bytes) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from agent.contract.errors import EdgewattError
 
 Report = Callable[[str, str], None]
 _MAX_TEXT = 500
+_PASSING_EVERY_S = 600.0
 _log = logging.getLogger(__name__)
 
 
@@ -21,17 +23,27 @@ class Troubles:
 
     Attributes:
         open: room -> what is wrong.
+        passed: room -> how often something was over at once.
     """
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Tell beginnings and ends to `report(room, text)`, which must not raise."""
         self._report = report
+        self._monotonic = monotonic
+        self._told_s: dict[str, float] = {}
+        self.passed: dict[str, int] = {}
         self.open: dict[str, str] = {}
 
-    def run(self, room: str, action: Callable[[], None]) -> bool:
-        """Run one turn of a room; return whether it went well."""
+    def run(self, room: str, action: Callable[[], None], *, passing: tuple[type[EdgewattError], ...] = ()) -> bool:
+        """Run one turn of a room; return whether it went well.
+
+        An error of the kinds in `passing` is over at once and leaves nothing wrong, as a message that is refused.
+        """
         try:
             action()
+        except passing as exc:
+            self._pass(room, str(exc))
+            return False
         except EdgewattError as exc:
             self.note(room, str(exc))
             return False
@@ -58,3 +70,14 @@ class Troubles:
             del self.open[room]
             _log.warning("%s: well again", room)
             self._report(room, f"well again after: {before}")
+
+    def _pass(self, room: str, text: str) -> None:
+        """Tell of it, but only once in ten minutes for a room: anybody can send messages that are refused."""
+        self.passed[room] = self.passed.get(room, 0) + 1
+        now_s = self._monotonic()
+        if now_s - self._told_s.get(room, now_s - _PASSING_EVERY_S) < _PASSING_EVERY_S:
+            _log.debug("%s: %s", room, text)
+            return
+        self._told_s[room] = now_s
+        _log.warning("%s: %s", room, text[:_MAX_TEXT])
+        self._report(room, text[:_MAX_TEXT])

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from agent.contract.errors import StorageError
+from agent.contract.errors import RejectedError, StorageError
 from agent.daemon.troubles import Troubles
 
 
@@ -45,3 +45,28 @@ def test_rooms_are_kept_apart() -> None:
     troubles.run("a", lambda: failing(ValueError("x")))
     troubles.run("b", lambda: None)
     assert set(troubles.open) == {"a"}
+
+
+def test_a_refused_message_is_told_but_leaves_nothing_wrong() -> None:
+    told: list[tuple[str, str]] = []
+    now_s = [0.0]
+    troubles = Troubles(lambda room, text: told.append((room, text)), monotonic=lambda: now_s[0])
+
+    def refuse() -> None:
+        failing(RejectedError("has a signature that does not fit", where="assign"))
+
+    for _ in range(1000):  # whoever can reach the broker can send as many as he likes
+        assert not troubles.run("assignments", refuse, passing=(RejectedError,))
+    assert troubles.open == {}
+    assert troubles.passed == {"assignments": 1000}
+    assert told == [("assignments", "assign: has a signature that does not fit")]
+    now_s[0] = 601.0
+    troubles.run("assignments", refuse, passing=(RejectedError,))
+    assert len(told) == 2
+
+
+def test_a_refused_message_does_not_end_a_trouble() -> None:
+    troubles = Troubles(lambda *_: None)
+    troubles.run("assignments", lambda: failing(StorageError("disk full")), passing=(RejectedError,))
+    troubles.run("assignments", lambda: failing(RejectedError("junk")), passing=(RejectedError,))
+    assert troubles.open == {"assignments": "disk full"}
