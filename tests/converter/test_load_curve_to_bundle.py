@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,18 @@ import pytest
 
 from agent.contract.bundle import Bundle
 from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.features import Scaling
 from agent.inference.forecaster import Model
 from converter.bundling import bundle
 from converter.cli import converter
 from converter.cli_support import run_command
-from converter.modeldir import CONVERSION, INT8, TRAINING, VALIDATION, VERIFICATION, ModelDir
+from converter.conversion import load_student
+from converter.modeldir import CONVERSION, INT8, SNAPSHOT, TRAINING, VALIDATION, VERIFICATION, ModelDir
 from converter.verification import verify
 from tests.support.bundles import plant_history
 from tests.support.loadcurves import write_csv
 from trainer.cli.main import trainer
+from trainer.dataset.snapshot import read_snapshot
 
 TFLITE_PYTHON = Path(__file__).resolve().parents[2] / ".venv-tflite" / "bin" / "python"
 DAYS = 90
@@ -118,16 +122,17 @@ def test_judges_all_four_on_days_that_training_never_saw(centre, capsys):
     assert "flatter" in out
 
 
-def test_the_same_seed_gives_the_same_student(centre, capsys):
-    arguments = ["train", "--plant", "works", "--until", "2014-03-22", "--quick", "--scaling", "trailing"]
-    found = []
-    for name in ("once", "again"):
-        code, out, _ = run(capsys, trainer, "--home", centre / "home", *arguments, "--name", name, "--json")
-        assert code == 0
-        found.append(json.loads(out))
-    assert found[0]["version"] == found[1]["version"] == 1
-    assert found[0]["pinball_kw"] == found[1]["pinball_kw"]
-    assert found[0]["energy_wh"] is None or found[0]["energy_source"].startswith("measured")
+def test_the_same_seed_gives_the_same_student(centre, tmp_path):
+    from trainer.learning.options import Options
+    from trainer.learning.training import train
+
+    snapshot = read_snapshot(centre / "home" / "models" / "works-1" / SNAPSHOT)
+    options = replace(Options(scaling=Scaling.TRAILING).quick(), teacher_updates=15, student_updates=15)
+    runs = [train(snapshot, tmp_path / name, name=name, version=1, options=options) for name in ("once", "again")]
+    assert runs[0].pinball_kw == runs[1].pinball_kw
+    students = [load_student(ModelDir(run.path)).get_weights() for run in runs]
+    assert students[0]
+    assert all(np.array_equal(once, again) for once, again in zip(*students, strict=True))
 
 
 def test_refuses_to_bundle_a_student_that_does_not_beat_naive(model, tmp_path, capsys):
