@@ -100,11 +100,6 @@ class CsvReplay:
         """Time of the first row that is played."""
         return int(self._times_ms[0])
 
-    @property
-    def due_ms(self) -> int | None:
-        """When the next row is due; None when there is none."""
-        return None if self.exhausted else int(self._times_ms[self._next]) + self._interval_ms
-
     def resume(self, last_time_ms: Mapping[str, int]) -> None:
         """Skip the rows up to the stored time of the channel."""
         last = last_time_ms.get(self._channel.name)

@@ -155,13 +155,6 @@ class Reader:
                     times[row.channel] = max(row.time_ms, times.get(row.channel, row.time_ms))
         return times
 
-    def last_seq(self, stream: str) -> int:
-        """Return the highest durable sequence number of the newest epoch on disk, 0 where there is none."""
-        with transaction(self._shelves.db, self._path):
-            epoch = self.newest_epoch()
-            journal = self._shelves.pieces("journal", "WHERE stream = ? AND epoch = ?", [stream, epoch])
-            return max([self._shelves.last(stream, epoch), *(piece.last for piece in journal)])
-
     def newest_epoch(self) -> int:
         """Return the newest epoch on disk, 0 in an empty store."""
         states = [state.epoch for state in self._shelves.states()]

@@ -25,7 +25,7 @@ from agent.store.buffer import accept_rows
 from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.outbox import StoredBlock
-from agent.store.reader import Reader, StoreStats
+from agent.store.reader import StoreStats
 from agent.store.schema import DamagedError, translated
 
 COMMIT_ROWS = 50_000  # readings that are written before the window is over, so that the ring stays for bad times
@@ -101,15 +101,6 @@ class Store:
             os.close(self._lock)
             raise
         self._pack_at = self._monotonic() if self._journal.pieces else None
-
-    @staticmethod
-    def open_read_only(path: Path, key: bytes) -> Reader:
-        """Open for the command line: reads only, beside the daemon or while it is down.
-
-        Raises:
-            StorageError: when there is no store or it cannot be read.
-        """
-        return Reader.open(path, key)
 
     # -- taking in ------------------------------------------------------------------------------------------------
 
