@@ -67,7 +67,7 @@ def import_(
         holidays=holidays,
         replace=replace,
     )
-    engine = home.database()
+    engine = home.database(make=True)
     try:
         result = import_csv(engine, request)
     finally:

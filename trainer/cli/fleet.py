@@ -43,7 +43,7 @@ def init(home: Home, fleet: str | None) -> None:
 
     if (home.repository / "metadata" / "timestamp.json").exists():
         raise ConfigError("there is a centre already", where=str(home.folder), todo="Give another --home")
-    home.database().dispose()
+    home.database(make=True).dispose()
     offline = OfflineKeys.create(home.offline_keys, _now_ms())
     online = OnlineKeys.create(home.online_keys, fleet or f"fleet-{secrets.token_hex(4)}", _now_ms())
     Repository(home.repository, online, _now_ms).create(offline)

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 from sqlalchemy.engine import Engine
 
+_DATABASE = "centre.db"
+
 
 @dataclass(frozen=True)
 class Home:
@@ -30,7 +32,7 @@ class Home:
         return cls(
             folder=folder,
             offline_keys=(offline_keys or folder / "keys" / "offline").absolute(),
-            database_url=database_url or f"sqlite:///{folder / 'centre.db'}",
+            database_url=database_url or _sqlite(folder),
         )
 
     @property
@@ -43,16 +45,31 @@ class Home:
         """The folder of the keys of the running centre."""
         return self.folder / "keys" / "online"
 
-    def database(self) -> Engine:
-        """Open the central database; the folder is made where it is missing.
+    def database(self, *, make: bool = False) -> Engine:
+        """Open the central database.
+
+        Args:
+            make: make the folder and the database where they are missing; a mistyped --home must not do that.
 
         Raises:
-            ConfigError, StorageError: see `trainer.fleet.database.open_database`.
+            ConfigError, StorageError: see `trainer.fleet.database.open_database`; ConfigError when there is no centre.
         """
+        from agent.contract.errors import ConfigError
         from trainer.fleet.database import open_database
 
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if make:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        elif self.database_url == _sqlite(self.folder) and not (self.folder / _DATABASE).exists():
+            raise ConfigError(
+                "there is no centre here",
+                where=str(self.folder),
+                todo="Make one with `edgewatt-trainer init`, or give --home",
+            )
         return open_database(self.database_url)
+
+
+def _sqlite(folder: Path) -> str:
+    return f"sqlite:///{folder / _DATABASE}"
 
 
 pass_home = click.make_pass_decorator(Home)

@@ -61,3 +61,10 @@ def test_unknown_device_or_zone_is_a_configuration_error(home, tmp_path):
 
 def test_folder_that_cannot_be_written_is_a_storage_error(home, tmp_path):
     assert isinstance(run(home, "--out", tmp_path / "nowhere" / "report.html").exception, StorageError)
+
+
+def test_a_mistyped_home_is_an_error_and_makes_nothing(tmp_path):
+    result = run(Home.of(tmp_path / "nowhere"), "--out", tmp_path / "report.html")
+    assert isinstance(result.exception, ConfigError)
+    assert "there is no centre here" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
