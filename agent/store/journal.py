@@ -7,6 +7,7 @@ Decides what belongs together in a transaction; not when it is due (`store.py`),
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from agent.store.schema import DamagedError, open_database, transaction
 from agent.store.shelves import Piece, Shelves
 
 DIRECT_ROWS = 8_192  # a commit of so many readings is a block at once
+_log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -153,6 +155,7 @@ class Journal:
         )
 
     def _tell(self, text: str, **more: Any) -> None:
+        _log.warning("%s", text)
         event = event_row(self._now_ms(), "store", text, epoch=self._identity.epoch, **more)
         self.buffers["events"].extend([event])
         self.change()

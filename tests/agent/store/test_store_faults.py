@@ -465,3 +465,10 @@ def test_after_sigkill_every_durable_row_is_there_once_and_sampling_goes_on_with
             numbered[head.stream, seq] = row
     assert all(numbered["readings", seq] == found[seq - 1] for seq in range(1, len(found) + 1))
     bench.store.close()
+
+
+def test_a_store_that_was_set_aside_is_told_in_the_log_too(bench, caplog):
+    bench.store.close()
+    bench.path.write_bytes(b"this is no database" * 1000)
+    (name,) = bench.start().stats().set_aside
+    assert f"it was set aside as {name} and a new one was begun" in caplog.text
