@@ -18,6 +18,7 @@ from agent.alerts.rules import Observations
 from agent.contract.channels import Reading
 from agent.contract.errors import ConfigError
 from agent.contract.rows import event_row
+from agent.contract.zones import utc_iso
 from agent.control import Control
 from agent.daemon.answers import Answers
 from agent.daemon.exchange import Exchange
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 _COSTS_EVERY_S = 0.5  # real time; a fast replay must not spend itself on bills that the next one replaces
 _LOOK_EVERY_S = 1.0  # real time
+_CLOCK_SLACK_MS = 3_600_000  # small steps back are a clock being set; readings of a slot may run ahead of it
 _log = logging.getLogger(__name__)
 
 
@@ -133,6 +135,7 @@ class Daemon:
         now_ms = self.rooms.clock.now_ms()
         self.pulse.turn(self._monotonic())
         run = self.troubles.run
+        self._look_at_clock(now_ms)
         run("sources", lambda: self._sample(now_ms))
         run("slots", lambda: self._close_slots(now_ms))
         run("forecast", lambda: self._forecast(now_ms))
@@ -163,6 +166,19 @@ class Daemon:
         return all(source.exhausted for source in self.rooms.sources)
 
     # -- the protocol ---------------------------------------------------------------------------------------------
+
+    def _look_at_clock(self, now_ms: int) -> None:
+        """Say so when plant time lies before what is stored: everything that waits for its time then stands still."""
+        next_ms = self.rooms.closer.next_ms
+        behind_ms = 0 if next_ms is None else next_ms - now_ms
+        if behind_ms <= _CLOCK_SLACK_MS:
+            self.troubles.note("clock", "")
+        elif "clock" not in self.troubles.open:
+            self.troubles.note(
+                "clock",
+                f"plant time is {utc_iso(now_ms)}, but data reaches to {utc_iso(next_ms or 0)}: one is wrong. "
+                "Check the device's clock; slots and forecasts go on after that time",
+            )
 
     def _sample(self, now_ms: int) -> None:
         for number, source in enumerate(self.rooms.sources):
