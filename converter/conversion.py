@@ -144,13 +144,20 @@ def _compile_for_edge_tpu(folder: ModelDir) -> str:
     compiler = shutil.which(EDGE_TPU_COMPILER)
     if compiler is None:
         return _NOT_ON_PATH
-    run = subprocess.run(
-        [compiler, "--show_operations", "--out_dir", str(folder.path), str(folder.file(modeldir.INT8))],
-        capture_output=True,
-        text=True,
-        timeout=_COMPILER_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        run = subprocess.run(
+            [compiler, "--show_operations", "--out_dir", str(folder.path), str(folder.file(modeldir.INT8))],
+            capture_output=True,
+            text=True,
+            timeout=_COMPILER_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise ConfigError(
+            f"{EDGE_TPU_COMPILER} did not run to its end ({exc})",
+            where=str(folder.path),
+            todo="Mend it, or take it off PATH to convert without it",
+        ) from exc
     if run.returncode or not folder.file(modeldir.EDGE_TPU).exists():
         last = (run.stderr or run.stdout).strip().splitlines()
         raise ConfigError(

@@ -16,8 +16,11 @@ def write_durable(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
     Raises:
         StorageError: when the disk is full or the folder cannot be written; the file is then whole, old (or new, if
-            only the last step failed).
+            only the last step failed). Also when there is something at `path` that is no file.
     """
+    if path.exists() and not path.is_file():
+        # A rename would put a file in the place of a device such as /dev/stdout.
+        raise StorageError("is there and is not a file", where=str(path), todo="Give the path of a file")
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -124,3 +124,12 @@ def test_file_and_folder_are_synced_before_it_returns(path, monkeypatch):
 def test_a_missing_folder_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="No such file"):
         write_durable(tmp_path / "missing" / "x", b"")
+
+
+def test_what_is_no_file_is_left_in_its_place(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(StorageError, match="not a file"):
+        write_durable(pipe, b"x")
+    assert pipe.is_fifo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
