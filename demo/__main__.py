@@ -118,7 +118,7 @@ def make_data(story: Story, *, quick: bool) -> int:
 def _import(path: Path) -> list[str]:
     return [
         *("import", "--csv", str(path), "--plant", plants.PLANT, "--timestamps-in", plants.FRAME),
-        *("--timezone", plants.ZONE, "--column", "load_gw", "--unit", "GW", "--holidays", plants.HOLIDAYS),
+        *("--timezone", plants.ZONE, "--value-column", "load_gw", "--unit", "GW", "--holidays", plants.HOLIDAYS),
     ]
 
 

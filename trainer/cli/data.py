@@ -18,7 +18,7 @@ from trainer.cli.home import Home, pass_home
 )
 @click.option("--timezone", "zone", metavar="ZONE", help="The plant's zone; that of the times where it is not given.")
 @click.option("--timestamp-column", default="timestamp", show_default=True, help="Column of the times.")
-@click.option("--column", default="load", show_default=True, help="Column of the load.")
+@click.option("--value-column", default="load", show_default=True, help="Column of the load.")
 @click.option(
     "--unit", type=click.Choice(["W", "kW", "MW", "GW"]), default="kW", show_default=True, help="Of the load."
 )
@@ -34,7 +34,7 @@ def import_(
     frame: str,
     zone: str | None,
     timestamp_column: str,
-    column: str,
+    value_column: str,
     unit: str,
     slot_minutes: int | None,
     holidays: str | None,
@@ -61,7 +61,7 @@ def import_(
         frame=frame,
         zone=zone or frame,
         timestamp_column=timestamp_column,
-        value_column=column,
+        value_column=value_column,
         unit=unit,
         slot_s=None if slot_minutes is None else slot_minutes * 60,
         holidays=holidays,
