@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import sys
-import time
 from pathlib import Path
 
 import click
@@ -16,8 +14,7 @@ from agent.contract.zones import parse_zone
 from converter.cli_support import emit, json_option, remark
 from converter.quiet import import_tensorflow
 from trainer.cli.home import Home, pass_home
-
-_BAR = 30
+from trainer.cli.progress import Bar
 
 
 @click.command()
@@ -95,7 +92,7 @@ def train(
         engine.dispose()
     models = home.folder / "models"
     version = version or _next_version(models, name)
-    bar = _Bar()
+    bar = Bar()
     try:
         result = run(
             snapshot,
@@ -200,38 +197,6 @@ def _next_version(models: Path, name: str) -> int:
         if (found := re.fullmatch(rf"{re.escape(name)}-(\d+)", path.name))
     ]
     return max(taken, default=0) + 1
-
-
-class _Bar:
-    """Progress on stderr: a bar on a terminal, a line each stage elsewhere."""
-
-    def __init__(self) -> None:
-        self._stage = ""
-        self._begun = time.monotonic()
-        self._shown = 0.0
-        self._terminal = sys.stderr.isatty()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if stage != self._stage:
-            self.close()
-            self._stage, self._begun, self._shown = stage, now, 0.0
-        if not self._terminal:
-            if done == total:
-                remark(f"{stage}: {total} steps in {now - self._begun:.0f} s")
-            return
-        if done < total and now - self._shown < 0.1:
-            return
-        self._shown = now
-        full = _BAR * done // total
-        left = (now - self._begun) / done * (total - done)
-        click.echo(f"\r{stage:8} [{'#' * full}{'.' * (_BAR - full)}] {left:4.0f} s left ", nl=False, err=True)
-
-    def close(self) -> None:
-        """End the line of a bar."""
-        if self._stage and self._terminal:
-            click.echo(err=True)
-        self._stage = ""
 
 
 commands: list[click.Command] = [train, evaluate]
