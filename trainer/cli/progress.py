@@ -13,7 +13,7 @@ _BAR = 30
 
 
 class Bar:
-    """A bar on a terminal, a line each stage elsewhere; called with stage, steps done, steps in all."""
+    """A bar on a terminal, a line each stage elsewhere."""
 
     def __init__(self) -> None:
         self._stage = ""
@@ -22,6 +22,7 @@ class Bar:
         self._terminal = sys.stderr.isatty()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that so many steps of a stage are done."""
         now = time.monotonic()
         if stage != self._stage:
             self.close()
