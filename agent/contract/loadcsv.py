@@ -9,22 +9,24 @@ import csv
 import datetime as dt
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.contract.errors import ConfigError
-from agent.contract.zones import parse_zone, utc_iso
+from agent.contract.wallclock import WallClock
+from agent.contract.zones import utc_iso
 
 MAX_ROWS = 20_000_000
 MAX_VALUE = 1e15  # in the wanted unit: no meter shows that
 MAX_LISTED_GAPS = 100
-_STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?( ?(Z|[+-]\d\d:\d\d))?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - arithmetic on wall times, whose zone is applied beside it
-_MILLISECOND = dt.timedelta(milliseconds=1)
+_HOUR_MS = 3_600_000
+_YEAR_MS = 8766 * _HOUR_MS
+MAX_STEP_MS = 2 * _YEAR_MS  # from one row to the next: more is a mistyped year, not a gap
+Excuse = Callable[[int, str | None, ConfigError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,21 @@ class LoadTable:
     report: LoadReport
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Times and numbers of a file, [N] each, in its order.
+
+    Attributes:
+        times_ms: int64, UTC epoch milliseconds; strictly ascending unless faults were excused.
+        lines: int64, line or row of each in the file, from 1.
+        values: float64 by column, NaN where the cell is empty.
+    """
+
+    times_ms: NDArray[np.int64]
+    lines: NDArray[np.int64]
+    values: Mapping[str, NDArray[np.float64]]
+
+
 def parse_load_csv(
     source: bytes | str | Iterable[str],
     *,
@@ -115,126 +132,172 @@ def parse_load_csv(
 
     Raises:
         ConfigError: with file, line and what to do, when the zone is unknown, a column is missing, a time is
-            malformed, twice, out of order, not in the zone, or before 1970; a value is not a number or beyond reason;
-            there is no row.
+            malformed, twice, out of order, years ahead of the row above it, not in the zone, or before 1970; a value
+            is not a number or beyond reason; there is no row.
     """
     if not math.isfinite(scale) or scale == 0:
         raise ConfigError(f"scale {scale} is not a finite number other than 0", where=where)
+    _, rows = csv_rows(source, where, timestamp_column, [value_column])
+    table = read_rows(rows, [value_column], where=where, zone=zone)
+    scaled = scale_values(table, value_column, scale, where)
+    return LoadTable(table.times_ms, scaled, table.lines, report(table.times_ms, scaled, table.lines))
+
+
+def read_rows(
+    rows: Iterable[tuple[int, str | dt.datetime, Sequence[str | float | None]]],
+    columns: Sequence[str],
+    *,
+    where: str,
+    zone: str,
+    place: str = "line",
+    excuse: Excuse | None = None,
+) -> Columns:
+    """Read rows of any file into times and numbers: the rules of `parse_load_csv`, for several columns.
+
+    Args:
+        rows: line or row number, stamp (text, or a datetime; an aware one is an instant whatever the zone), and a
+            cell for each of `columns`.
+        columns: their names, for errors and for the result.
+        where: the file's name, for errors.
+        zone: the frame of the stamps.
+        place: what the numbers of `rows` count.
+        excuse: told of each fault (line, column or None for the time, error) instead of raising it: a row whose
+            time is wrong is left out, a value that is no number is unknown, and rows need not ascend.
+
+    Raises:
+        ConfigError: as `parse_load_csv`.
+    """
     try:
-        clock = _WallClock(parse_zone(zone), zone)
+        clock = WallClock(zone)
     except ConfigError as exc:
         raise ConfigError(exc.what, where=where, todo=exc.todo) from exc
     times: list[int] = []
-    values: list[float] = []
     lines: list[int] = []
+    values: list[list[float]] = [[] for _ in columns]
     previous = -1
-    for line, stamp, cell in _cells(source, where, timestamp_column, value_column):
+    for line, stamp, cells in rows:
         try:
             time_ms = clock.instant(stamp, previous)
-            value = _number(cell, value_column)
+            if excuse is None:
+                _check_order(str(stamp), time_ms, previous)
         except ConfigError as exc:
-            raise ConfigError(exc.what, where=f"{where} line {line}", todo=exc.todo) from exc
+            if excuse is None:
+                raise ConfigError(exc.what, where=f"{where} {place} {line}", todo=exc.todo) from exc
+            excuse(line, None, exc)
+            continue
+        for column, cell, name in zip(values, cells, columns, strict=True):
+            try:
+                column.append(_number(cell, name))
+            except ConfigError as exc:
+                if excuse is None:
+                    raise ConfigError(exc.what, where=f"{where} {place} {line}", todo=exc.todo) from exc
+                excuse(line, name, exc)
+                column.append(math.nan)
         times.append(time_ms)
-        values.append(value)
         lines.append(line)
         previous = time_ms
         if len(times) > MAX_ROWS:
             raise ConfigError(f"has more than {MAX_ROWS} rows", where=where, todo="Split the file")
     if not times:
-        raise ConfigError("has a header but no row", where=where)
-    times_ms, numbers = np.array(times, dtype=np.int64), np.array(lines, dtype=np.int64)
+        raise ConfigError("has a header but no row", where=where, todo="Give at least two weeks of load")
+    found = {name: np.array(column, dtype=np.float64) for name, column in zip(columns, values, strict=True)}
+    return Columns(np.array(times, dtype=np.int64), np.array(lines, dtype=np.int64), found)
+
+
+def scale_values(table: Columns, column: str, scale: float, where: str) -> NDArray[np.float64]:
+    """Return a column times `scale`.
+
+    Raises:
+        ConfigError: when a value is beyond reason then, with its line.
+    """
+    values = table.values[column]
     with np.errstate(over="ignore"):  # what overflows is refused in the next lines
-        scaled = np.array(values, dtype=np.float64) * scale
+        scaled: NDArray[np.float64] = values * scale
     large = np.flatnonzero(np.abs(scaled) >= MAX_VALUE)
     if len(large):
         raise ConfigError(
-            f"{value_column} {values[large[0]]:g} is too large",
-            where=f"{where} line {lines[large[0]]}",
+            f"{column} {values[large[0]]:g} is too large",
+            where=f"{where} line {table.lines[large[0]]}",
             todo="Correct the row, or the unit or scale",
         )
-    return LoadTable(times_ms, scaled, numbers, _report(times_ms, scaled, numbers))
+    return scaled
 
 
-class _WallClock:
-    """Turns the stamps of one frame into instants."""
+def csv_rows(
+    source: bytes | str | Iterable[str],
+    where: str,
+    timestamp_column: str,
+    columns: Sequence[str],
+    optional: Sequence[str] = (),
+) -> tuple[list[str], Iterator[tuple[int, str, list[str]]]]:
+    """Open a CSV file for `read_rows`.
 
-    def __init__(self, zone: dt.tzinfo, name: str) -> None:
-        self._zone = zone
-        self._name = name
+    Returns:
+        The columns that are there, `columns` first and then those of `optional` that the header has, and the rows.
 
-    def instant(self, text: str, previous: int) -> int:
-        if _STAMP.fullmatch(text) is None:
-            raise ConfigError(f"time {text!r} is not of the form 2014-01-31 13:30", todo="Write times as in ISO 8601")
-        try:
-            stated = dt.datetime.fromisoformat(text.replace(" Z", "Z").replace(" +", "+").replace(" -", "-"))
-        except ValueError as exc:
-            raise ConfigError(f"time {text!r} does not exist ({exc})", todo="Correct the row") from exc
-        wall = stated.replace(tzinfo=None)
-        early, late = self._offset(wall, 0), self._offset(wall, 1)
-        if stated.tzinfo is not None:
-            time_ms = self._stated(text, stated, early, late)
-        elif early < late:
-            raise ConfigError(
-                f"time {text!r} does not exist in {self._name}: clocks went forward over it",
-                todo="The file is probably in standard time all year: give that fixed offset, such as +01:00, as zone",
-            )
-        else:
-            time_ms = _since_epoch(wall, early)
-            if time_ms <= previous and late != early:
-                time_ms = _since_epoch(wall, late)
-        if time_ms < 0:
-            raise ConfigError(f"time {text!r} lies before 1970", todo="Correct the row")
-        if time_ms == previous:
-            raise ConfigError(f"time {text!r} stands twice", todo="Remove one of the two rows")
-        if time_ms < previous:
-            raise ConfigError(f"time {text!r} lies before the row above it", todo="Sort the file by time")
-        return time_ms
-
-    def _offset(self, wall: dt.datetime, fold: int) -> dt.timedelta:
-        return self._zone.utcoffset(wall.replace(tzinfo=self._zone, fold=fold)) or dt.timedelta()
-
-    def _stated(self, text: str, stated: dt.datetime, early: dt.timedelta, late: dt.timedelta) -> int:
-        offset = stated.utcoffset() or dt.timedelta()
-        if offset not in {early, late}:
-            raise ConfigError(
-                f"time {text!r} has an offset that {self._name} does not have then",
-                todo="Give the zone in which the file was written",
-            )
-        return _since_epoch(stated.replace(tzinfo=None), offset)
-
-
-def _since_epoch(wall: dt.datetime, offset: dt.timedelta) -> int:
-    return (wall - _EPOCH - offset) // _MILLISECOND
-
-
-def _number(cell: str, column: str) -> float:
-    if not cell:
-        return math.nan
-    value = float(cell) if _NUMBER.fullmatch(cell) else math.inf
-    if not math.isfinite(value):
-        todo = "Write decimals with a point" if "," in cell else "Leave the cell empty where there is no value"
-        raise ConfigError(f"{column} {cell[:40]!r} is not a number", todo=todo)
-    return value
-
-
-def _cells(
-    source: bytes | str | Iterable[str], where: str, timestamp_column: str, value_column: str
-) -> Iterator[tuple[int, str, str]]:
-    """Yield line number, time and value of each row; complain about the file's shape."""
+    Raises:
+        ConfigError: when the header is not as asked, at once; when a row is not, while iterating.
+    """
     rows = _rows(source, where)
     try:
         _, header = next(rows)
     except StopIteration:
         raise ConfigError("is empty", where=where, todo="Give a CSV file with a header line") from None
-    time_at, value_at = (_find(header, name, where) for name in (timestamp_column, value_column))
+    time_at = _find(header, timestamp_column, where)
+    present = {field.strip() for field in header}
+    names = [*columns, *(name for name in optional if name in present)]
+    return names, _cells(rows, where, len(header), time_at, [_find(header, name, where) for name in names])
+
+
+def _check_order(text: str, time_ms: int, previous: int) -> None:
+    if time_ms == previous:
+        raise ConfigError(f"time {text!r} stands twice", todo=f"Remove one of the two rows{_clock_hint(0)}")
+    if time_ms < previous:
+        raise ConfigError(
+            f"time {text!r} lies before the row above it",
+            todo=f"Sort the file by time, or correct the row above{_clock_hint(previous - time_ms)}",
+        )
+    if previous >= 0 and time_ms - previous > MAX_STEP_MS:
+        raise ConfigError(
+            f"time {text!r} lies {(time_ms - previous) / _YEAR_MS:.0f} years after the row above it",
+            todo="Correct the year in one of the two rows",
+        )
+
+
+def _clock_hint(back_ms: int) -> str:
+    if back_ms >= _HOUR_MS:
+        return ""
+    return "; where it is the autumn's doubled hour, give the place's zone instead of a fixed offset"
+
+
+def _number(cell: str | float | None, column: str) -> float:
+    if cell is None or cell == "":
+        return math.nan
+    if isinstance(cell, str):
+        value = float(cell) if _NUMBER.fullmatch(cell) else math.inf
+    else:
+        value = float(cell)  # of a binary file, where NaN is how a missing value is written
+        if math.isnan(value):
+            return value
+    if not math.isfinite(value):
+        text = str(cell)
+        todo = "Write decimals with a point" if "," in text else "Leave the cell empty where there is no value"
+        raise ConfigError(f"{column} {text[:40]!r} is not a number", todo=todo)
+    return value
+
+
+def _cells(
+    rows: Iterator[tuple[int, list[str]]], where: str, width: int, time_at: int, values_at: Sequence[int]
+) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield line number, time and values of each row."""
     for line, row in rows:
-        if len(row) != len(header):
+        if len(row) != width:
             raise ConfigError(
-                f"has {len(row)} fields where the header has {len(header)}",
+                f"has {len(row)} fields where the header has {width}",
                 where=f"{where} line {line}",
                 todo="Correct the row; numbers have no thousands separator",
             )
-        yield line, row[time_at].strip(), row[value_at].strip()
+        yield line, row[time_at].strip(), [row[at].strip() for at in values_at]
 
 
 def _find(header: list[str], name: str, where: str) -> int:
@@ -272,7 +335,8 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-def _report(times_ms: NDArray[np.int64], values: NDArray[np.float64], lines: NDArray[np.int64]) -> LoadReport:
+def report(times_ms: NDArray[np.int64], values: NDArray[np.float64], lines: NDArray[np.int64]) -> LoadReport:
+    """What is noticed in rows [N] that ascend in time; `lines` are their numbers in the file."""
     steps = np.diff(times_ms)
     interval_ms = 0
     if len(steps):

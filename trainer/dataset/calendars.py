@@ -6,8 +6,11 @@ import datetime as dt
 from collections.abc import Iterable
 
 import holidays as library
+import numpy as np
 
 from agent.contract.errors import ConfigError
+from agent.contract.features import Floats
+from agent.contract.slotcalendar import SlotCalendar
 
 MOST = 400  # the feature spec's own limit
 YEARS_AHEAD = 3
@@ -36,6 +39,32 @@ def holiday_dates(text: str, years: Iterable[int]) -> tuple[str, ...]:
     except (NotImplementedError, KeyError, ValueError) as exc:
         raise ConfigError(f"holidays of {text!r} are not known", where=_WHERE, todo=_TODO) from exc
     return tuple(sorted(day.isoformat() for day in found))[-MOST:]
+
+
+def marked_dates(start_ms: int, slot_s: int, zone: str, marks: Floats) -> tuple[tuple[str, ...], str]:
+    """Return the local dates that a series marks as holidays, ascending, at most `MOST` (the latest), and its last one.
+
+    A date is marked when most of its known slots are: some files change the day at the midnight of their own frame.
+
+    Args:
+        start_ms: start of the first slot.
+        slot_s: slot length.
+        zone: the plant's zone.
+        marks: [T] 1 on holidays, 0 on other days, NaN where unknown.
+
+    Raises:
+        ConfigError: when a mark is neither.
+    """
+    known = np.isfinite(marks)
+    wrong = marks[known & ((marks < 0) | (marks > 1))]
+    if len(wrong):
+        raise ConfigError(f"a holiday is marked by {wrong[0]:g}", where="holiday column", todo="Write 1 or 0")
+    ordinal = SlotCalendar(zone, (), slot_s, start_ms, len(marks)).ordinal
+    days, day = np.unique(ordinal, return_inverse=True)
+    marked = np.bincount(day[known], marks[known], minlength=len(days))
+    found = days[marked * 2 > np.bincount(day[known], minlength=len(days))]
+    dates = tuple(dt.date.fromordinal(int(number)).isoformat() for number in found)[-MOST:]
+    return dates, dt.date.fromordinal(int(ordinal[-1])).isoformat()
 
 
 def years_to_cover(first_ms: int, last_ms: int) -> range:

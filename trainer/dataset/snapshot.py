@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,14 @@ from sqlalchemy.engine import Engine
 from agent.contract import jsonform
 from agent.contract.errors import ConfigError
 from agent.contract.features import DAY_S, Floats
+from agent.contract.zones import utc_iso
 from trainer.dataset import tables
 from trainer.fleet.database import read
 
+TEMPERATURE, PV = "temperature_c", "pv_kw"  # the covariates whose meaning is fixed
 _META = b"edgewatt"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_OWN_COLUMNS = {"time_ms", "power_kw"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +35,13 @@ class Snapshot:
     Attributes:
         plant, zone, slot_s, holidays: of the plant.
         start_ms: start of the first slot.
-        power_kw: [T] mean power, NaN where unknown; the first and last are known.
+        power_kw: [T] mean net power at the grid, NaN where unknown.
+        covariates: name -> [T], NaN where unknown, in order of name: `temperature_c` outdoors, `pv_kw` what own PV
+            gives (gross load is `power_kw + pv_kw`), or any other name of a-z, 0-9 and _, at most 32.
         sha256: of all of the above; the same data gives the same hash on every machine.
+
+    Raises:
+        ConfigError: when a covariate's name or length is not as said.
     """
 
     plant: str
@@ -39,11 +50,18 @@ class Snapshot:
     holidays: tuple[str, ...]
     start_ms: int
     power_kw: Floats
+    covariates: Mapping[str, Floats] = field(default_factory=dict)
     sha256: str = field(init=False)
 
     def __post_init__(self) -> None:
+        for name, values in self.covariates.items():
+            check_covariate(name)
+            if len(values) != len(self.power_kw):
+                raise ConfigError(f"covariate {name} has {len(values)} slots, the load {len(self.power_kw)}")
+        object.__setattr__(self, "covariates", dict(sorted(self.covariates.items())))
         digest = hashlib.sha256(jsonform.dumps(self._head()))
-        digest.update(np.ascontiguousarray(self.power_kw, dtype="<f8").tobytes())
+        for values in (self.power_kw, *self.covariates.values()):
+            digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
         object.__setattr__(self, "sha256", digest.hexdigest())
 
     @property
@@ -60,15 +78,29 @@ class Snapshot:
         """Return the slot that begins at or after an instant; it may lie outside the snapshot."""
         return -((self.start_ms - time_ms) // (self.slot_s * 1000))
 
+    def before(self, time_ms: int) -> Snapshot:
+        """Return only the slots that are over by an instant; holidays are known ahead and stay.
+
+        Raises:
+            ConfigError: when there is none.
+        """
+        count = min(len(self.power_kw), (time_ms - self.start_ms) // (self.slot_s * 1000))
+        if count <= 0:
+            raise ConfigError(
+                f"holds no load before {utc_iso(time_ms)}", where=f"plant {self.plant}", todo="Give more data"
+            )
+        covariates = {name: values[:count] for name, values in self.covariates.items()}
+        return replace(self, power_kw=self.power_kw[:count], covariates=covariates)
+
     def write(self, path: Path) -> None:
         """Write a Parquet file from which `read_snapshot` makes the same snapshot."""
         times = self.start_ms + np.arange(len(self.power_kw), dtype=np.int64) * self.slot_s * 1000
-        table = pa.table({"time_ms": times, "power_kw": self.power_kw})
+        table = pa.table({"time_ms": times, "power_kw": self.power_kw, **self.covariates})
         meta = {_META: jsonform.dumps({**self._head(), "schema": 1, "sha256": self.sha256})}
         pq.write_table(table.replace_schema_metadata(meta), path, compression="zstd")
 
     def _head(self) -> dict[str, object]:
-        return {
+        head: dict[str, object] = {
             "plant": self.plant,
             "zone": self.zone,
             "slot_s": self.slot_s,
@@ -76,6 +108,20 @@ class Snapshot:
             "start_ms": self.start_ms,
             "slots": len(self.power_kw),
         }
+        return {**head, "covariates": list(self.covariates)} if self.covariates else head
+
+
+def check_covariate(name: str) -> str:
+    """Return `name` when a covariate may have it.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if _NAME.fullmatch(name) is None or name in _OWN_COLUMNS:
+        raise ConfigError(
+            f"covariate name {name!r} is not usable", where="--covariate", todo="Use a-z, 0-9 and _, at most 32"
+        )
+    return name
 
 
 def take(engine: Engine, plant: str, until_ms: int | None = None) -> Snapshot:
@@ -118,13 +164,19 @@ def read_snapshot(path: Path) -> Snapshot:
     try:
         table = pq.read_table(path)
         head = json.loads(table.schema.metadata[_META])
+        values = {
+            name: table[name].to_numpy(zero_copy_only=False).astype(np.float64)
+            for name in ("power_kw", *head.get("covariates", ()))
+        }
+        power_kw = values.pop("power_kw")
         snapshot = Snapshot(
             head["plant"],
             head["zone"],
             head["slot_s"],
             tuple(head["holidays"]),
             head["start_ms"],
-            table["power_kw"].to_numpy(zero_copy_only=False).astype(np.float64),
+            power_kw,
+            values,
         )
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as exc:
         raise ConfigError(f"is not a readable snapshot ({exc})", where=str(path)) from exc

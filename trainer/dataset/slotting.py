@@ -1,0 +1,110 @@
+"""Rows -> slots: the grid that a file's rows lie on, and what each slot is worth.
+
+Pure. Decides when a slot counts as known; which rows there are is decided before, what to do about wrong values after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.contract.errors import ConfigError
+from agent.contract.features import Floats, Ints
+from agent.contract.slots import MIN_COMPLETENESS, SLOT_LENGTHS_S, check_slot_length
+from agent.contract.zones import utc_iso
+
+MAX_SLOTS = 4_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Consecutive slots, and the slot of each row of a file.
+
+    Attributes:
+        start_ms: start of the first slot.
+        slot_s: slot length.
+        count: T, how many slots there are.
+        rows: [N] the slot of each row.
+        interval_ms: what a row covers; at most a slot.
+    """
+
+    start_ms: int
+    slot_s: int
+    count: int
+    rows: Ints
+    interval_ms: int
+
+    def means(self, values: Floats) -> Floats:
+        """Return the mean of each slot [T] over its known rows [N]; NaN when they cover less than half of it."""
+        known = np.isfinite(values)
+        total = np.bincount(self.rows[known], values[known], minlength=self.count)
+        rows = np.bincount(self.rows[known], minlength=self.count)
+        enough = rows * self.interval_ms >= MIN_COMPLETENESS * self.slot_s * 1000
+        return np.where(enough, total / np.maximum(rows, 1), np.nan)
+
+
+def slot_length(interval_s: float, wanted_s: int | None, where: str) -> int:
+    """Return the slot length for rows of an interval: the one wanted, or the interval itself.
+
+    Raises:
+        ConfigError: when the interval is no slot length in use, or does not divide the one wanted.
+    """
+    minutes = ", ".join(str(length // 60) for length in SLOT_LENGTHS_S)
+    if interval_s <= 0:
+        raise ConfigError("has one row only", where=where, todo="Give at least two weeks of load")
+    if wanted_s is None:
+        if interval_s not in SLOT_LENGTHS_S:
+            raise ConfigError(
+                f"has a row every {interval_s:g} s, which is not a slot length in use",
+                where=where,
+                todo=f"Give --slot-minutes, one of {minutes} that is a multiple of it, or a file with such rows",
+            )
+        return int(interval_s)
+    slot_s = check_slot_length(wanted_s)
+    if slot_s % interval_s:
+        raise ConfigError(
+            f"has a row every {interval_s:g} s, which does not divide a slot of {slot_s // 60} min",
+            where=where,
+            todo=f"Give --slot-minutes, one of {minutes} that is a multiple of the interval",
+        )
+    return slot_s
+
+
+def make_grid(times_ms: Ints, lines: Ints, interval_s: float, slot_s: int, where: str, *, aligned: bool = True) -> Grid:
+    """Lay rows, each over one interval from its time on, on consecutive slots.
+
+    Args:
+        times_ms: [N] ascending.
+        lines: [N] their numbers in the file, for errors.
+        interval_s: what a row covers.
+        slot_s: slot length, a multiple of it.
+        where: the file's name.
+        aligned: slots begin at whole multiples of their length in UTC, as those of devices do; else wherever most
+            rows are (hourly data of a zone with half an hour in its offset).
+
+    Raises:
+        ConfigError: when a row is off the grid, or the span beyond reason.
+    """
+    interval_ms, slot_ms = round(interval_s * 1000), slot_s * 1000
+    phase_ms = 0 if aligned else _phase(times_ms, interval_ms, slot_ms)
+    off = np.flatnonzero((times_ms - phase_ms) % interval_ms)
+    if len(off):
+        raise ConfigError(
+            f"time {utc_iso(int(times_ms[off[0]]))} is off the grid of {interval_ms / 1000:g} s",
+            where=f"{where} line {int(lines[off[0]])}",
+            todo="Give each row the start of its interval, on whole intervals in UTC",
+        )
+    slots = (times_ms - phase_ms) // slot_ms
+    count = int(slots[-1] - slots[0]) + 1
+    if count > MAX_SLOTS:
+        raise ConfigError(f"spans {count} slots where at most {MAX_SLOTS} are read", where=where, todo="Split the file")
+    return Grid(int(slots[0]) * slot_ms + phase_ms, slot_s, count, slots - slots[0], interval_ms)
+
+
+def _phase(times_ms: Ints, interval_ms: int, slot_ms: int) -> int:
+    """Where in a slot's length slots begin: with rows of a whole slot where most rows do, else at zero."""
+    if interval_ms != slot_ms:
+        return 0
+    phases, counts = np.unique(times_ms % slot_ms, return_counts=True)
+    return int(phases[int(np.argmax(counts))])
