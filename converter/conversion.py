@@ -80,7 +80,7 @@ def convert(folder: ModelDir) -> Conversion:
     conversion = Conversion(
         model_bytes=len(model),
         operators=tuple(operators),
-        pinball_int8_kw=scoring.score_runtime(load_runtime(model), validation),
+        pinball_int8_kw=scoring.score_runtime(spec, load_runtime(model), validation),
         pinball_float_kw=float_kw,
         edge_tpu=_compile_for_edge_tpu(folder),
     )

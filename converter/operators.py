@@ -14,10 +14,13 @@ from agent.contract.errors import RejectedError
 # Operator: highest version seen to load in tflite-runtime 2.14 (FULLY_CONNECTED 12 of dynamic-range models does not).
 _RUNTIME_2_14 = {
     "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
     "CONCATENATION": 2,
     "CONV_2D": 3,
     "EXPAND_DIMS": 1,
     "FULLY_CONNECTED": 4,
+    "MAX_POOL_2D": 2,
+    "PAD": 2,
     "QUANTIZE": 1,
     "RELU": 2,
     "RESHAPE": 1,

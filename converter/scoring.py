@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.contract.features import QUANTILES, Floats, Singles, assemble
+from agent.contract.features import QUANTILES, FeatureSpec, Floats, Singles, assemble, split_peak
 from agent.inference.runtime import Runtime
 from agent.inference.scoring import pinball
 from converter.modeldir import Validation
 
 
 def run_all(runtime: Runtime, recent: Singles, steps: Singles) -> Singles:
-    """Return `raw` [N, H, 3] for N windows, one after the other as a device does it."""
+    """Return `raw` [N, H + D, 3] for N windows, one after the other as a device does it."""
     return np.concatenate([runtime.run(recent[i : i + 1], steps[i : i + 1]) for i in range(len(recent))])
 
 
-def score(raw: Singles, center_kw: Floats, scale_kw: Floats, truth_kw: Floats) -> float:
-    """Return the mean pinball loss in kW of model outputs."""
-    return pinball(assemble(raw, center_kw, scale_kw), truth_kw, QUANTILES)
+def score(spec: FeatureSpec, raw: Singles, center_kw: Floats, scale_kw: Floats, truth_kw: Floats) -> float:
+    """Return the mean pinball loss in kW of model outputs, over the slots; the daily peaks are judged apart."""
+    slots, _ = split_peak(spec, assemble(raw, center_kw, scale_kw))
+    return pinball(slots, truth_kw, QUANTILES)
 
 
-def score_runtime(runtime: Runtime, validation: Validation) -> float:
+def score_runtime(spec: FeatureSpec, runtime: Runtime, validation: Validation) -> float:
     """Return the mean pinball loss in kW of a loaded model on held-out windows."""
     raw = run_all(runtime, validation.recent, validation.steps)
-    return score(raw, validation.center_kw, validation.scale_kw, validation.truth_kw)
+    return score(spec, raw, validation.center_kw, validation.scale_kw, validation.truth_kw)

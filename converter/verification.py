@@ -21,7 +21,7 @@ import numpy as np
 import agent
 import converter
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.features import Singles
+from agent.contract.features import FeatureSpec, Singles
 from agent.inference import litert
 from converter import modeldir, scoring
 from converter.conversion import load_student
@@ -98,12 +98,12 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
         RejectedError: when int8 and float, or two runtimes, differ by more than allowed; nothing is written then.
     """
     model = folder.read_bytes(modeldir.INT8)
-    validation = folder.validation()
+    spec, validation = folder.spec(), folder.validation()
     runtime = litert.load(model)
     step = output_step(model)
     raw = scoring.run_all(runtime, validation.recent, validation.steps)
     in_float = _float_outputs(folder, validation)
-    int8_kw, float_kw = (_score(values, validation) for values in (raw, in_float))
+    int8_kw, float_kw = (_score(spec, values, validation) for values in (raw, in_float))
     if int8_kw > float_kw * (1 + MAX_LOSS_CHANGE):
         raise RejectedError(
             f"int8 loses {int8_kw / float_kw - 1:.1%} against float, above {MAX_LOSS_CHANGE:.0%}",
@@ -114,7 +114,7 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
     results = [RuntimeResult(runtime.name, latency_ms, int8_kw, 0.0, 0.0)]
     python, remark = _find_python(tflite_python)
     if python is not None:
-        results.append(_other_runtime(python, model, validation, raw, step))
+        results.append(_other_runtime(python, model, spec, validation, raw, step))
     tolerance = round(TOLERANCE_STEPS * step * _SLACK, 6)
     chosen = np.unique(np.linspace(0, len(raw) - 1, _GOLDEN_WINDOWS).astype(int))
     np.savez(
@@ -145,8 +145,8 @@ def _float_outputs(folder: ModelDir, validation: Validation) -> Singles:
     return np.asarray(raw, dtype=np.float32)
 
 
-def _score(raw: Singles, validation: Validation) -> float:
-    return scoring.score(raw, validation.center_kw, validation.scale_kw, validation.truth_kw)
+def _score(spec: FeatureSpec, raw: Singles, validation: Validation) -> float:
+    return scoring.score(spec, raw, validation.center_kw, validation.scale_kw, validation.truth_kw)
 
 
 def _find_python(stated: Path | None) -> tuple[Path | None, str]:
@@ -163,7 +163,7 @@ def _find_python(stated: Path | None) -> tuple[Path | None, str]:
 
 
 def _other_runtime(
-    python: Path, model: bytes, validation: Validation, reference: Singles, step: float
+    python: Path, model: bytes, spec: FeatureSpec, validation: Validation, reference: Singles, step: float
 ) -> RuntimeResult:
     """Run tflite-runtime in its own process and compare.
 
@@ -194,7 +194,7 @@ def _other_runtime(
     return RuntimeResult(
         runtime=str(answer["runtime"]),
         median_ms=float(answer["median_ms"]),
-        pinball_kw=_score(raw, validation),
+        pinball_kw=_score(spec, raw, validation),
         max_steps=round(worst, 3),
         differing=float((steps_apart > 0.5).mean()),
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from agent.contract.errors import ConfigError
+from agent.contract.features import DAY_S
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.zones import to_local
 
@@ -83,7 +84,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class PeakAhead:
-    """The forecast exceeds a limit. ON above `threshold_kw`, OFF below `clear_below_kw`, in between HOLD.
+    """The forecast peak of a day exceeds a limit. ON above `threshold_kw`, OFF below `clear_below_kw`, in between HOLD.
 
     Attributes:
         threshold_kw: limit of mean power over a slot.
@@ -107,23 +108,35 @@ class PeakAhead:
             raise ConfigError("must be below alerts.peak_kw", where="alerts.clear_below_kw")
 
     def judge(self, now_ms: int, observations: Observations) -> Finding:
-        """Compare the highest slot that is not over yet with the limits."""
+        """Compare the highest of the peaks that are not over yet with the limits."""
         forecast = observations.forecast
         if forecast is None or self.quantile not in forecast.quantiles:
             return Finding(Verdict.HOLD)
-        slot_ms = forecast.slot_s * 1000
-        first = max(0, (now_ms - forecast.origin_ms) // slot_ms)
-        ahead = forecast.level(self.quantile)[first:]
-        if len(ahead) == 0:
+        first = max(0, (now_ms - forecast.origin_ms) // (forecast.slot_s * 1000))
+        ahead = max(self._peaks(forecast, first), default=None)
+        if ahead is None:
             return Finding(Verdict.OFF, "the hours that were forecast are over")
-        step = int(np.argmax(ahead))
-        peak_kw, at_ms = float(ahead[step]), forecast.origin_ms + (first + step) * slot_ms
+        peak_kw, step = ahead
+        at_ms = forecast.starts_ms()[step]
         if peak_kw > self.threshold_kw:
             return Finding(Verdict.ON, self._text(forecast, peak_kw, at_ms), self._details(forecast, peak_kw, at_ms))
         if peak_kw < self._clear_below():
             text = f"no peak ahead: at most {peak_kw:.6g} kW of {self.threshold_kw:.6g} kW expected"
             return Finding(Verdict.OFF, text, self._details(forecast, peak_kw, at_ms))
         return Finding(Verdict.HOLD)
+
+    def _peaks(self, forecast: Forecast, first: int) -> Iterator[tuple[float, int]]:
+        """Yield the peak of each day from step `first` on, and the step at which it is most likely."""
+        path = forecast.level(self.quantile)
+        per_day = DAY_S // forecast.slot_s
+        for day, peak_kw in enumerate(forecast.peak_kw[:, forecast.quantiles.index(self.quantile)]):
+            begin, end = day * per_day, min((day + 1) * per_day, len(path))
+            step = begin + int(np.argmax(path[begin:end]))
+            if step >= first:
+                yield float(peak_kw), step
+            elif first < end:  # the day's highest hours are over: only the slots say what is left of it
+                step = first + int(np.argmax(path[first:end]))
+                yield float(path[step]), step
 
     def _clear_below(self) -> float:
         return self.threshold_kw * _DEFAULT_CLEAR_SHARE if self.clear_below_kw is None else self.clear_below_kw

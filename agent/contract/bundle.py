@@ -53,7 +53,7 @@ class Golden:
     Attributes:
         recent: [G, recent_size] float32.
         steps: [G, horizon, F] float32.
-        raw: [G, horizon, 3] float32, de-quantised model output.
+        raw: [G, horizon + days, 3] float32, de-quantised model output: slots, then daily peaks.
         tolerance: greatest allowed difference of any output; a few int8 steps, since runtimes round differently.
     """
 
@@ -261,7 +261,7 @@ def _golden(data: bytes, manifest: Manifest) -> Golden:
     arrays = _unzip(data, tuple(f"{name}.npy" for name in _ARRAYS), GOLDEN)
     if len(arrays) != len(_ARRAYS):
         raise RejectedError("lacks inputs or outputs", where=GOLDEN)
-    sizes = ((spec.recent_size,), (spec.horizon, len(spec.step_names)), (spec.horizon, 3))
+    sizes = ((spec.recent_size,), (spec.horizon, len(spec.step_names)), (spec.output_size, 3))
     recent, steps, raw = (_array(arrays[f"{name}.npy"], size, name) for name, size in zip(_ARRAYS, sizes, strict=True))
     if not len(recent) == len(steps) == len(raw) or not 1 <= len(recent) <= MAX_GOLDEN:
         raise RejectedError(f"does not hold 1 to {MAX_GOLDEN} cases", where=GOLDEN)

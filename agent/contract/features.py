@@ -5,8 +5,10 @@ Two inputs, both float32 and scaled to about [-4, 4] so that one int8 step means
 `recent`  [N, recent_size]   the last `recent_days` as means over `recent_step_s`, standardised and clipped
 `steps`   [N, horizon, F]    per step of the horizon: lags, aggregates and calendar of the target slot
 
-and one output, `raw` [N, horizon, 3]: median and two spreads, assembled to quantiles by `assemble`. The calendar
-(zone, holidays) comes with the spec; the device never computes a holiday. Gap repair happens before (`repair`).
+and one output, `raw` [N, horizon + days, 3]: median and two spreads of each slot, then of the peak of each day ahead,
+assembled to quantiles by `assemble` and told apart by `split_peak`. A day here is 24 h, counted from the origin.
+The calendar (zone, holidays) comes with the spec; the device never computes a holiday. Gap repair happens before
+(`repair`).
 """
 
 from __future__ import annotations
@@ -102,6 +104,16 @@ class FeatureSpec:
         return DAY_S // self.slot_s
 
     @property
+    def days(self) -> int:
+        """Days of 24 h in the horizon; the last may be cut short by its end."""
+        return -(-self.horizon // self.per_day)
+
+    @property
+    def output_size(self) -> int:
+        """Rows of a model's output: one a slot, then one a day for its peak."""
+        return self.horizon + self.days
+
+    @property
     def min_history(self) -> int:
         """Slots of history below which there is no forecast."""
         return MIN_HISTORY_DAYS * self.per_day
@@ -154,6 +166,7 @@ class FeatureSpec:
             "recent_days": self.recent_days,
             "recent_step_s": self.recent_step_s,
             "quantiles": list(self.quantiles),
+            "daily_peaks": self.days,
             "step_features": list(self.step_names),
         }
 
@@ -185,6 +198,10 @@ class FeatureSpec:
             )
         except ConfigError as exc:
             raise RejectedError(exc.what, where=where, todo=exc.todo) from exc
+        if "daily_peaks" not in fields:
+            fields.fail("daily_peaks", "is missing: the model gives no daily peak; train and convert it again")
+        if fields.integer("daily_peaks") != spec.days:
+            fields.fail("daily_peaks", f"is not {spec.days}, the days in the horizon")
         if fields.items("step_features", 256) != list(spec.step_names):
             fields.fail("step_features", "are not the ones that this version computes: update the agent")
         return spec
@@ -249,7 +266,7 @@ def compute(spec: FeatureSpec, start_ms: int, power_kw: Floats, origins: Ints) -
 
 
 def assemble(raw: Floats | Singles, center_kw: Floats, scale_kw: Floats) -> Floats:
-    """Turn model output [N, H, 3] (median, lower spread, upper spread; standardised) into kW quantiles [N, H, 3].
+    """Turn model output [N, rows, 3] (median, lower spread, upper spread; standardised) into kW quantiles [N, rows, 3].
 
     Spreads pass through softplus, so that q0.1 <= q0.5 <= q0.9 always holds.
     """
@@ -260,10 +277,41 @@ def assemble(raw: Floats | Singles, center_kw: Floats, scale_kw: Floats) -> Floa
     return quantiles * scale_kw[:, None, None] + center_kw[:, None, None]
 
 
+def split_peak(spec: FeatureSpec, quantiles: Floats) -> tuple[Floats, Floats]:
+    """Split what `assemble` gives into the slots' quantiles [N, horizon, 3] and those of the daily peaks [N, days, 3].
+
+    Raises:
+        RejectedError: when there are not `spec.output_size` rows.
+    """
+    if quantiles.ndim != 3 or quantiles.shape[1] != spec.output_size:
+        raise RejectedError(
+            f"output of shape {quantiles.shape} where {spec.horizon} slots and {spec.days} daily peaks are expected",
+            where="model",
+            todo="Train and convert the model again",
+        )
+    return quantiles[:, : spec.horizon], quantiles[:, spec.horizon :]
+
+
+def daily_peak(spec: FeatureSpec, power_kw: Floats) -> Floats:
+    """Return the greatest mean slot power [..., days] of each day ahead from power [..., horizon].
+
+    A day of which any slot is unknown (NaN) has an unknown peak: the missing slot may have been the highest.
+    """
+    short = spec.days * spec.per_day - spec.horizon
+    # The last day, where the horizon cuts it, is filled with its own last slot: that changes no maximum.
+    padded = np.concatenate([power_kw, np.repeat(power_kw[..., -1:], short, axis=-1)], axis=-1)
+    peaks: Floats = padded.reshape(*power_kw.shape[:-1], spec.days, spec.per_day).max(axis=-1)
+    return peaks
+
+
 def standardised_target(spec: FeatureSpec, power_kw: Floats, origins: Ints, inputs: Inputs) -> Singles:
-    """Return the truth [N, horizon] that `raw` is trained on; NaN where it lies beyond the series."""
+    """Return the truth [N, output_size] that `raw` is trained on: slots, then daily peaks.
+
+    NaN where it is unknown or lies beyond the series; a day's peak needs all of its slots.
+    """
     padded = np.concatenate([power_kw, np.full(spec.horizon, np.nan)])
     truth = padded[np.asarray(origins)[:, None] + np.arange(spec.horizon)]
+    truth = np.concatenate([truth, daily_peak(spec, truth)], axis=1)
     target: Singles = ((truth - inputs.center_kw[:, None]) / inputs.scale_kw[:, None]).astype(np.float32)
     return target
 

@@ -37,6 +37,8 @@ class Forecast:
         slot_s: slot length.
         quantiles: levels, ascending.
         power_kw: [steps, levels].
+        peak_kw: [days, levels] of the greatest mean slot power in each 24 h from the origin on. The peak of a day has
+            quantiles of its own: the highest slot of the median falls short of it, since slots do not peak together.
         source: the rung it came from.
         model: `name@version`, or `seasonal-naive`.
         note: why it is a fallback; empty for the active model.
@@ -47,6 +49,7 @@ class Forecast:
     slot_s: int
     quantiles: tuple[float, ...]
     power_kw: Floats
+    peak_kw: Floats
     source: ForecastSource
     model: str
     note: str = ""
@@ -68,7 +71,8 @@ class Forecast:
             "origin_ms": self.origin_ms,
             "slot_s": self.slot_s,
             "quantiles": list(self.quantiles),
-            "power_kw": [[float(f"{value:.6g}") for value in step] for step in self.power_kw],
+            "power_kw": _rounded(self.power_kw),
+            "peak_kw": _rounded(self.peak_kw),
             "source": str(self.source),
             "model": self.model,
             "note": self.note[:_NOTE_LENGTH],
@@ -86,23 +90,36 @@ class Forecast:
         levels = tuple(_number(fields, "quantiles", level) for level in fields.items("quantiles", 32))
         if list(levels) != sorted(set(levels)) or not all(0 < level < 1 for level in levels):
             fields.fail("quantiles", "are not ascending levels between 0 and 1")
-        steps = fields.items("power_kw", 7 * 288)
+        slot_s = fields.integer("slot_s", 1, 86_400)
+        power_kw = _table(fields, "power_kw", 7 * 288, len(levels))
+        peak_kw = _table(fields, "peak_kw", 7, len(levels))
+        if len(peak_kw) != -(-len(power_kw) * slot_s // 86_400):
+            fields.fail("peak_kw", "does not have one entry for each 24 h of the forecast")
         source = fields.text("source", max_length=16)
         if source not in set(ForecastSource):
             fields.fail("source", f"{source!r} is unknown here")
-        if not steps or not levels or not all(isinstance(step, list) and len(step) == len(levels) for step in steps):
-            fields.fail("power_kw", "does not have one number a step and level")
-        power_kw = np.array([[_number(fields, "power_kw", value) for value in step] for step in steps])
         return cls(
             origin_ms=fields.instant("origin_ms"),
-            slot_s=fields.integer("slot_s", 1, 86_400),
+            slot_s=slot_s,
             quantiles=levels,
             power_kw=power_kw,
+            peak_kw=peak_kw,
             source=ForecastSource(source),
             model=fields.text("model", max_length=80),
             note=fields.text("note", max_length=_NOTE_LENGTH),
             repaired_share=fields.number("repaired_share", 0, 1),
         )
+
+
+def _rounded(table: Floats) -> list[list[float]]:
+    return [[float(f"{value:.6g}") for value in row] for row in table]
+
+
+def _table(fields: Fields, name: str, most: int, levels: int) -> Floats:
+    rows = fields.items(name, most)
+    if not rows or not levels or not all(isinstance(row, list) and len(row) == levels for row in rows):
+        fields.fail(name, "does not have one number for each time and level")
+    return np.array([[_number(fields, name, value) for value in row] for row in rows], dtype=np.float64)
 
 
 def _number(fields: Fields, name: str, value: object) -> float:

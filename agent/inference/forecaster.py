@@ -50,7 +50,7 @@ class Model:
         self._runtime = runtime
         self._clock = clock
         spec = bundle.manifest.feature_spec
-        expected = ((1, spec.recent_size), (1, spec.horizon, len(spec.step_names)), (1, spec.horizon, 3))
+        expected = ((1, spec.recent_size), (1, spec.horizon, len(spec.step_names)), (1, spec.output_size, 3))
         found = (runtime.recent_shape, runtime.steps_shape, runtime.raw_shape)
         if found != expected:
             raise RejectedError(
@@ -114,14 +114,16 @@ class Model:
                 todo="Check the meter's unit; train a model on newer data",
             )
         raw = self._runtime.run(inputs.recent, inputs.steps)
-        quantiles = features.assemble(raw, inputs.center_kw, inputs.scale_kw)[0]
+        quantiles = features.assemble(raw, inputs.center_kw, inputs.scale_kw)
         if not np.isfinite(quantiles).all():
             raise UnavailableError("the model gave values that are not finite", where=self.label)
+        slots, peaks = features.split_peak(spec, quantiles)
         return Forecast(
             origin_ms=origin_ms,
             slot_s=spec.slot_s,
             quantiles=spec.quantiles,
-            power_kw=quantiles,
+            power_kw=slots[0],
+            peak_kw=peaks[0],
             source=source,
             model=self.label,
             note=note,

@@ -1,7 +1,8 @@
 """Seasonal naive: the forecast that needs no model, and the yardstick of every model.
 
 The load of the same slot a week ago (a day ago where there is no week yet), with a band from its own recent errors
-at that time of day. Periods are counted in UTC: in the week after a change of the clocks it is an hour off.
+at that time of day; a day's peak is that of the day which is repeated, with a band likewise. Periods are counted in
+UTC: in the week after a change of the clocks it is an hour off.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _ERROR_DAYS = 28  # errors older than this say nothing of today's plant
 _USED_DAYS = _ERROR_DAYS + _WEEK
 _NEIGHBOUR_S = 3600  # errors within an hour of the same time of day count as of that time
 _FEWEST_ERRORS = 12  # below this a time of day takes the errors of the whole day
+_FEWEST_PEAKS = 7  # below this many known errors of a day's peak the slots' band says how sure it is
 
 
 def forecast_naive(start_ms: int, power_kw: ArrayLike, slot_s: int, horizon: int, note: str = "") -> Forecast:
@@ -56,6 +58,7 @@ def forecast_naive(start_ms: int, power_kw: ArrayLike, slot_s: int, horizon: int
         slot_s=slot_s,
         quantiles=QUANTILES,
         power_kw=np.stack([point + low, point, point + high], axis=-1),
+        peak_kw=_peak(series, per_day, point, low, high),
         source=ForecastSource.NAIVE,
         model=LABEL,
         note=note,
@@ -97,6 +100,26 @@ def _band(series: Floats, per_day: int, horizon: int, slot_s: int) -> tuple[Floa
     low = np.where(enough, _quantile(by_time, QUANTILES[0]), _quantile(whole, QUANTILES[0]))
     high = np.where(enough, _quantile(by_time, QUANTILES[-1]), _quantile(whole, QUANTILES[-1]))
     return np.minimum(low, 0.0)[column], np.maximum(high, 0.0)[column]
+
+
+def _peak(series: Floats, per_day: int, point: Floats, low: Floats, high: Floats) -> Floats:
+    """Quantiles [days, 3] of the peak of each 24 h of the path `point`; `low` and `high` are the slots' band.
+
+    The median is the highest slot of the path: the peak of the day that is repeated. Its band is what this rule was
+    off by on the last days, or, while there are few of them, the band of the highest slots.
+    """
+    starts = range(0, len(point), per_day)
+    whole = len(series) // per_day
+    past = series[len(series) - whole * per_day :].reshape(whole, per_day).max(axis=1)  # a day with a gap is unknown
+    period = _WEEK if whole > _WEEK else 1
+    errors = (past[period:] - past[:-period])[-_ERROR_DAYS:]
+    middle = np.array([point[at : at + per_day].max() for at in starts])
+    if np.isfinite(errors).sum() >= _FEWEST_PEAKS:
+        below, above = (float(_quantile(errors[None], level)[0]) for level in (QUANTILES[0], QUANTILES[-1]))
+        return np.stack([middle + min(below, 0.0), middle, middle + max(above, 0.0)], axis=-1)
+    # The highest slot of each path; the middle one lies between them, since the band encloses each slot.
+    bounds = [[(point + offset)[at : at + per_day].max() for at in starts] for offset in (low, high)]
+    return np.stack([bounds[0], middle, bounds[1]], axis=-1)
 
 
 def _quantile(rows: Floats, level: float) -> Floats:

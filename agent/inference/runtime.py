@@ -43,7 +43,7 @@ class Runtime(Protocol):
     int8: bool
 
     def run(self, recent: Singles, steps: Singles) -> Singles:
-        """Return `raw` [1, H, 3] float32 for `recent` [1, R] and `steps` [1, H, F].
+        """Return `raw` [1, rows, 3] float32 for `recent` [1, R] and `steps` [1, H, F].
 
         Raises:
             RejectedError: when the shapes are not the model's.
@@ -182,7 +182,7 @@ class InterpreterRuntime:
         self.int8 = bool(self._recent.scale and self._steps.scale and self._raw.scale)
 
     def run(self, recent: Singles, steps: Singles) -> Singles:
-        """Return `raw` [1, H, 3] float32; see `Runtime.run`.
+        """Return `raw` [1, rows, 3] float32; see `Runtime.run`.
 
         Raises:
             RejectedError: when the shapes are not the model's.

@@ -136,7 +136,8 @@ def _truth(power: np.ndarray, origins: np.ndarray) -> np.ndarray:
 
 
 def _assemble(raw: np.ndarray, inputs: features.Inputs) -> np.ndarray:
-    return features.assemble(raw, inputs.center_kw, inputs.scale_kw)
+    slots, _ = features.split_peak(SPEC, features.assemble(raw, inputs.center_kw, inputs.scale_kw))
+    return slots
 
 
 def _pinball(quantiles_kw: np.ndarray, truth_kw: np.ndarray) -> float:
@@ -145,12 +146,20 @@ def _pinball(quantiles_kw: np.ndarray, truth_kw: np.ndarray) -> float:
     return float(np.maximum(levels * error, (levels - 1) * error).mean())
 
 
-def _fit(power: np.ndarray, origins: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """Weights [F] on `steps`, a weight on the mean of `recent`, and biases [3]: a least-squares median, constant spreads."""
+Weights = tuple[np.ndarray, float, np.ndarray]  # [F] on `steps`, on the mean of `recent`, biases [3]
+
+
+def _fit(power: np.ndarray, origins: np.ndarray) -> tuple[Weights, Weights]:
+    """A least-squares median and constant spreads: for the slots, and for the day's peak on the day's mean `steps`."""
     inputs = _inputs(power, origins)
-    target = features.standardised_target(SPEC, power, origins, inputs).reshape(-1)
+    target = features.standardised_target(SPEC, power, origins, inputs)
+    level = inputs.recent.mean(axis=1)
+    slots, peaks = target[:, :HORIZON].reshape(-1), target[:, HORIZON:].reshape(-1)
     steps = inputs.steps.reshape(-1, inputs.steps.shape[-1])
-    recent = np.repeat(inputs.recent.mean(axis=1), HORIZON)
+    return _solve(steps, np.repeat(level, HORIZON), slots), _solve(inputs.steps.mean(axis=1), level, peaks)
+
+
+def _solve(steps: np.ndarray, recent: np.ndarray, target: np.ndarray) -> Weights:
     table = np.column_stack([steps, recent, np.ones(len(steps))])
     # A little ridge: weekday and working columns depend on one another.
     solution = np.linalg.solve(table.T @ table + 0.1 * np.eye(table.shape[1]), table.T @ target)
@@ -159,24 +168,34 @@ def _fit(power: np.ndarray, origins: np.ndarray) -> tuple[np.ndarray, float, np.
     return solution[:-2], float(solution[-2]), np.array([solution[-1], *np.log(np.expm1(spreads))])
 
 
-def _float_raw(weights: tuple[np.ndarray, float, np.ndarray], inputs: features.Inputs) -> np.ndarray:
-    on_steps, on_recent, bias = weights
-    median = inputs.steps @ on_steps + on_recent * inputs.recent.mean(axis=1)[:, None] + bias[0]
-    return np.stack([median, np.full_like(median, bias[1]), np.full_like(median, bias[2])], axis=-1)
+def _float_raw(weights: tuple[Weights, Weights], inputs: features.Inputs) -> np.ndarray:
+    parts = []
+    for (on_steps, on_recent, bias), steps in zip(
+        weights, (inputs.steps, inputs.steps.mean(axis=1, keepdims=True)), strict=True
+    ):
+        median = steps @ on_steps + on_recent * inputs.recent.mean(axis=1)[:, None] + bias[0]
+        parts.append(np.stack([median, np.full_like(median, bias[1]), np.full_like(median, bias[2])], axis=-1))
+    return np.concatenate(parts, axis=1)
 
 
-def _convert(weights: tuple[np.ndarray, float, np.ndarray], samples: features.Inputs) -> bytes:
+def _convert(weights: tuple[Weights, Weights], samples: features.Inputs) -> bytes:
     import tensorflow as tf
 
-    on_steps, on_recent, bias = weights
+    layers, one = tf.keras.layers, np.array([1.0, 0.0, 0.0])
     recent = tf.keras.Input((SPEC.recent_size,), batch_size=1, name="recent")
-    steps = tf.keras.Input((HORIZON, len(on_steps)), batch_size=1, name="steps")
-    level, local = tf.keras.layers.Dense(3, name="level"), tf.keras.layers.Dense(3, name="local")
-    total = tf.keras.layers.Add()([local(steps), tf.keras.layers.Reshape((1, 3))(level(recent))])
-    model = tf.keras.Model([recent, steps], total)
-    one = np.array([1.0, 0.0, 0.0])
-    level.set_weights([np.full((SPEC.recent_size, 1), on_recent / SPEC.recent_size) * one, bias])
-    local.set_weights([on_steps[:, None] * one, np.zeros(3)])
+    steps = tf.keras.Input((HORIZON, len(SPEC.step_names)), batch_size=1, name="steps")
+    row = layers.Reshape((1, HORIZON, len(SPEC.step_names)))(steps)
+    rows, filled = [], []
+    for given, (on_steps, on_recent, bias) in zip(
+        (row, layers.AveragePooling2D((1, HORIZON))(row)), weights, strict=True
+    ):
+        level, local = layers.Dense(3), layers.Conv2D(3, 1)
+        rows.append(layers.Add()([local(given), layers.Reshape((1, 1, 3))(level(recent))]))
+        filled.append((level, [np.full((SPEC.recent_size, 1), on_recent / SPEC.recent_size) * one, bias]))
+        filled.append((local, [(on_steps[:, None] * one)[None, None], np.zeros(3)]))
+    model = tf.keras.Model([recent, steps], layers.Reshape((SPEC.output_size, 3))(layers.Concatenate(axis=2)(rows)))
+    for layer, values in filled:
+        layer.set_weights(values)
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: (
@@ -188,7 +207,7 @@ def _convert(weights: tuple[np.ndarray, float, np.ndarray], samples: features.In
 
 
 def _run(model: bytes, inputs: features.Inputs) -> tuple[np.ndarray, float]:
-    """De-quantised outputs [N, H, 3] under LiteRT, and the size of one output step."""
+    """De-quantised outputs [N, H + D, 3] under LiteRT, and the size of one output step."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=model, num_threads=1)

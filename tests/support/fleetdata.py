@@ -18,6 +18,7 @@ from agent.contract.rows import Forecast, ForecastSource, alert_row, event_row, 
 from agent.contract.slots import Slot
 from agent.planning.costs import CostWatch
 from agent.planning.tariff import Tariff
+from tests.support.forecasts import peaks_of
 from trainer.dataset.tables import plant as plant_table  # also makes its tables known before the database is opened
 from trainer.fleet import database as db
 
@@ -157,6 +158,7 @@ def forecast(origin_ms: int, scale: float, rng: random.Random, source: ForecastS
         slot_s=SLOT_S,
         quantiles=(0.1, 0.5, 0.9),
         power_kw=np.array(steps),
+        peak_kw=peaks_of(np.array(steps), SLOT_S),
         source=source,
         model="elecdemand@1" if active else "seasonal-naive",
         note="" if active else "no model is active",

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import QUANTILES, Floats, Singles, assemble
+from agent.contract.features import QUANTILES, FeatureSpec, Floats, Singles, assemble, split_peak
 from agent.contract.zones import utc_iso
 from agent.inference.runtime import load_runtime
 from agent.inference.scoring import pinball
@@ -63,7 +63,7 @@ def evaluate(folder: ModelDir, snapshot: Snapshot, from_ms: int, to_ms: int | No
     first = max(0, snapshot.index(from_ms))
     end = len(snapshot.power_kw) if to_ms is None else min(len(snapshot.power_kw), snapshot.index(to_ms))
     judged = windows.daily_windows(spec, snapshot, first, end)
-    forecasts = {"naive": windows.naive_quantiles(spec, snapshot, judged.origins), **_models(folder, judged)}
+    forecasts = {"naive": windows.naive_quantiles(spec, snapshot, judged.origins), **forecast_all(folder, spec, judged)}
     known = np.isfinite(judged.truth_kw)
     slot_ms = spec.slot_s * 1000
     begin_ms = snapshot.start_ms + int(judged.origins[0]) * slot_ms
@@ -94,7 +94,12 @@ def lines(evaluation: Evaluation) -> list[str]:
     return text
 
 
-def _models(folder: ModelDir, judged: windows.Windows) -> dict[str, Floats]:
+def forecast_all(folder: ModelDir, spec: FeatureSpec, judged: windows.Windows) -> dict[str, Floats]:
+    """Return the quantiles [N, H, 3] in kW of `teacher`, `student_float` and, where converted, `student_int8`.
+
+    Raises:
+        ConfigError: when the folder is incomplete.
+    """
     inputs = judged.inputs
     if not folder.teachers:
         raise ConfigError("has no teacher", where=str(folder.path), todo="Give a folder made by edgewatt-trainer train")
@@ -105,10 +110,11 @@ def _models(folder: ModelDir, judged: windows.Windows) -> dict[str, Floats]:
     if folder.file(modeldir.INT8).exists():
         runtime = load_runtime(folder.read_bytes(modeldir.INT8))
         student_raw["student_int8"] = scoring.run_all(runtime, inputs.recent, inputs.steps)
-    return {
+    every = {
         "teacher": to_kw(ensemble(teachers, judged), judged),
         **{name: _to_kw(raw, inputs) for name, raw in student_raw.items()},
     }
+    return {name: split_peak(spec, quantiles)[0] for name, quantiles in every.items()}
 
 
 def _to_kw(raw: Singles, inputs: Any) -> Floats:

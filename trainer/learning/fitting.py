@@ -18,6 +18,7 @@ from agent.contract.features import QUANTILES, Floats, Inputs, Singles, assemble
 
 _WARM_UP = 20  # one part in this many of the steps
 _PREDICT_BATCH = 512
+_PEAK_WEIGHT = 0.1  # of the daily peaks beside the slots: enough for their own weights, little for the shared ones
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ def fit(
 
     Args:
         model: from `recent` and `steps` to `raw`.
-        inputs: N windows.
-        target: [N, H] standardised truth; NaN counts for nothing.
+        inputs: N windows, each of H slots and D days.
+        target: [N, H + D] standardised truth, the daily peaks last; NaN counts for nothing.
         schedule: how long and how hard.
-        taught: [N, H, 3] a teacher's standardised quantiles.
+        taught: [N, H + D, 3] a teacher's standardised quantiles.
         truth_share: weight of the truth where there is a teacher.
         progress: called after each step.
 
@@ -60,16 +61,22 @@ def fit(
     optimiser.build(model.trainable_variables)
     recent, steps, truth = (tf.constant(array) for array in (inputs.recent, inputs.steps, target))
     teacher = None if taught is None else tf.constant(taught)
+    horizon = inputs.steps.shape[1]
+
+    def weigh(quantiles: Any, truth: Any, teacher: Any) -> Any:
+        loss = _pinball(quantiles, truth)
+        if teacher is None:
+            return loss
+        # Half the distance, so that both parts are of one size: pinball at the median is half an error too.
+        return truth_share * loss + (1.0 - truth_share) * 0.5 * tf.reduce_mean(tf.abs(teacher - quantiles))
 
     def step(rows: Any) -> Any:
         with tf.GradientTape() as tape:
             raw = model({"recent": tf.gather(recent, rows), "steps": tf.gather(steps, rows)}, training=True)
-            quantiles = _quantiles(raw)
-            loss = _pinball(quantiles, tf.gather(truth, rows))
-            if teacher is not None:
-                # Half the distance, so that both parts are of one size: pinball at the median is half an error too.
-                distance = 0.5 * tf.reduce_mean(tf.abs(tf.gather(teacher, rows) - quantiles))
-                loss = truth_share * loss + (1.0 - truth_share) * distance
+            given = (_quantiles(raw), tf.gather(truth, rows), None if teacher is None else tf.gather(teacher, rows))
+            slots = weigh(*(None if part is None else part[:, :horizon] for part in given))
+            peaks = weigh(*(None if part is None else part[:, horizon:] for part in given))
+            loss = slots + _PEAK_WEIGHT * peaks
         optimiser.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
@@ -83,7 +90,7 @@ def fit(
 
 
 def predict(model: Any, inputs: Inputs) -> Singles:
-    """Return `raw` [N, H, 3] of a network."""
+    """Return `raw` [N, H + D, 3] of a network."""
     parts = []
     for low in range(0, len(inputs.recent), _PREDICT_BATCH):
         rows = slice(low, low + _PREDICT_BATCH)
@@ -93,7 +100,7 @@ def predict(model: Any, inputs: Inputs) -> Singles:
 
 
 def standardised_quantiles(raw: Singles) -> Floats:
-    """Return the quantiles [N, H, 3] of `raw`, still standardised."""
+    """Return the quantiles [N, H + D, 3] of `raw`, still standardised."""
     ones = np.ones(len(raw))
     return assemble(raw, 0.0 * ones, ones)
 

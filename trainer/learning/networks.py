@@ -15,6 +15,7 @@ from keras import layers
 from agent.contract.features import FeatureSpec
 
 RAW_SIZE = 3  # median and two spreads
+_PEAK_UNITS = 16
 _FACTORED_ABOVE = 48  # steps; beyond this a full linear map from `recent` would fill the student's 200 kB alone
 _FACTOR_RANK = 48
 
@@ -55,7 +56,8 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
         batch: a fixed batch size; None while training.
 
     Returns:
-        A `keras.Model` from `recent` [B, recent_size] and `steps` [B, H, F] to `raw` [B, H, 3].
+        A `keras.Model` from `recent` [B, recent_size] and `steps` [B, H, F] to `raw` [B, H + D, 3]: slots, then daily
+        peaks.
     """
     seeds = _Seeds(seed)
     horizon, width = spec.horizon, len(spec.step_names)
@@ -64,9 +66,9 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
     noisy_recent = layers.GaussianNoise(shape.noise, seed=seeds.next())(recent)
     noisy_steps = layers.GaussianNoise(shape.noise, seed=seeds.next())(steps)
 
-    context = _dense(shape.context, seeds, activation="relu")(noisy_recent)
-    context = layers.Dropout(shape.dropout, seed=seeds.next())(context)
-    context = _dense(horizon * shape.context_channels, seeds, activation="relu")(context)
+    summary = _dense(shape.context, seeds, activation="relu")(noisy_recent)
+    summary = layers.Dropout(shape.dropout, seed=seeds.next())(summary)
+    context = _dense(horizon * shape.context_channels, seeds, activation="relu")(summary)
     context = layers.Reshape((1, horizon, shape.context_channels))(context)
 
     # One row of `horizon` pixels: a convolution that both runtimes run fast and that an Edge TPU maps.
@@ -78,7 +80,7 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
         inner = _conv(shape.channels, 5, seeds, activation="relu")(inner)
         hidden = layers.Add()([hidden, inner])
     hidden = layers.Dropout(shape.dropout, seed=seeds.next())(hidden)
-    hidden = _conv(RAW_SIZE, 1, seeds)(hidden)
+    nonlinear = _conv(RAW_SIZE, 1, seeds)(hidden)
 
     # Linear skips: on many plants a ridge regression is the best single model, and no ReLU should stand in its way.
     along_steps = _conv(RAW_SIZE, 1, seeds)(row)
@@ -87,9 +89,32 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
         linear = _dense(_FACTOR_RANK, seeds)(linear)
     linear = _dense(horizon * RAW_SIZE, seeds, small=True)(linear)
     linear = layers.Reshape((1, horizon, RAW_SIZE))(linear)
-    raw = layers.Add()([layers.Add()([hidden, along_steps]), linear])
-    raw = layers.Reshape((horizon, RAW_SIZE), name="raw")(raw)
+    raw = layers.Add()([layers.Add()([nonlinear, along_steps]), linear])
+    peaks = _peaks(spec, layers.Reshape((1, horizon, width))(steps), hidden, summary, shape, seeds)
+    raw = layers.Concatenate(axis=2)([raw, peaks])
+    raw = layers.Reshape((spec.output_size, RAW_SIZE), name="raw")(raw)
     return keras.Model(inputs={"recent": recent, "steps": steps}, outputs=raw, name=name)
+
+
+def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape, seeds: _Seeds) -> Any:
+    """The daily peaks [B, 1, D, 3], from each day's pooled features and the summary of the last week.
+
+    The greatest lag of a day is the peak of that earlier day: what a peak is best foretold by. Only clean inputs are
+    pooled by their maximum, since the maximum of what training made noisy is higher than that of what a device sees.
+    """
+    short = spec.days * spec.per_day - spec.horizon
+
+    def by_day(tensor: Any, pooling: Any) -> Any:
+        if short:
+            tensor = layers.ZeroPadding2D(((0, 0), (0, short)))(tensor)
+        return pooling((1, spec.per_day))(tensor)
+
+    tops = layers.GaussianNoise(shape.noise, seed=seeds.next())(by_day(row, layers.MaxPooling2D))
+    days = layers.Concatenate()([tops, by_day(hidden, layers.AveragePooling2D)])
+    nonlinear = _conv(_PEAK_UNITS, 1, seeds, activation="relu")(days)
+    nonlinear = _conv(RAW_SIZE, 1, seeds)(nonlinear)
+    week = layers.Reshape((1, spec.days, RAW_SIZE))(_dense(spec.days * RAW_SIZE, seeds, small=True)(summary))
+    return layers.Add()([layers.Add()([nonlinear, _conv(RAW_SIZE, 1, seeds)(tops)]), week])
 
 
 class _Seeds:

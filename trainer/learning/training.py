@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import QUANTILES, FeatureSpec, Floats, Scaling
+from agent.contract.features import QUANTILES, FeatureSpec, Floats, Scaling, split_peak
 from agent.inference.scoring import pinball
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir
@@ -87,8 +87,10 @@ def train(
     naive_kw = windows.naive_quantiles(spec, snapshot, held_out.origins)
     scores = {
         "naive": pinball(naive_kw, held_out.truth_kw, QUANTILES),
-        "teacher": pinball(to_kw(ensemble(teachers, held_out), held_out), held_out.truth_kw, QUANTILES),
-        "student_float": _score(student, held_out),
+        "teacher": pinball(
+            split_peak(spec, to_kw(ensemble(teachers, held_out), held_out))[0], held_out.truth_kw, QUANTILES
+        ),
+        "student_float": _score(spec, student, held_out),
     }
     footprint = meter.stop()
     record = _record(snapshot, options, spec, learnt, held_out, scores, footprint)
@@ -98,7 +100,7 @@ def train(
 
 
 def ensemble(teachers: list[Any], of: Windows) -> Floats:
-    """Return the teacher's standardised quantiles [N, H, 3]: the mean over its networks."""
+    """Return the teacher's standardised quantiles [N, H + D, 3]: the mean over its networks."""
     result: Floats = np.mean(
         [fitting.standardised_quantiles(fitting.predict(model, of.inputs)) for model in teachers], axis=0
     )
@@ -106,7 +108,7 @@ def ensemble(teachers: list[Any], of: Windows) -> Floats:
 
 
 def to_kw(quantiles: Floats, of: Windows) -> Floats:
-    """Take standardised quantiles [N, H, 3] to kW."""
+    """Take standardised quantiles [N, rows, 3] to kW."""
     return quantiles * of.inputs.scale_kw[:, None, None] + of.inputs.center_kw[:, None, None]
 
 
@@ -144,7 +146,7 @@ def _choose_scaling(snapshot: Snapshot, part: Split, options: Options, progress:
             _schedule(options, updates, 0),
             progress=_part_of(progress, "scaling", number * updates, 2 * updates),
         )
-        losses[scaling] = _score(model, windows.daily_windows(spec, snapshot, part.validation, part.end))
+        losses[scaling] = _score(spec, model, windows.daily_windows(spec, snapshot, part.validation, part.end))
     return min(losses, key=lambda scaling: losses[scaling])
 
 
@@ -152,9 +154,9 @@ def _part_of(progress: Progress, stage: str, before: int, total: int) -> Callabl
     return lambda done, _total: progress(stage, before + done, total)
 
 
-def _score(model: Any, of: Windows) -> float:
+def _score(spec: FeatureSpec, model: Any, of: Windows) -> float:
     raw = fitting.predict(model, of.inputs)
-    return scoring.score(raw, of.inputs.center_kw, of.inputs.scale_kw, of.truth_kw)
+    return scoring.score(spec, raw, of.inputs.center_kw, of.inputs.scale_kw, of.truth_kw)
 
 
 def _schedule(options: Options, updates: int, offset: int) -> fitting.Schedule:

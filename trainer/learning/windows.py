@@ -31,8 +31,8 @@ class Windows:
     Attributes:
         origins: [N] slot index of the first step.
         inputs: of the model.
-        target: [N, H] standardised truth, NaN where unknown.
-        truth_kw: [N, H].
+        target: [N, H + D] standardised truth of slots and daily peaks, NaN where unknown.
+        truth_kw: [N, H] of the slots alone.
     """
 
     origins: Ints
@@ -106,7 +106,7 @@ def training_windows(spec: FeatureSpec, snapshot: Snapshot, part: Split, *, batc
             where=f"plant {snapshot.plant}",
             todo="Import the missing data, or wait for more",
         )
-    bytes_each = 4 * (spec.recent_size + spec.horizon * (len(spec.step_names) + 4))
+    bytes_each = 4 * (spec.recent_size + spec.horizon * (len(spec.step_names) + 5))
     most = max(2 * batch, _MAX_BYTES // bytes_each)
     if len(usable) > most:
         usable = np.sort(np.random.default_rng(seed).choice(usable, most, replace=False))

@@ -12,6 +12,7 @@ from agent.alerts.board import AlertBoard
 from agent.alerts.rules import DataMissing, Observations, PeakAhead
 from agent.contract.errors import ConfigError
 from agent.contract.rows import Forecast, ForecastSource
+from tests.support.forecasts import peaks_of
 
 NOW = 1_413_331_200_000
 MIN_MS = 60_000
@@ -22,7 +23,8 @@ SILENCE = DataMissing("power", 900)
 def peak(kw):
     """What is observed when the forecast's upper level peaks at `kw` from now on for days."""
     table = np.tile([kw - 60.0, kw - 30.0, kw], (999, 1))
-    return Observations(Forecast(NOW, 3600, (0.1, 0.5, 0.9), table, ForecastSource.ACTIVE, "m@1"), {}, NOW)
+    made = Forecast(NOW, 3600, (0.1, 0.5, 0.9), table, peaks_of(table, 3600), ForecastSource.ACTIVE, "m@1")
+    return Observations(made, {}, NOW)
 
 
 def spoke(minute):

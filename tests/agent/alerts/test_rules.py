@@ -9,6 +9,7 @@ import pytest
 from agent.alerts.rules import DataMissing, Observations, PeakAhead, Verdict
 from agent.contract.errors import ConfigError
 from agent.contract.rows import Forecast, ForecastSource
+from tests.support.forecasts import peaks_of
 
 MELBOURNE = ZoneInfo("Australia/Melbourne")
 NOW = round(dt.datetime(2014, 10, 15, 10, tzinfo=MELBOURNE).timestamp() * 1000)
@@ -18,7 +19,7 @@ HOUR_MS = 3_600_000
 def forecast(upper, source=ForecastSource.ACTIVE, origin_ms=NOW):
     upper = np.asarray(upper, float)
     table = np.stack([upper - 60, upper - 30, upper], axis=1)
-    return Forecast(origin_ms, 3600, (0.1, 0.5, 0.9), table, source, "plant@3")
+    return Forecast(origin_ms, 3600, (0.1, 0.5, 0.9), table, peaks_of(table, 3600), source, "plant@3")
 
 
 def seen(value):

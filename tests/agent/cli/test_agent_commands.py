@@ -23,6 +23,7 @@ from agent.contract.zones import parse_zone
 from agent.store.identity import CLOCK_FLOOR, Identity
 from tests.support.agent_process import TARIFF
 from tests.support.bundles import TINY, write_history_csv
+from tests.support.forecasts import peaks_of
 from tests.support.small_centre import SmallCentre
 
 ROOT = Path(__file__).parents[3]
@@ -255,7 +256,8 @@ def fan(slots: int = 48, slot_s: int = 1800, **more: Any) -> Forecast:
 
     middle = 100 + 50 * np.sin(np.arange(slots) / slots * 6.28)
     power_kw = np.stack([middle - 10, middle, middle + 10], axis=-1)
-    return Forecast(1_412_085_600_000, slot_s, (0.1, 0.5, 0.9), power_kw, ForecastSource.ACTIVE, "m@1", **more)
+    peak_kw = peaks_of(power_kw, slot_s)
+    return Forecast(1_412_085_600_000, slot_s, (0.1, 0.5, 0.9), power_kw, peak_kw, ForecastSource.ACTIVE, "m@1", **more)
 
 
 @pytest.mark.parametrize("width", [20, 76, 120])

@@ -38,7 +38,7 @@ def make(**manifest) -> Bundle:
     golden = Golden(
         np.arange(24, dtype=np.float32).reshape(1, 24) / 8,
         np.zeros((1, 2, features), np.float32),
-        np.ones((1, 2, 3), np.float32),
+        np.ones((1, 3, 3), np.float32),
         values["tolerance"],
     )
     return Bundle(Manifest(**values), b"TFL3 not a real model", golden, {"purpose": "tests"})
@@ -68,7 +68,7 @@ def assert_same(one: Bundle, two: Bundle) -> None:
 
 def test_bytes_are_pinned():
     data = make().to_bytes()
-    assert hashlib.sha256(data).hexdigest() == "e743829e9d571d0470dc560ed49ec03af9b11bd874ba8d1798300df197aada42"
+    assert hashlib.sha256(data).hexdigest() == "1105808963c98baca7087873137632268a4410d95cd416e0c6544226d410dbb4"
     assert list(files_of(data)) == [MANIFEST, MODEL, GOLDEN, CARD]
     assert data == make().to_bytes()
 
@@ -91,7 +91,7 @@ def test_the_committed_bundle_is_read_and_written_alike():
 def test_golden_vectors_are_ordinary_npz():
     with np.load(io.BytesIO(files_of(make().to_bytes())[GOLDEN])) as arrays:
         assert np.array_equal(arrays["recent"], make().golden.recent)
-        assert arrays["raw"].shape == (1, 2, 3)
+        assert arrays["raw"].shape == (1, 3, 3)
 
 
 def test_golden_vectors_saved_by_numpy_are_read():

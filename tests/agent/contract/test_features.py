@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from agent.contract import features
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.features import FeatureSpec, Scaling, assemble, compute, repair, standardised_target
+from agent.contract.features import (
+    FeatureSpec,
+    Scaling,
+    assemble,
+    compute,
+    daily_peak,
+    repair,
+    split_peak,
+    standardised_target,
+)
 from tests.support.nasty import mutations
 
 MONDAY_MS = 1_767_571_200_000  # 2026-01-05T00:00Z
@@ -115,8 +124,44 @@ class TestLookAhead:
         origins = np.array([15 * PER_DAY, 16 * PER_DAY - 8])
         inputs = compute(SPEC, MONDAY_MS, power, origins)
         target = standardised_target(SPEC, power, origins, inputs)
-        assert target[0] * inputs.scale_kw[0] + inputs.center_kw[0] == pytest.approx(power[15 * PER_DAY :], abs=1e-3)
-        assert np.isnan(target[1]).tolist() == [False] * 8 + [True] * 40
+        truth = [*power[15 * PER_DAY :], power[15 * PER_DAY :].max()]
+        assert target[0] * inputs.scale_kw[0] + inputs.center_kw[0] == pytest.approx(truth, abs=1e-3)
+        assert np.isnan(target[1]).tolist() == [False] * 8 + [True] * 41
+
+
+class TestPeaks:
+    @pytest.mark.parametrize(
+        ("slot_s", "horizon", "days"),
+        [(900, 96, 1), (900, 97, 2), (900, 1, 1), (3600, 168, 7), (300, 2016, 7), (1800, 60, 2)],
+    )
+    def test_each_day_begun_has_a_row_after_the_slots(self, slot_s, horizon, days):
+        spec = FeatureSpec(slot_s, horizon, "UTC")
+        assert (spec.days, spec.output_size) == (days, horizon + days)
+        power = np.random.default_rng(1).normal(size=(5, horizon))
+        peaks = daily_peak(spec, power)
+        assert peaks.shape == (5, days)
+        for day in range(days):
+            assert np.array_equal(peaks[:, day], power[:, day * spec.per_day : (day + 1) * spec.per_day].max(axis=1))
+
+    def test_a_day_with_an_unknown_slot_has_an_unknown_peak(self):
+        spec = dataclasses.replace(SPEC, horizon=60)
+        power = np.arange(60.0)
+        power[50] = np.nan
+        assert daily_peak(spec, power)[0] == 47.0
+        assert np.isnan(daily_peak(spec, power)[1])
+        power[59] = np.nan  # the slot that fills up the last day
+        assert np.isnan(daily_peak(spec, power)).tolist() == [False, True]
+
+    def test_output_is_split_into_slots_and_peaks(self):
+        raw = np.random.default_rng(3).normal(size=(4, SPEC.output_size, 3))
+        slots, peaks = split_peak(SPEC, assemble(raw, np.zeros(4), np.ones(4)))
+        assert (slots.shape, peaks.shape) == ((4, 48, 3), (4, 1, 3))
+        assert peaks[:, 0, 1].tolist() == raw[:, 48, 0].tolist()
+
+    @pytest.mark.parametrize("rows", [48, 50])
+    def test_output_of_another_size_is_refused(self, rows):
+        with pytest.raises(RejectedError, match="48 slots and 1 daily peaks"):
+            split_peak(SPEC, np.zeros((4, rows, 3)))
 
 
 class TestOneOrigin:
@@ -235,6 +280,13 @@ class TestSpec:
     def test_round_trip(self):
         for spec in (SPEC, self.FULL):
             assert FeatureSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+    def test_a_spec_from_before_daily_peaks_is_refused_in_words(self):
+        old = {name: value for name, value in SPEC.to_json().items() if name != "daily_peaks"}
+        with pytest.raises(RejectedError, match=r"daily_peaks: .*no daily peak; train and convert it again"):
+            FeatureSpec.from_json(old)
+        with pytest.raises(RejectedError, match="daily_peaks"):
+            FeatureSpec.from_json({**SPEC.to_json(), "daily_peaks": 2})
 
     def test_every_field_is_checked(self):
         for what, changed in mutations(self.FULL.to_json()):

@@ -16,6 +16,7 @@ FORECAST = Forecast(
     1800,
     (0.1, 0.5, 0.9),
     np.array([[1.0, 2.0, 3.0], [1.5, 2.5, 3.25]]),
+    np.array([[1.75, 2.75, 3.5]]),
     ForecastSource.PREVIOUS,
     "plant@3",
     "active is missing",
@@ -27,6 +28,7 @@ ROW = {
     "slot_s": 1800,
     "quantiles": [0.1, 0.5, 0.9],
     "power_kw": [[1.0, 2.0, 3.0], [1.5, 2.5, 3.25]],
+    "peak_kw": [[1.75, 2.75, 3.5]],
     "source": "previous",
     "model": "plant@3",
     "note": "active is missing",
@@ -53,7 +55,8 @@ def test_every_field_of_a_forecast_is_checked():
             continue
         assert same(Forecast.from_row(read.to_row(0)), read), what
         assert np.isfinite(read.power_kw).all(), what
-        assert read.power_kw.shape[1] == len(read.quantiles), what
+        assert read.power_kw.shape[1] == read.peak_kw.shape[1] == len(read.quantiles), what
+        assert len(read.peak_kw) == -(-len(read.power_kw) * read.slot_s // 86_400), what
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,10 @@ def test_every_field_of_a_forecast_is_checked():
         {"power_kw": [[1.0, 2.0, True]]},
         {"power_kw": [[1.0, 2.0, 10**400]]},
         {"power_kw": [[1.0, 2.0, float("nan")]]},
+        {"peak_kw": []},
+        {"peak_kw": [[1.0, 2.0]]},
+        {"peak_kw": [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]},  # two days of an hour's forecast
+        {"peak_kw": [[1.0, 2.0, float("inf")]]},
     ],
 )
 def test_tables_that_are_no_numbers_of_their_shape_are_refused(change):
@@ -77,7 +84,9 @@ def test_tables_that_are_no_numbers_of_their_shape_are_refused(change):
 
 
 def test_a_long_note_is_cut_rather_than_refused_by_its_reader():
-    long = Forecast(T, 1800, (0.5,), np.ones((1, 1)), ForecastSource.NAIVE, "seasonal-naive", "x" * 2000)
+    long = Forecast(
+        T, 1800, (0.5,), np.ones((1, 1)), np.ones((1, 1)), ForecastSource.NAIVE, "seasonal-naive", "x" * 2000
+    )
     assert len(Forecast.from_row(long.to_row(T)).note) == 512
 
 

@@ -16,6 +16,7 @@ from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import FLAG_EMPTY, Slot
 from agent.planning.bill import bill, bill_forecast
 from agent.planning.tariff import Tariff
+from tests.support.forecasts import peaks_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 TEXT = """
@@ -56,7 +57,9 @@ def empty(slot):
 
 def forecast(origin_ms, low, median, high, slot_s=900):
     power_kw = np.stack([np.asarray(low, float), np.asarray(median, float), np.asarray(high, float)], axis=1)
-    return Forecast(origin_ms, slot_s, (0.1, 0.5, 0.9), power_kw, ForecastSource.ACTIVE, "m@1")
+    return Forecast(
+        origin_ms, slot_s, (0.1, 0.5, 0.9), power_kw, peaks_of(power_kw, slot_s), ForecastSource.ACTIVE, "m@1"
+    )
 
 
 def amounts(result):

@@ -14,6 +14,7 @@ from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import FLAG_EMPTY, Slot
 from agent.planning.costs import CostWatch
 from agent.planning.tariff import Tariff
+from tests.support.forecasts import peaks_of
 
 ZONE = ZoneInfo("Australia/Melbourne")
 TARIFF = Tariff.from_toml("""
@@ -37,7 +38,7 @@ def hours(start_ms, end_ms, kw=4.0):
 
 def forecast(origin_ms, steps=24, kw=8.0, source=ForecastSource.ACTIVE, slot_s=3600):
     power_kw = np.tile([kw / 2, kw, kw * 2], (steps, 1))
-    return Forecast(origin_ms, slot_s, (0.1, 0.5, 0.9), power_kw, source, "m@1")
+    return Forecast(origin_ms, slot_s, (0.1, 0.5, 0.9), power_kw, peaks_of(power_kw, slot_s), source, "m@1")
 
 
 def by_scope(now_ms, slots, ahead):

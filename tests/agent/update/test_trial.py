@@ -8,6 +8,7 @@ import pytest
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.rows import Forecast, ForecastSource
 from agent.update.trial import Shadow
+from tests.support.forecasts import peaks_of
 
 SLOT_S, HORIZON, LEVELS = 3600, 24, (0.1, 0.5, 0.9)
 HOUR = 3_600_000
@@ -21,7 +22,8 @@ def pinball(power_kw, truth, quantiles) -> float:
 
 
 def forecast(origin_ms: int, kw: float, *, source=ForecastSource.CANDIDATE, horizon=HORIZON, slot_s=SLOT_S) -> Forecast:
-    return Forecast(origin_ms, slot_s, LEVELS, np.full((horizon, 3), kw), source, "m@1")
+    power_kw = np.full((horizon, 3), kw)
+    return Forecast(origin_ms, slot_s, LEVELS, power_kw, peaks_of(power_kw, slot_s), source, "m@1")
 
 
 def run(shadow: Shadow, hours: int, candidate: float, active: float | None, naive: float | None, truth=100.0, start=0):

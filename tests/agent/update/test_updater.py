@@ -114,7 +114,8 @@ class Device:
         def made(now: int, kw: float | None) -> Forecast | None:
             if kw is None:
                 return None
-            return Forecast(now, 3600, (0.1, 0.5, 0.9), np.full((24, 3), kw), ForecastSource.CANDIDATE, "x@1")
+            power_kw = np.full((24, 3), kw)
+            return Forecast(now, 3600, (0.1, 0.5, 0.9), power_kw, power_kw[:1], ForecastSource.CANDIDATE, "x@1")
 
         for hour in range(start, start + hours):
             shadow = self.updater.shadow

@@ -18,7 +18,7 @@ def spec_of(slot_s):
 def test_the_student_stays_below_200_kilobytes(slot_s):
     spec = spec_of(slot_s)
     model = networks.build(spec, networks.STUDENT, name="student", seed=1)
-    assert model.output_shape == (None, spec.horizon, 3)
+    assert model.output_shape == (None, spec.output_size, 3)
     assert model.count_params() < 160_000  # a byte each, and room for biases, scales and the graph
 
 

@@ -30,7 +30,10 @@ def network() -> tf.keras.Model:
     summary = tf.keras.layers.Dense(4, activation="relu")(recent)
     summary = tf.keras.layers.Reshape((SPEC.horizon, 1))(tf.keras.layers.Dense(SPEC.horizon)(summary))
     hidden = tf.keras.layers.Dense(12, activation="relu")(tf.keras.layers.Concatenate()([steps, summary]))
-    return tf.keras.Model([recent, steps], tf.keras.layers.Dense(3)(hidden))
+    row = tf.keras.layers.Reshape((1, SPEC.horizon, 12))(hidden)
+    day = tf.keras.layers.Reshape((SPEC.days, 12))(tf.keras.layers.MaxPooling2D((1, SPEC.per_day))(row))
+    out = tf.keras.layers.Concatenate(axis=1)([tf.keras.layers.Dense(3)(hidden), tf.keras.layers.Dense(3)(day)])
+    return tf.keras.Model([recent, steps], out)
 
 
 def windows() -> features.Inputs:
