@@ -1,0 +1,225 @@
+"""What a backtest is given: files and instants, read, cut and checked before anything is trained. Imports no network.
+
+The cut is the first thing that happens to a series, and training is handed nothing else: what the rest of a backtest
+calls `learnt` and `pool` ends before `train_end`. Of later rows only history up to each origin is used, as on a device,
+and the truth, to judge by. Known ahead are the calendar (holidays) and, where asked for, temperature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from agent.contract.errors import ConfigError
+from agent.contract.features import MIN_HISTORY_DAYS, Ints
+from agent.contract.zones import parse_zone
+from trainer.dataset.series import read_series
+from trainer.dataset.snapshot import Snapshot
+from trainer.learning import windows
+from trainer.learning.forecast_files import read_origins
+from trainer.learning.frames import Frame
+
+HORIZON_HOURS = 24
+
+
+@dataclass(frozen=True)
+class Source:
+    """A plant's file and how to read it.
+
+    Attributes:
+        csv: columns `timestamp` and `load` (kW, or any unit: forecasts come in the same), `holiday` where there is one.
+        frame: zone or offset of its times.
+        zone: of the plant, for calendar features.
+        holidays: country or part of it, or dates; empty for none.
+    """
+
+    csv: Path
+    frame: str
+    zone: str
+    holidays: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A backtest to be made.
+
+    Attributes:
+        source: the plant to forecast.
+        train_end: time in the frame of `source`; what is not over by then is not learnt from.
+        origins: CSV file with a column `origin`, in the same frame.
+        out: file of forecasts to write.
+        temperature_column: of `source`; its values at the forecast slots stand for a weather forecast.
+        pool: other plants to learn from.
+    """
+
+    source: Source
+    train_end: str
+    origins: Path
+    out: Path
+    temperature_column: str | None = None
+    pool: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything read and checked.
+
+    Attributes:
+        plant: the whole series: history of the origins, and the truth.
+        learnt, pool: what training may see; all of it is over by `train_end_ms`.
+        origins_ms: as in the file, in its order.
+        origins: [N] slot index in `plant` of each.
+        remarks: what the caller should know, in words.
+    """
+
+    request: Request
+    frame: Frame
+    plant: Snapshot
+    learnt: Snapshot
+    pool: tuple[Snapshot, ...]
+    train_end_ms: int
+    origins_ms: tuple[int, ...]
+    origins: Ints
+    remarks: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name for the model."""
+        return self.learnt.plant
+
+
+def parse_pool(text: str, plant: Source) -> Source:
+    """Read `FILE[@FRAME[@ZONE[@HOLIDAYS]]]`.
+
+    A file alone is read as the plant's own. With a frame, zone and holidays are those given here: the zone is the
+    frame where none is given, and there are no holidays. A file whose name has an `@` is found by its whole name.
+    """
+    if "@" not in text or Path(text).exists():
+        return replace(plant, csv=Path(text))
+    parts = text.split("@")
+    if len(parts) > 4 or not parts[0] or not parts[1]:
+        raise ConfigError(
+            f"{text!r} is not FILE[@FRAME[@ZONE[@HOLIDAYS]]]", where="--pool", todo="As b.csv@UTC@Asia/Seoul"
+        )
+    name, frame, zone, holidays = (*parts, "", "")[:4]
+    return Source(Path(name), frame, zone or frame, holidays)
+
+
+def prepare(request: Request) -> Prepared:
+    """Read and check everything.
+
+    Raises:
+        ConfigError: when a file, zone, time or column is wrong; an origin is off the slot grid, has less than 15 days
+            before it or lies beyond the data; or there is too little load before `train_end`, or it never changes.
+    """
+    source = request.source
+    frame = Frame(source.frame)
+    _check_zone(source.zone, "--timezone")
+    train_end_ms = frame.instant(request.train_end, "--train-end")
+    _check_out(request.out)
+    plant = _read(source, request.temperature_column)
+    origins_ms = read_origins(request.origins, frame)
+    origins = _slots(request, plant, frame, origins_ms)
+    learnt = cut(plant, train_end_ms, "--train-end")
+    windows.split(learnt, HORIZON_HOURS, windows.LEAST_VALIDATION_DAYS)  # refuses what cannot be trained on
+    pool, remarks = _pool(request, train_end_ms)
+    early = sum(origin_ms < train_end_ms for origin_ms in origins_ms)
+    if early:
+        remarks.append(f"{early} of {len(origins_ms)} origins lie before --train-end: their figures flatter the model")
+    return Prepared(request, frame, plant, learnt, pool, train_end_ms, tuple(origins_ms), origins, tuple(remarks))
+
+
+def cut(snapshot: Snapshot, until_ms: int, where: str) -> Snapshot:
+    """Return the slots that are over by an instant; first and last are known ones.
+
+    Raises:
+        ConfigError: when none is.
+    """
+    slots = max(0, min(len(snapshot.power_kw), (until_ms - snapshot.start_ms) // (snapshot.slot_s * 1000)))
+    known = np.flatnonzero(np.isfinite(snapshot.power_kw[:slots]))
+    if len(known) == 0:
+        raise ConfigError(f"there is no load of {snapshot.plant} before it", where=where, todo="Give a later time")
+    return _part(snapshot, int(known[0]), int(known[-1]) + 1)
+
+
+def _part(snapshot: Snapshot, first: int, end: int) -> Snapshot:
+    """Return slots [first, end), copied: nothing of the others can be reached through them."""
+    return replace(
+        snapshot,
+        start_ms=snapshot.start_ms + first * snapshot.slot_s * 1000,
+        power_kw=snapshot.power_kw[first:end].copy(),
+        covariates={name: values[first:end].copy() for name, values in snapshot.covariates.items()},
+    )
+
+
+def _read(source: Source, temperature_column: str | None) -> Snapshot:
+    whole = read_series(
+        source.csv,
+        timestamps_in=source.frame,
+        zone=source.zone,
+        holidays=source.holidays or None,
+        temperature_column=temperature_column,
+    )
+    first = int(np.flatnonzero(np.isfinite(whole.power_kw))[0])
+    return _part(whole, first, len(whole.power_kw))
+
+
+def _pool(request: Request, train_end_ms: int) -> tuple[tuple[Snapshot, ...], list[str]]:
+    """Read the other plants and cut each at the same instant; one that has nothing before it is left out."""
+    kept: list[Snapshot] = []
+    remarks: list[str] = []
+    for source in request.pool:
+        Frame(source.frame, "--pool")
+        _check_zone(source.zone, "--pool")
+        other = _read(source, None)
+        try:
+            kept.append(cut(other, train_end_ms, "--pool"))
+        except ConfigError:
+            remarks.append(f"--pool {source.csv} is left out: it has no load before --train-end")
+    return tuple(kept), remarks
+
+
+def _slots(request: Request, plant: Snapshot, frame: Frame, origins_ms: list[int]) -> Ints:
+    slot_ms, where = plant.slot_s * 1000, str(request.origins)
+    for origin_ms in origins_ms:
+        stamp = frame.stamp(origin_ms)
+        if (origin_ms - plant.start_ms) % slot_ms:
+            raise ConfigError(
+                f"origin {stamp} is off the grid of {plant.slot_s // 60} min slots",
+                where=where,
+                todo="Give the start of a slot",
+            )
+        days = (origin_ms - plant.start_ms) / 86_400_000
+        if days < MIN_HISTORY_DAYS:
+            raise ConfigError(
+                f"origin {stamp} has {max(0.0, days):.4g} days of load before it where a forecast needs "
+                f"{MIN_HISTORY_DAYS}",
+                where=where,
+                todo=f"Give origins from {frame.stamp(plant.start_ms + MIN_HISTORY_DAYS * 86_400_000)} on",
+            )
+        if origin_ms > plant.end_ms:
+            raise ConfigError(
+                f"origin {stamp} lies beyond the end of the load, {frame.stamp(plant.end_ms)}",
+                where=where,
+                todo="Give origins up to the end of the file",
+            )
+    return (np.array(origins_ms, dtype=np.int64) - plant.start_ms) // slot_ms
+
+
+def _check_zone(zone: str, where: str) -> None:
+    try:
+        parse_zone(zone)
+    except ConfigError as exc:
+        raise ConfigError(exc.what, where=where, todo=exc.todo) from exc
+
+
+def _check_out(out: Path) -> None:
+    """Minutes of training must not end in a path that cannot be written."""
+    if not out.parent.is_dir():
+        raise ConfigError(
+            "is in a folder that does not exist", where=str(out), todo="Make the folder, or correct --out"
+        )
+    if out.is_dir():
+        raise ConfigError("is a folder", where=str(out), todo="Give --out the path of a file")

@@ -1,0 +1,151 @@
+"""How the forecasts of a backtest did where the truth is known: teacher, both students and naive on the same slots.
+
+The teacher and the float student are asked from the very history that the device had; where the device fell back to
+naive for want of history, so do they.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.contract import features
+from agent.contract.errors import ConfigError
+from agent.contract.features import QUANTILES, FeatureSpec, Floats, Inputs
+from agent.contract.rows import Forecast, ForecastSource
+from agent.inference.naive import forecast_naive
+from agent.inference.scoring import pinball
+from converter.modeldir import ModelDir
+from trainer.dataset.snapshot import Snapshot
+from trainer.learning import evaluation
+from trainer.learning.backtest_input import Prepared
+from trainer.learning.windows import Windows
+
+INT8, CALIBRATED = "student_int8", "student_int8_calibrated"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures over all slots of all origins whose truth is known; power and losses in the unit of the file.
+
+    Attributes:
+        slots: how many.
+        pinball, mae, coverage: of `naive`, `teacher`, `student_float`, `student_int8`, and `student_int8_calibrated`:
+            the same forecasts with the band that on-line calibration would have given.
+        peak_bias_share: mean error of the predicted daily peak over the mean daily peak: of the peak's own output
+            (`own`) and of the highest slot of the median (`median_path`). None where no day's truth is whole.
+    """
+
+    slots: int
+    pinball: dict[str, float]
+    mae: dict[str, float]
+    coverage: dict[str, float]
+    peak_bias_share: dict[str, float] | None
+
+
+def judge(
+    folder: ModelDir, prepared: Prepared, forecasts: Sequence[Forecast]
+) -> tuple[Scores | None, dict[str, Floats]]:
+    """Return the scores, None where no truth is known, and the forecasts [N, H, 3] by all but the int8 student."""
+    plant, origins, spec = prepared.plant, prepared.origins, folder.spec()
+    truth = truth_of(plant, origins, spec.horizon)
+    power = np.stack([forecast.power_kw for forecast in forecasts])
+    naive = np.stack(
+        [
+            forecast_naive(*_history(plant, origin, spec), spec.slot_s, spec.horizon).power_kw
+            for origin in origins.tolist()
+        ]
+    )
+    others = {"naive": naive, **_networks(folder, spec, prepared, forecasts, naive)}
+    known = np.isfinite(truth)
+    if not known.any():
+        return None, others
+    every = {**others, INT8: power}
+    names = [name for name in ("naive", "teacher", "student_float", INT8, CALIBRATED) if name in every]
+    return Scores(
+        slots=int(known.sum()),
+        pinball={name: pinball(every[name], truth, QUANTILES) for name in names},
+        mae={name: float(np.nanmean(np.abs(every[name][..., 1] - truth))) for name in names},
+        coverage={name: _coverage(every[name][known], truth[known]) for name in names},
+        peak_bias_share=_peak_bias(spec, forecasts, truth),
+    ), others
+
+
+def truth_of(plant: Snapshot, origins: features.Ints, horizon: int) -> Floats:
+    """Return what came true [N, H]; NaN where it is unknown."""
+    padded = np.concatenate([plant.power_kw, np.full(horizon, np.nan)])
+    truth: Floats = padded[origins[:, None] + np.arange(horizon)]
+    return truth
+
+
+def lines(scores: Scores) -> list[str]:
+    """A table for people."""
+    naive = scores.pinball["naive"]
+    text = [f"{'':24}  {'pinball':>11}  {'vs naive':>8}  {'MAE':>11}  {'in band':>7}"]
+    for name, loss in scores.pinball.items():
+        ratio, mae, inside = loss / max(naive, 1e-12), scores.mae[name], scores.coverage[name]
+        text.append(f"{name:24}  {loss:11.5g}  {ratio:8.3f}  {mae:11.5g}  {inside:7.1%}")
+    if scores.peak_bias_share is not None:
+        own, path = (scores.peak_bias_share[name] for name in ("own", "median_path"))
+        text.append(f"daily peak: {own:+.1%} by its own output, {path:+.1%} by the highest slot of the median")
+    return text
+
+
+def _networks(
+    folder: ModelDir, spec: FeatureSpec, prepared: Prepared, forecasts: Sequence[Forecast], naive: Floats
+) -> dict[str, Floats]:
+    """Quantiles of the teacher and the float student; naive's where the device had no fit history."""
+    plant, origins = prepared.plant, prepared.origins
+    inputs: list[Inputs] = []
+    usable = np.zeros(len(origins), dtype=bool)
+    any_model = any(forecast.source is not ForecastSource.NAIVE for forecast in forecasts)
+    for number, (origin, forecast) in enumerate(zip(origins.tolist(), forecasts, strict=True)):
+        start_ms, power_kw = _history(plant, origin, spec)
+        if any_model and forecast.source is ForecastSource.NAIVE:
+            continue
+        history, _ = features.repair(power_kw, spec.per_day)
+        try:
+            inputs.append(features.compute(spec, start_ms, history, np.array([len(history)])))
+        except ConfigError:  # a history too short, or without any value
+            continue
+        usable[number] = True
+    result = {name: naive.copy() for name in ("teacher", "student_float")}
+    if usable.any():
+        judged = Windows(
+            origins[usable],
+            Inputs(*(np.concatenate([getattr(one, name) for one in inputs]) for name in Inputs.__annotations__)),
+            np.empty((0, 0), dtype=np.float32),
+            truth_of(plant, origins[usable], spec.horizon),
+        )
+        given = evaluation.forecast_all(folder, spec, judged)
+        for name, power in result.items():
+            power[usable] = given[name]
+    return result
+
+
+def _history(plant: Snapshot, origin: int, spec: FeatureSpec) -> tuple[int, Floats]:
+    """Start and power of the history that a device's model uses at an origin."""
+    first = max(0, origin - spec.max_history)
+    known = np.flatnonzero(np.isfinite(plant.power_kw[first:origin]))
+    first += int(known[0]) if len(known) else 0
+    return plant.start_ms + first * plant.slot_s * 1000, plant.power_kw[first:origin]
+
+
+def _coverage(power: Floats, truth: Floats) -> float:
+    return float(((truth >= power[:, 0]) & (truth <= power[:, 2])).mean())
+
+
+def _peak_bias(spec: FeatureSpec, forecasts: Sequence[Forecast], truth: Floats) -> dict[str, float] | None:
+    peaks = features.daily_peak(spec, truth)
+    whole = np.isfinite(peaks)
+    if not whole.any():
+        return None
+    level = max(float(np.abs(peaks[whole]).mean()), 1e-12)
+    path = features.daily_peak(spec, np.stack([forecast.power_kw[:, 1] for forecast in forecasts]))
+    own = np.stack([forecast.peak_kw[:, 1] for forecast in forecasts])
+    return {
+        name: float((power[whole] - peaks[whole]).mean()) / level
+        for name, power in (("own", own), ("median_path", path))
+    }
