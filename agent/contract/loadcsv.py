@@ -100,11 +100,13 @@ class Columns:
         times_ms: int64, UTC epoch milliseconds; strictly ascending unless faults were excused.
         lines: int64, line or row of each in the file, from 1.
         values: float64 by column, NaN where the cell is empty.
+        place: what `lines` count: line or row.
     """
 
     times_ms: NDArray[np.int64]
     lines: NDArray[np.int64]
     values: Mapping[str, NDArray[np.float64]]
+    place: str = "line"
 
 
 def parse_load_csv(
@@ -201,7 +203,7 @@ def read_rows(
     if not times:
         raise ConfigError("has a header but no row", where=where, todo="Give at least two weeks of load")
     found = {name: np.array(column, dtype=np.float64) for name, column in zip(columns, values, strict=True)}
-    return Columns(np.array(times, dtype=np.int64), np.array(lines, dtype=np.int64), found)
+    return Columns(np.array(times, dtype=np.int64), np.array(lines, dtype=np.int64), found, place)
 
 
 def scale_values(table: Columns, column: str, scale: float, where: str) -> NDArray[np.float64]:
@@ -217,7 +219,7 @@ def scale_values(table: Columns, column: str, scale: float, where: str) -> NDArr
     if len(large):
         raise ConfigError(
             f"{column} {values[large[0]]:g} is too large",
-            where=f"{where} line {table.lines[large[0]]}",
+            where=f"{where} {table.place} {table.lines[large[0]]}",
             todo="Correct the row, or the unit or scale",
         )
     return scaled

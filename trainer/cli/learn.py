@@ -59,7 +59,8 @@ def train(
 ) -> None:
     """Train a teacher and, taught by it, the student that devices run; into HOME/models/NAME-VERSION.
 
-    Figures are of the last days before --until, which no network has learnt from. Next: edgewatt-converter convert.
+    Figures are of the last days before --until, which no network has learnt from. What the meter got wrong is left
+    out (edgewatt-trainer quality tells what). Next: edgewatt-converter convert.
 
     \b
     Example:
@@ -67,6 +68,7 @@ def train(
     """
     import_tensorflow()
     from agent.contract.features import Scaling
+    from trainer.dataset.cleaning import clean_snapshot
     from trainer.dataset.snapshot import take
     from trainer.learning.options import Options
     from trainer.learning.training import train as run
@@ -90,6 +92,9 @@ def train(
             snapshot = take(engine, plant, parse_time(until, snapshot.zone, "--until"))
     finally:
         engine.dispose()
+    snapshot, cleaned = clean_snapshot(snapshot)
+    if cleaned.removed:
+        remark(f"{cleaned.summary()}; more: edgewatt-trainer quality --plant {plant}")
     models = home.folder / "models"
     version = version or _next_version(models, name)
     bar = Bar()

@@ -41,8 +41,8 @@ def holiday_dates(text: str, years: Iterable[int]) -> tuple[str, ...]:
     return tuple(sorted(day.isoformat() for day in found))[-MOST:]
 
 
-def marked_dates(start_ms: int, slot_s: int, zone: str, marks: Floats) -> tuple[tuple[str, ...], str]:
-    """Return the local dates that a series marks as holidays, ascending, at most `MOST` (the latest), and its last one.
+def marked_dates(start_ms: int, slot_s: int, zone: str, marks: Floats) -> tuple[tuple[str, ...], str, str]:
+    """Return the local dates that a series marks as holidays, ascending, and its own first and last date.
 
     A date is marked when most of its known slots are: some files change the day at the midnight of their own frame.
 
@@ -63,8 +63,9 @@ def marked_dates(start_ms: int, slot_s: int, zone: str, marks: Floats) -> tuple[
     days, day = np.unique(ordinal, return_inverse=True)
     marked = np.bincount(day[known], marks[known], minlength=len(days))
     found = days[marked * 2 > np.bincount(day[known], minlength=len(days))]
-    dates = tuple(dt.date.fromordinal(int(number)).isoformat() for number in found)[-MOST:]
-    return dates, dt.date.fromordinal(int(ordinal[-1])).isoformat()
+    dates = tuple(dt.date.fromordinal(int(number)).isoformat() for number in found)
+    first, last = (dt.date.fromordinal(int(ordinal[at])).isoformat() for at in (0, -1))
+    return dates, first, last
 
 
 def years_to_cover(first_ms: int, last_ms: int) -> range:

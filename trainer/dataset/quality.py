@@ -1,23 +1,36 @@
-"""What a series of slots looks like to someone who knows meters: gaps, spikes, frozen stretches. It only reports.
+"""What a load curve looks like to someone who knows meters: what is wrong, how much of it, and where first.
 
-Nothing is corrected here: a wrong value that is silently mended teaches nobody that a meter is failing.
+It only tells. What is taken out before training is decided in `cleaning`, and told here in the same words.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.contract.features import DAY_S, Floats
 from agent.contract.zones import utc_iso
+from trainer.dataset.cleaning import Mask, clean, runs
+from trainer.dataset.flags import Flag
 
-_FROZEN_S = 4 * 3600  # the very same value for longer than this is a meter that repeats itself, or a plant at rest
-_SPIKE_SIGMAS = 12.0
-_SPIKE_SHARE = 0.3  # of the typical load: smaller jumps are load, whatever their statistics
+_STANDSTILL_S = 12 * 3600
 _LISTED = 20
+_WORDS = {
+    Flag.GAP: "gap",
+    Flag.SPIKE: "spike far beyond all other load, not learnt from",
+    Flag.DROPOUT: "drop to zero in a plant that never is at zero, not learnt from",
+    Flag.FROZEN: "stretch of a meter that repeats itself, not learnt from",
+    Flag.COPY: "stretch that is a copy of a day or a week before, not learnt from",
+    Flag.RESET: "counter that went back, its step left out",
+    Flag.ROLLOVER: "counter that passed its end",
+    Flag.DUPLICATE: "row whose time stood twice, left out",
+    Flag.CLOCK: "row whose time cannot be, left out",
+    Flag.VALUE: "cell that was no number",
+    Flag.STANDSTILL: "standstill of half a day or longer at one value",
+}
 
 
 @dataclass(frozen=True)
@@ -29,14 +42,44 @@ class Stretch:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """One kind of fault.
+
+    Attributes:
+        flag: its name.
+        count: stretches of it.
+        slots: slots in all of them.
+        share: of all slots.
+        longest: the longest stretch, the first of several.
+        first: the first 20 stretches.
+    """
+
+    flag: Flag
+    count: int
+    slots: int
+    share: float
+    longest: Stretch
+    first: tuple[Stretch, ...]
+
+    def line(self) -> str:
+        """One remark for a technician."""
+        text = f"{self.count} x {_WORDS[self.flag]}: {self.slots} slots ({self.share:.2%}), first"
+        text += f" {utc_iso(self.first[0].start_ms)}"
+        if self.longest.slots > 1:
+            text += f", longest {self.longest.slots} slots at {utc_iso(self.longest.start_ms)}"
+        return text
+
+
+@dataclass(frozen=True)
 class Quality:
     """What was found in a series.
 
     Attributes:
-        slots: from the first to the last known slot.
+        slots: from the first to the last one.
         known: of them with a value.
-        gaps, frozen, spikes: the longest 20 each; `*_count` are all of them.
         negative: slots below zero (feed-in, or a current clamp put on the wrong way round).
+        constant: the load never changes.
+        findings: of each kind that occurs.
     """
 
     slots: int
@@ -46,13 +89,12 @@ class Quality:
     mean_kw: float
     peak_kw: float
     negative: int
-    gap_count: int
-    longest_gap_slots: int
-    frozen_count: int
-    spike_count: int
-    gaps: tuple[Stretch, ...]
-    frozen: tuple[Stretch, ...]
-    spikes: tuple[Stretch, ...]
+    constant: bool
+    findings: tuple[Finding, ...]
+
+    def finding(self, flag: Flag) -> Finding | None:
+        """What was found of one kind."""
+        return next((finding for finding in self.findings if finding.flag is flag), None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `--json`."""
@@ -60,83 +102,60 @@ class Quality:
 
     def lines(self) -> list[str]:
         """Remarks for a technician; the first one sums up."""
-        share = self.known / self.slots
         span = f"{utc_iso(self.first_ms)} to {utc_iso(self.last_ms)}"
         level = f"mean {self.mean_kw:.6g} kW, peak {self.peak_kw:.6g} kW"
-        text = [f"{self.known} slots, {span}, {share:.2%} complete, {level}"]
-        for count, found, words in (
-            (self.gap_count, self.gaps, "gap"),
-            (self.frozen_count, self.frozen, "stretch of one unchanging value"),
-            (self.spike_count, self.spikes, "spike"),
-        ):
-            if count:
-                worst = max(found, key=lambda stretch: stretch.slots)
-                text.append(f"{count} x {words}, the longest {worst.slots} slots at {utc_iso(worst.start_ms)}")
+        text = [f"{self.known} slots, {span}, {self.known / self.slots:.2%} complete, {level}"]
+        text += [finding.line() for finding in self.findings]
         if self.negative:
             text.append(f"{self.negative} slots below zero: feed-in, or a current clamp the wrong way round?")
+        if self.constant:
+            text.append("the load never changes: nothing can be learnt from it")
         return text
 
 
-def assess(start_ms: int, slot_s: int, power_kw: Floats) -> Quality:
+def assess(start_ms: int, slot_s: int, power_kw: Floats, noted: Mapping[Flag, Sequence[int]] | None = None) -> Quality:
     """Look at a series of consecutive slots.
 
     Args:
         start_ms: start of the first slot.
         slot_s: slot length.
-        power_kw: [T] with NaN where unknown; the first and last are known.
+        power_kw: [T] with NaN where unknown; one at least is known.
+        noted: what was found while reading the files, as starts of slots.
     """
-    known = np.isfinite(power_kw)
-    values = power_kw[known]
-    gaps = _stretches(~known, start_ms, slot_s)
-    same = np.concatenate([[False], power_kw[1:] == power_kw[:-1]])
-    frozen = [
-        Stretch(run.start_ms - slot_s * 1000, run.slots + 1)
-        for run in _stretches(same, start_ms, slot_s)
-        if (run.slots + 1) * slot_s > _FROZEN_S
-    ]
-    spikes = _stretches(_spikes(power_kw, DAY_S // slot_s), start_ms, slot_s)
+    known = power_kw[np.isfinite(power_kw)]
+    marks = dict(clean(power_kw, DAY_S // slot_s).flags)
+    wrong = marks.get(Flag.FROZEN, np.zeros(len(power_kw), dtype=np.bool_))
+    marks[Flag.STANDSTILL] = _standstills(power_kw, _STANDSTILL_S // slot_s) & ~wrong
+    for flag, times in (noted or {}).items():
+        at = (np.array(times, dtype=np.int64) - start_ms) // (slot_s * 1000)
+        marks[flag] = np.zeros(len(power_kw), dtype=np.bool_)
+        marks[flag][at[(at >= 0) & (at < len(power_kw))]] = True
+    found = (_finding(flag, marks[flag], start_ms, slot_s) for flag in Flag if flag in marks)
     return Quality(
         slots=len(power_kw),
-        known=int(known.sum()),
+        known=len(known),
         first_ms=start_ms,
         last_ms=start_ms + (len(power_kw) - 1) * slot_s * 1000,
-        mean_kw=float(values.mean()),
-        peak_kw=float(values.max()),
-        negative=int((values < 0).sum()),
-        gap_count=len(gaps),
-        longest_gap_slots=max((gap.slots for gap in gaps), default=0),
-        frozen_count=len(frozen),
-        spike_count=len(spikes),
-        gaps=_longest(gaps),
-        frozen=_longest(frozen),
-        spikes=_longest(spikes),
+        mean_kw=float(known.mean()),
+        peak_kw=float(known.max()),
+        negative=int((known < 0).sum()),
+        constant=bool(len(known) > 1 and (known == known[0]).all()),
+        findings=tuple(finding for finding in found if finding is not None),
     )
 
 
-def _spikes(power_kw: Floats, per_day: int) -> NDArray[np.bool_]:
-    """Slots that stand out from both neighbours and from the same time a day before, all in the same direction."""
-    result = np.zeros(len(power_kw), dtype=np.bool_)
-    if len(power_kw) <= per_day + 1:
-        return result
-    inner = slice(per_day, len(power_kw) - 1)
-    value = power_kw[inner]
-    others = np.stack([power_kw[per_day - 1 : -2], power_kw[per_day + 1 :], power_kw[: -per_day - 1]])
-    above, below = value - others.max(axis=0), others.min(axis=0) - value
-    jump = np.maximum(above, below)
-    steps = np.abs(np.diff(power_kw))
-    typical = float(np.nanmedian(steps)) if np.isfinite(steps).any() else 0.0
-    limit = max(_SPIKE_SIGMAS * typical, _SPIKE_SHARE * float(np.nanmedian(np.abs(power_kw))))
-    result[inner] = jump > limit  # a comparison with NaN is False: slots beside a gap are not judged
-    return result
+def _finding(flag: Flag, marks: Mask, start_ms: int, slot_s: int) -> Finding | None:
+    stretches = [Stretch(start_ms + int(low) * slot_s * 1000, int(high - low)) for low, high in runs(marks)]
+    if not stretches:
+        return None
+    slots = int(marks.sum())
+    longest = max(stretches, key=lambda stretch: stretch.slots)
+    return Finding(flag, len(stretches), slots, slots / len(marks), longest, tuple(stretches[:_LISTED]))
 
 
-def _stretches(marks: NDArray[np.bool_], start_ms: int, slot_s: int) -> list[Stretch]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], marks.astype(np.int8), [0]])))
-    return [
-        Stretch(start_ms + int(low) * slot_s * 1000, int(high - low))
-        for low, high in zip(edges[::2], edges[1::2], strict=True)
-    ]
-
-
-def _longest(stretches: list[Stretch]) -> tuple[Stretch, ...]:
-    return tuple(sorted(stretches, key=lambda stretch: (-stretch.slots, stretch.start_ms))[:_LISTED])
+def _standstills(power_kw: Floats, least: int) -> Mask:
+    same = np.concatenate([[False], power_kw[1:] == power_kw[:-1]])
+    marks = np.zeros(len(power_kw), dtype=np.bool_)
+    for low, high in runs(same):
+        marks[low - 1 : high] = high - low + 1 >= least
+    return marks

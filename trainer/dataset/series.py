@@ -5,15 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
-
-from agent.contract.errors import ConfigError
-from agent.contract.features import Floats
-from agent.contract.loadcsv import report
 from agent.contract.zones import parse_zone
 from trainer.dataset.calendars import MOST, holiday_dates, marked_dates, years_to_cover
-from trainer.dataset.files import read_file
-from trainer.dataset.slotting import Grid, make_grid, slot_length
+from trainer.dataset.reading import Curve, Source, read_curve
 from trainer.dataset.snapshot import TEMPERATURE, Snapshot
 
 
@@ -49,35 +43,34 @@ def read_series(
         ConfigError: when a zone or country is unknown, the file is not readable by the contract's rules, its rows
             are off one grid, their interval is no slot length, or no row has a value.
     """
-    where = str(path)
     parse_zone(zone)
-    wanted = [value_column, *([] if temperature_column is None else [temperature_column])]
-    table = read_file(
-        path, zone=timestamps_in, timestamp_column=timestamp_column, columns=wanted, optional=[holiday_column]
+    curve = read_curve(
+        Source(
+            path=path,
+            frame=timestamps_in,
+            timestamp_column=timestamp_column,
+            value_column=value_column,
+            slot_s=slot_s,
+            covariates={} if temperature_column is None else {TEMPERATURE: temperature_column},
+            holiday_column=holiday_column,
+            aligned=False,
+        )
     )
-    load = table.values[value_column]
-    seen = report(table.times_ms, load, table.lines)
-    slot_s = slot_length(seen.interval_s, slot_s, where)
-    grid = make_grid(table.times_ms, table.lines, seen.interval_s, slot_s, where, aligned=False)
-    power_kw = grid.means(load)
-    if not np.isfinite(power_kw).any():
-        raise ConfigError(f"has no value at all in {value_column}", where=where, todo="Name another column")
-    marks = table.values.get(holiday_column)
     return Snapshot(
         plant=plant or re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:48] or "plant",
         zone=zone,
-        slot_s=slot_s,
-        holidays=_holidays(grid, zone, holidays or "", None if marks is None else grid.means(marks)),
-        start_ms=grid.start_ms,
-        power_kw=power_kw,
-        covariates={} if temperature_column is None else {TEMPERATURE: grid.means(table.values[temperature_column])},
+        slot_s=curve.grid.slot_s,
+        holidays=_holidays(curve, zone, holidays or ""),
+        start_ms=curve.grid.start_ms,
+        power_kw=curve.power_kw,
+        covariates=curve.covariates,
     )
 
 
-def _holidays(grid: Grid, zone: str, text: str, marks: Floats | None) -> tuple[str, ...]:
-    end_ms = grid.start_ms + grid.count * grid.slot_s * 1000
-    computed = holiday_dates(text, years_to_cover(grid.start_ms, end_ms))
-    if marks is None:
+def _holidays(curve: Curve, zone: str, text: str) -> tuple[str, ...]:
+    grid = curve.grid
+    computed = holiday_dates(text, years_to_cover(grid.start_ms, grid.end_ms))
+    if curve.holiday_marks is None:
         return computed
-    marked, last = marked_dates(grid.start_ms, grid.slot_s, zone, marks)
+    marked, _, last = marked_dates(grid.start_ms, grid.slot_s, zone, curve.holiday_marks)
     return (*marked, *(day for day in computed if day > last))[-MOST:]

@@ -5,12 +5,14 @@ Pure. Decides when a slot counts as known; which rows there are is decided befor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats, Ints
+from agent.contract.loadcsv import Columns
 from agent.contract.slots import MIN_COMPLETENESS, SLOT_LENGTHS_S, check_slot_length
 from agent.contract.zones import utc_iso
 
@@ -34,6 +36,16 @@ class Grid:
     count: int
     rows: Ints
     interval_ms: int
+
+    @property
+    def end_ms(self) -> int:
+        """The instant at which the last slot is over."""
+        return self.start_ms + self.count * self.slot_s * 1000
+
+    def slots_of(self, times_ms: Iterable[int]) -> tuple[int, ...]:
+        """Return the starts of the slots in which instants lie, ascending, each once."""
+        length_ms = self.slot_s * 1000
+        return tuple(sorted({time_ms - (time_ms - self.start_ms) % length_ms for time_ms in times_ms}))
 
     def means(self, values: Floats) -> Floats:
         """Return the mean of each slot [T] over its known rows [N]; NaN when they cover less than half of it."""
@@ -71,35 +83,40 @@ def slot_length(interval_s: float, wanted_s: int | None, where: str) -> int:
     return slot_s
 
 
-def make_grid(times_ms: Ints, lines: Ints, interval_s: float, slot_s: int, where: str, *, aligned: bool = True) -> Grid:
+def make_grid(table: Columns, interval_s: float, slot_s: int, where: str, *, aligned: bool, exact: bool) -> Grid:
     """Lay rows, each over one interval from its time on, on consecutive slots.
 
     Args:
-        times_ms: [N] ascending.
-        lines: [N] their numbers in the file, for errors.
+        table: N rows in order of time.
         interval_s: what a row covers.
         slot_s: slot length, a multiple of it.
         where: the file's name.
         aligned: slots begin at whole multiples of their length in UTC, as those of devices do; else wherever most
             rows are (hourly data of a zone with half an hour in its offset).
+        exact: rows must be on the grid of the interval.
 
     Raises:
         ConfigError: when a row is off the grid, or the span beyond reason.
     """
     interval_ms, slot_ms = round(interval_s * 1000), slot_s * 1000
-    phase_ms = 0 if aligned else _phase(times_ms, interval_ms, slot_ms)
-    off = np.flatnonzero((times_ms - phase_ms) % interval_ms)
-    if len(off):
+    phase_ms = 0 if aligned else _phase(table.times_ms, interval_ms, slot_ms)
+    off = off_grid(table.times_ms, interval_ms, phase_ms)
+    if exact and len(off):
         raise ConfigError(
-            f"time {utc_iso(int(times_ms[off[0]]))} is off the grid of {interval_ms / 1000:g} s",
-            where=f"{where} line {int(lines[off[0]])}",
+            f"time {utc_iso(int(table.times_ms[off[0]]))} is off the grid of {interval_ms / 1000:g} s",
+            where=f"{where} {table.place} {int(table.lines[off[0]])}",
             todo="Give each row the start of its interval, on whole intervals in UTC",
         )
-    slots = (times_ms - phase_ms) // slot_ms
+    slots = (table.times_ms - phase_ms) // slot_ms
     count = int(slots[-1] - slots[0]) + 1
     if count > MAX_SLOTS:
         raise ConfigError(f"spans {count} slots where at most {MAX_SLOTS} are read", where=where, todo="Split the file")
     return Grid(int(slots[0]) * slot_ms + phase_ms, slot_s, count, slots - slots[0], interval_ms)
+
+
+def off_grid(times_ms: Ints, interval_ms: int, phase_ms: int = 0) -> Ints:
+    """Return the rows whose time is no whole number of intervals."""
+    return np.flatnonzero((times_ms - phase_ms) % interval_ms)
 
 
 def _phase(times_ms: Ints, interval_ms: int, slot_ms: int) -> int:

@@ -20,6 +20,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.features import DAY_S, Floats
 from agent.contract.zones import utc_iso
 from trainer.dataset import tables
+from trainer.dataset.flags import Flag
 from trainer.fleet.database import read
 
 TEMPERATURE, PV = "temperature_c", "pv_kw"  # the covariates whose meaning is fixed
@@ -146,13 +147,38 @@ def take(engine: Engine, plant: str, until_ms: int | None = None) -> Snapshot:
         if until_ms is not None:
             query = query.where(series.time_ms <= until_ms - row.slot_s * 1000)
         found = connection.execute(query).all()
+        beside = tables.plant_covariate.c
+        others = sa.select(beside.name, beside.time_ms, beside.value).where(beside.plant == row.number)
+        noted = connection.execute(others).all()
     if not found:
         raise ConfigError("holds no load before the given time", where=f"plant {plant}", todo="Import more data")
     times = np.array([time_ms for time_ms, _ in found], dtype=np.int64)
     index = (times - times[0]) // (row.slot_s * 1000)
     power_kw = np.full(int(index[-1]) + 1, np.nan)
     power_kw[index] = [value for _, value in found]
-    return Snapshot(plant, row.zone, row.slot_s, tuple(json.loads(row.holidays)), int(times[0]), power_kw)
+    covariates: dict[str, Floats] = {}
+    for name, time_ms, value in noted:
+        at = (time_ms - int(times[0])) // (row.slot_s * 1000)
+        if 0 <= at < len(power_kw):
+            covariates.setdefault(name, np.full(len(power_kw), np.nan))[at] = value
+    return Snapshot(plant, row.zone, row.slot_s, tuple(json.loads(row.holidays)), int(times[0]), power_kw, covariates)
+
+
+def flags_of(engine: Engine, plant: str) -> dict[Flag, list[int]]:
+    """Return what was found wrong in the files of a plant: flag -> starts of slots, ascending."""
+    flag, named = tables.plant_flag.c, tables.plant.c
+    query = (
+        sa.select(flag.flag, flag.time_ms)
+        .join(tables.plant, named.number == flag.plant)
+        .where(named.name == plant)
+        .order_by(flag.time_ms)
+    )
+    found: dict[Flag, list[int]] = {}
+    with read(engine) as connection:
+        for name, time_ms in connection.execute(query):
+            if name in set(Flag):  # a later version may know more
+                found.setdefault(Flag(name), []).append(time_ms)
+    return found
 
 
 def read_snapshot(path: Path) -> Snapshot:

@@ -1,4 +1,4 @@
-"""Tables of plants and their load, on the central database's own `metadata`."""
+"""Tables of plants, their load and what is known beside it, on the central database's own `metadata`."""
 
 from __future__ import annotations
 
@@ -24,5 +24,26 @@ plant_series = sa.Table(
     sa.Column("plant", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("time_ms", sa.BigInteger, primary_key=True, autoincrement=False, comment="start of the slot"),
     sa.Column("power_kw", sa.Double, nullable=False, comment="mean over the slot"),
+    sqlite_with_rowid=False,
+)
+
+# What is known beside the load, on the same slots: weather, own PV, production. See `Snapshot.covariates`.
+plant_covariate = sa.Table(
+    "plant_covariate",
+    metadata,
+    sa.Column("plant", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("time_ms", sa.BigInteger, primary_key=True, autoincrement=False, comment="start of the slot"),
+    sa.Column("value", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Faults of the files that were imported, which the values cannot tell: doubled rows, clocks, counters that went back.
+plant_flag = sa.Table(
+    "plant_flag",
+    metadata,
+    sa.Column("plant", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("flag", sa.Text, primary_key=True, comment="see trainer/dataset/flags.py"),
+    sa.Column("time_ms", sa.BigInteger, primary_key=True, autoincrement=False, comment="start of the slot"),
     sqlite_with_rowid=False,
 )

@@ -117,7 +117,7 @@ def test_a_local_frame_bridges_both_changes_of_the_clocks(csv):
 
 def test_refuses_a_file_without_any_value(csv):
     write_csv(csv, 3, change=lambda rows: [row.__setitem__(1, "") for row in rows])
-    with pytest.raises(ConfigError, match="no value at all in load"):
+    with pytest.raises(ConfigError, match="no value at all in column 'load'"):
         read(csv)
 
 
