@@ -19,7 +19,7 @@ def parse_zone(text: str) -> dt.tzinfo:
     """Return the zone for `UTC`, an IANA name such as `Europe/Berlin`, or a fixed offset such as `+10:00`.
 
     Raises:
-        ConfigError: when the name is unknown or the offset is beyond 14 hours.
+        ConfigError: when the name is unknown, the offset is beyond 14 hours, or the machine has no time zone data.
     """
     match = _OFFSET.fullmatch(text)
     if match:
@@ -34,7 +34,23 @@ def parse_zone(text: str) -> dt.tzinfo:
     try:
         return zoneinfo.ZoneInfo(text)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as exc:
-        raise ConfigError(f"time zone {text!r} is unknown", todo=todo) from exc
+        if text == "UTC":  # needs no rules
+            return dt.UTC
+        if not _has_rules():
+            raise ConfigError(
+                f"time zone {text!r} cannot be looked up: this machine has no time zone data",
+                todo="Install it (pip install tzdata, or apt install tzdata), or give a fixed offset such as +01:00",
+            ) from exc
+        raise ConfigError(f"time zone {text!r} is unknown", todo=f"{todo}; new zones come with tzdata") from exc
+
+
+def _has_rules() -> bool:
+    """Whether any zone can be looked up: neither the system's files nor the tzdata package may be there."""
+    try:
+        zoneinfo.ZoneInfo("Europe/London")
+    except (zoneinfo.ZoneInfoNotFoundError, OSError):
+        return False
+    return True
 
 
 def to_local(time_ms: int, zone: dt.tzinfo) -> dt.datetime:

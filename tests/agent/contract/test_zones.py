@@ -1,6 +1,8 @@
 """Zones: by name or offset, the same on every machine."""
 
 import datetime as dt
+import subprocess
+import sys
 
 import pytest
 
@@ -63,3 +65,24 @@ def test_every_instant_that_is_read_has_a_local_time():
             assert to_local(time_ms, parse_zone(zone)).tzinfo is not None
     assert utc_iso(T) == "2025-11-24T16:00:00Z"
     assert utc_iso(MAX_TIME_MS) == "9999-01-01T00:00:00Z"
+
+
+def test_a_machine_without_zone_data_is_told_apart_from_a_mistyped_zone():
+    """Neither the system's files nor the tzdata package: only fixed offsets and UTC are left."""
+    program = """
+import sys
+sys.modules["tzdata"] = None
+from agent.contract.errors import ConfigError
+from agent.contract.zones import parse_zone
+print(parse_zone("UTC"), parse_zone("+01:00"))
+try:
+    parse_zone("Europe/Berlin")
+except ConfigError as exc:
+    print(exc)
+"""
+    environment = {"PYTHONTZPATH": "", "PYTHONPATH": ":".join(path for path in sys.path if path)}
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert run.stdout.splitlines()[0] == "UTC UTC+01:00"
+    assert "this machine has no time zone data. Install it (pip install tzdata" in run.stdout
+    with pytest.raises(ConfigError, match="'Europe/Berlinn' is unknown.*tzdata"):
+        parse_zone("Europe/Berlinn")
