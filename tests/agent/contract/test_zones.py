@@ -84,5 +84,5 @@ except ConfigError as exc:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert run.stdout.splitlines()[0] == "UTC UTC+01:00"
     assert "this machine has no time zone data. Install it (pip install tzdata" in run.stdout
-    with pytest.raises(ConfigError, match="'Europe/Berlinn' is unknown.*tzdata"):
+    with pytest.raises(ConfigError, match=r"'Europe/Berlinn' is unknown.*tzdata"):
         parse_zone("Europe/Berlinn")
