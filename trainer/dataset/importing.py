@@ -27,6 +27,7 @@ from trainer.fleet.database import write
 
 COLUMN = "column"  # as holidays: those of the file's own column
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+_ROW = re.compile(r" (line|row) \d+$")
 _SAME = 1e-9  # relative: decimals that were scaled may differ in the last bit
 
 
@@ -86,7 +87,7 @@ def import_file(engine: Engine, request: Request) -> Imported:
     for name in request.source.covariates:
         check_covariate(name)
     parse_zone(request.zone)
-    curve = read_curve(request.source)
+    curve = _read(request.source)
     grid, where = curve.grid, str(request.source.path)
     series = tables.plant_series.c
     with write(engine) as connection:
@@ -117,6 +118,16 @@ def import_file(engine: Engine, request: Request) -> Imported:
         notes=curve.notes,
         quality=assess(start_ms, grid.slot_s, curve.power_kw[first : last + 1], curve.flags),
     )
+
+
+def _read(source: Source) -> Curve:
+    try:
+        return read_curve(source)
+    except ConfigError as exc:
+        if source.repair or _ROW.search(exc.where) is None:
+            raise
+        todo = f"{exc.todo}; --repair leaves such rows out"
+        raise ConfigError(exc.what, where=exc.where, todo=todo) from exc
 
 
 @dataclass(frozen=True)

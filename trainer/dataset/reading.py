@@ -124,7 +124,7 @@ def read_curve(source: Source) -> Curve:
     interval_s = report(table.times_ms, table.values[source.value_column], table.lines).interval_s
     if source.repair and not source.counter and interval_s:
         table = _on_grid(table, round(interval_s * 1000), faults)
-    slot_s = slot_length(interval_s, source.slot_s, where)
+    slot_s = slot_length(interval_s, source.slot_s, where, exact=not source.counter)
     grid = make_grid(table, interval_s, slot_s, where, aligned=source.aligned, exact=not source.counter)
     flags = faults.times(table)
     power_kw = _power(source, table, source.value_column, grid, flags)

@@ -17,6 +17,7 @@ from agent.contract.slots import MIN_COMPLETENESS, SLOT_LENGTHS_S, check_slot_le
 from agent.contract.zones import utc_iso
 
 MAX_SLOTS = 4_000_000
+_JITTER = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,14 @@ class Grid:
         return np.where(enough, total / np.maximum(rows, 1), np.nan)
 
 
-def slot_length(interval_s: float, wanted_s: int | None, where: str) -> int:
+def slot_length(interval_s: float, wanted_s: int | None, where: str, *, exact: bool) -> int:
     """Return the slot length for rows of an interval: the one wanted, or the interval itself.
+
+    Args:
+        interval_s: commonest step of the rows.
+        wanted_s: by the operator; None for what the rows give.
+        where: the file's name.
+        exact: rows fill slots; else (readings of a register) their times may vary a little.
 
     Raises:
         ConfigError: when the interval is no slot length in use, or does not divide the one wanted.
@@ -65,6 +72,12 @@ def slot_length(interval_s: float, wanted_s: int | None, where: str) -> int:
     minutes = ", ".join(str(length // 60) for length in SLOT_LENGTHS_S)
     if interval_s <= 0:
         raise ConfigError("has one row only", where=where, todo="Give at least two weeks of load")
+    if not exact:
+        near = min(SLOT_LENGTHS_S, key=lambda length: abs(length - interval_s))
+        if abs(near - interval_s) <= _JITTER * near:
+            interval_s = near
+        elif wanted_s is not None and interval_s <= check_slot_length(wanted_s):
+            return wanted_s
     if wanted_s is None:
         if interval_s not in SLOT_LENGTHS_S:
             raise ConfigError(
