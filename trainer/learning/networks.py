@@ -15,7 +15,7 @@ from keras import layers
 from agent.contract.features import FeatureSpec
 
 RAW_SIZE = 3  # median and two spreads
-_PEAK_UNITS = 16
+_PATHS = 16  # whose highest slots foretell the daily peak
 _FACTORED_ABOVE = 48  # steps; beyond this a full linear map from `recent` would fill the student's 200 kB alone
 _FACTOR_RANK = 48
 
@@ -97,10 +97,12 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
 
 
 def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape, seeds: _Seeds) -> Any:
-    """The daily peaks [B, 1, D, 3], from each day's pooled features and the summary of the last week.
+    """The daily peaks [B, 1, D, 3]: of the highest of learnt paths, the mean of `hidden`, and the week's summary.
 
-    The greatest lag of a day is the peak of that earlier day: what a peak is best foretold by. Only clean inputs are
-    pooled by their maximum, since the maximum of what training made noisy is higher than that of what a device sees.
+    A path may be a lag, whose highest slot is the peak of that earlier day, or any mixture of the features of a step.
+    Paths come from clean inputs, since the maximum of what training made noisy is higher than that of what a device
+    sees. Nothing is concatenated, and neither `row` nor `hidden` itself is pooled: in int8 both would force one step
+    size upon all tensors concerned, and so a wrong one upon what the slots are made of.
     """
     short = spec.days * spec.per_day - spec.horizon
 
@@ -109,12 +111,11 @@ def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape,
             tensor = layers.ZeroPadding2D(((0, 0), (0, short)))(tensor)
         return pooling((1, spec.per_day))(tensor)
 
-    tops = layers.GaussianNoise(shape.noise, seed=seeds.next())(by_day(row, layers.MaxPooling2D))
-    days = layers.Concatenate()([tops, by_day(hidden, layers.AveragePooling2D)])
-    nonlinear = _conv(_PEAK_UNITS, 1, seeds, activation="relu")(days)
-    nonlinear = _conv(RAW_SIZE, 1, seeds)(nonlinear)
+    tops = by_day(_conv(_PATHS, 1, seeds, activation="relu")(row), layers.MaxPooling2D)
+    tops = _conv(RAW_SIZE, 1, seeds)(layers.GaussianNoise(shape.noise, seed=seeds.next())(tops))
+    means = by_day(_conv(RAW_SIZE, 1, seeds)(hidden), layers.AveragePooling2D)
     week = layers.Reshape((1, spec.days, RAW_SIZE))(_dense(spec.days * RAW_SIZE, seeds, small=True)(summary))
-    return layers.Add()([layers.Add()([nonlinear, _conv(RAW_SIZE, 1, seeds)(tops)]), week])
+    return layers.Add()([layers.Add()([tops, means]), week])
 
 
 class _Seeds:
