@@ -65,7 +65,7 @@ def bundle(folder: ModelDir) -> Bundle:
         ),
         model=model,
         golden=Golden(**arrays, tolerance=verification["tolerance"]),
-        card=_card(training, conversion, verification, scores),
+        card=_card(training, conversion, verification, scores, _parents(folder)),
         edge_tpu=edge_tpu.read_bytes() if edge_tpu.exists() else None,
     )
     Model.load(result.to_bytes(), load_runtime=load_litert).check_golden()
@@ -108,8 +108,20 @@ def lines(parsed: Bundle) -> list[str]:
         f"verified on {run['runtime']}: {run['median_ms']:.3f} ms, at most {run['max_steps']:g} int8 steps off"
         for run in verified
     ]
+    peaks = parsed.card.get("metrics", {}).get("daily_peaks", {}).get("student_int8")
+    if peaks is not None:
+        text.append(
+            f"daily peak: bias {peaks['bias']:+.1%} (highest slot of the median {peaks['path_bias']:+.1%}), "
+            f"{peaks['coverage']:.0%} of {peaks['days']} days in the band"
+        )
     limits = parsed.card.get("limits", ())
     return [*text, *(f"limit: {limit}" for limit in limits)]
+
+
+def _parents(folder: ModelDir) -> dict[str, str]:
+    """SHA-256 of each network that the int8 model comes from: the float student and its teachers."""
+    names = (modeldir.STUDENT, *(path.name for path in folder.teachers))
+    return {name: hashlib.sha256(folder.read_bytes(name)).hexdigest() for name in names}
 
 
 def _slowest_ms(verification: Mapping[str, Any]) -> float:
@@ -121,6 +133,7 @@ def _card(
     conversion: Mapping[str, Any],
     verification: Mapping[str, Any],
     scores: Mapping[str, float],
+    parents: Mapping[str, str],
 ) -> dict[str, Any]:
     """The model card: for whoever must judge the model without the centre at hand."""
     limits = [
@@ -144,12 +157,16 @@ def _card(
             "data_to": utc_iso(training["data_to_ms"]),
             "rows": training["rows"],
             "windows": training["windows"],
+            "base_model": training.get("base_model"),
+            "pool": training.get("pool", []),
+            "parents": dict(parents),
             "model_sha256": verification["model_sha256"],
         },
         "config": training["config"],
         "parameters": training["parameters"],
         "metrics": {
             "pinball_kw": dict(scores),
+            "daily_peaks": verification["peaks"],
             "validation": training["validation"],
             "protocol": "held-out last days, never learnt from; one forecast a day, from the plant's midnight",
         },

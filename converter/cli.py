@@ -44,7 +44,7 @@ def convert(model_dir: Path, *, as_json: bool) -> None:
     """
     import_tensorflow()
     from converter.conversion import convert as run  # noqa: PLC0415 - TensorFlow takes seconds
-    from converter.operators import table  # noqa: PLC0415 - see above
+    from converter.targets import table  # noqa: PLC0415 - see above
 
     result = run(ModelDir(model_dir))
     remark(result.edge_tpu)
@@ -90,7 +90,15 @@ def verify(model_dir: Path, tflite_python: Path | None, *, as_json: bool) -> Non
             *(
                 f"{runtime.runtime}: {runtime.median_ms:.3f} ms a forecast, at most {runtime.max_steps:g} int8 steps "
                 f"from LiteRT ({runtime.differing:.3%} of outputs differ)"
+                + ("" if runtime.resident_growth_kib is None else f", {runtime.resident_growth_kib} KiB of memory")
                 for runtime in result.runtimes
+            ),
+            f"values between operators: {result.arena_bytes} bytes",
+            *(
+                f"daily peak, {name}: bias {peak.bias:+.1%} (highest slot of the median {peak.path_bias:+.1%}), "
+                f"{peak.coverage:.0%} of {peak.days} in the band"
+                for name, peak in result.peaks.items()
+                if peak is not None
             ),
         ],
     )

@@ -11,14 +11,17 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.features import FeatureSpec, Singles
-from agent.inference.runtime import load_runtime
+from agent.inference.runtime import Runtime, load_runtime
 from converter import modeldir, scoring
-from converter.modeldir import ModelDir
-from converter.operators import Operator, check_operators, list_operators
+from converter.modeldir import ModelDir, Validation
+from converter.operators import read_graph
 from converter.quiet import native_output_kept
+from converter.targets import Verdict, check, judge
 
 MAX_STUDENT_BYTES = 200_000  # budget of the smallest boards
 EDGE_TPU_COMPILER = "edgetpu_compiler"
@@ -32,13 +35,13 @@ class Conversion:
 
     Attributes:
         model_bytes: size of the int8 model.
-        operators: each operator with its version, in order of execution.
-        pinball_int8_kw, pinball_float_kw: loss on the held-out days of training.
+        operators: each operator with its version, in order of execution, and what each target makes of it.
+        pinball_int8_kw, pinball_float_kw: loss on the held-out days of training, the same windows for both.
         edge_tpu: what became of the Edge TPU variant, in words.
     """
 
     model_bytes: int
-    operators: tuple[Operator, ...]
+    operators: tuple[Verdict, ...]
     pinball_int8_kw: float
     pinball_float_kw: float
     edge_tpu: str
@@ -61,13 +64,13 @@ def convert(folder: ModelDir) -> Conversion:
         RejectedError: when the network does not convert to operators that every runtime in use executes in int8.
     """
     spec = folder.spec()
-    folder.read_bytes(modeldir.STUDENT)
-    samples = folder.read_arrays(modeldir.CALIBRATION, "recent", "steps")
+    student = load_student(folder, spec)
+    recent, steps = folder.calibration()
     validation = folder.validation()
-    float_kw = float(folder.read_json(modeldir.TRAINING)["pinball_kw"]["student_float"])
-    model = to_int8(load_student(folder), spec, samples["recent"], samples["steps"])
-    operators = list_operators(model)
-    check_operators(operators)
+    model = to_int8(student, spec, recent, steps)
+    operators = judge(read_graph(model))
+    check(operators)
+    runtime = check_form(model, spec)
     if len(model) > MAX_STUDENT_BYTES:
         raise RejectedError(
             f"the int8 model has {len(model)} bytes, above {MAX_STUDENT_BYTES}",
@@ -79,28 +82,72 @@ def convert(folder: ModelDir) -> Conversion:
         folder.file(stale).unlink(missing_ok=True)
     conversion = Conversion(
         model_bytes=len(model),
-        operators=tuple(operators),
-        pinball_int8_kw=scoring.score_runtime(spec, load_runtime(model), validation),
-        pinball_float_kw=float_kw,
+        operators=operators,
+        pinball_int8_kw=scoring.score_windows(
+            spec, scoring.run_all(runtime, validation.recent, validation.steps), validation
+        ),
+        pinball_float_kw=scoring.score_windows(spec, predict(student, validation), validation),
         edge_tpu=_compile_for_edge_tpu(folder),
     )
     folder.write_json(modeldir.CONVERSION, conversion.to_json())
     return conversion
 
 
-def load_student(folder: ModelDir) -> Any:
+def load_student(folder: ModelDir, spec: FeatureSpec) -> Any:
     """Load the float student.
 
     Raises:
-        RejectedError: when the file is damaged.
+        ConfigError: when there is none.
+        RejectedError: when the file is damaged, or its inputs and output are not those of `spec`.
     """
     import keras  # noqa: PLC0415 - ten seconds that `inspect` and `bundle` do not need
 
     path = folder.file(modeldir.STUDENT)
+    folder.read_bytes(modeldir.STUDENT)
     try:
-        return keras.models.load_model(path, compile=False)
+        student = keras.models.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as exc:
         raise RejectedError(f"is not a readable Keras model ({exc})", where=str(path), todo="Train again") from exc
+    _compare(
+        (_shape(student, "recent"), _shape(student, "steps"), tuple(student.output_shape)[1:]), spec, where=str(path)
+    )
+    return student
+
+
+def predict(student: Any, validation: Validation) -> Singles:
+    """Return `raw` [N, H + D, 3] of the float student on the held-out windows."""
+    raw = student({"recent": validation.recent, "steps": validation.steps}, training=False)
+    return np.asarray(raw, dtype=np.float32)
+
+
+def check_form(model: bytes, spec: FeatureSpec) -> Runtime:
+    """Load an int8 model and hold its tensors against the spec: int8 in and out, batch 1, named inputs, fixed shapes.
+
+    Raises:
+        RejectedError: when it is of another form.
+    """
+    runtime = load_runtime(model)
+    shapes = runtime.recent_shape, runtime.steps_shape, runtime.raw_shape
+    _compare(tuple(shape[1:] for shape in shapes), spec, where=modeldir.INT8)
+    if not runtime.int8 or any(shape[0] != 1 for shape in shapes):
+        raise RejectedError("is not int8 in and out with a batch of 1", where=modeldir.INT8, todo="Convert it again")
+    return runtime
+
+
+def _compare(found: tuple[Any, ...], spec: FeatureSpec, where: str) -> None:
+    expected = ((spec.recent_size,), (spec.horizon, len(spec.step_names)), (spec.output_size, 3))
+    if found != expected:
+        raise RejectedError(
+            f"has shapes {found} where its feature spec says {expected} (recent, steps, and raw: {spec.horizon} slots "
+            f"and {spec.days} daily peaks)",
+            where=where,
+            todo="Train again: model and feature spec are not of one run",
+        )
+
+
+def _shape(student: Any, name: str) -> tuple[int, ...] | None:
+    found = [tensor.shape for tensor in student.inputs if tensor.name.split(":")[0] == name]
+    return tuple(found[0])[1:] if len(found) == 1 else None
 
 
 def to_int8(student: Any, spec: FeatureSpec, recent: Singles, steps: Singles) -> bytes:

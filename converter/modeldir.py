@@ -110,14 +110,63 @@ class ModelDir:
                 f"is damaged ({exc})", where=str(self.file(name)), todo=_made_by(name, self.path)
             ) from exc
 
-    def validation(self) -> Validation:
-        """Read the held-out windows.
+    def calibration(self) -> tuple[Singles, Singles]:
+        """Read the windows that fix the int8 steps: `recent` [N, R] and `steps` [N, H, F].
 
         Raises:
             ConfigError, RejectedError: when missing or damaged.
         """
-        names = ("recent", "steps", "truth_kw", "center_kw", "scale_kw", "naive_kw")
-        return Validation(**self.read_arrays(VALIDATION, *names))
+        arrays = self.read_arrays(CALIBRATION, "recent", "steps")
+        self._check(CALIBRATION, arrays, self._sizes("recent", "steps"))
+        return arrays["recent"], arrays["steps"]
+
+    def validation(self) -> Validation:
+        """Read the held-out windows.
+
+        Raises:
+            ConfigError: when missing.
+            RejectedError: when damaged, of other shapes than the feature spec says, or holding values that no training
+                run writes: inputs that are not finite, scales that are not positive, nothing known of what came true.
+        """
+        arrays = self.read_arrays(VALIDATION, "recent", "steps", "truth_kw", "center_kw", "scale_kw", "naive_kw")
+        self._check(VALIDATION, arrays, self._sizes(*arrays), gaps_in="truth_kw")
+        where = str(self.file(VALIDATION))
+        if not np.isfinite(arrays["truth_kw"]).any():
+            raise RejectedError("knows no true load to judge by", where=where, todo=_made_by(VALIDATION, self.path))
+        if not (arrays["scale_kw"] > 0).all():
+            raise RejectedError("scale_kw is not positive", where=where, todo=_made_by(VALIDATION, self.path))
+        return Validation(**arrays)
+
+    def _sizes(self, *names: str) -> dict[str, tuple[int, ...]]:
+        spec = self.spec()
+        slots = (spec.horizon,)
+        sizes = {
+            "recent": (spec.recent_size,),
+            "steps": (*slots, len(spec.step_names)),
+            "truth_kw": slots,
+            "center_kw": (),
+            "scale_kw": (),
+            "naive_kw": (*slots, 3),
+        }
+        return {name: sizes[name] for name in names}
+
+    def _check(
+        self, name: str, arrays: Mapping[str, Any], sizes: Mapping[str, tuple[int, ...]], gaps_in: str = ""
+    ) -> None:
+        """Hold arrays against their sizes a window.
+
+        Raises:
+            RejectedError: when one does not fit, or holds what is not a finite number.
+        """
+        count = next(iter(arrays.values())).shape[:1]
+        for key, array in arrays.items():
+            problem = ""
+            if array.dtype.kind != "f" or array.shape != (*count, *sizes[key]) or 0 in array.shape:
+                problem = f"has shape {array.shape} where the feature spec says {('N', *sizes[key])}"
+            elif key != gaps_in and not np.isfinite(array).all():
+                problem = "holds values that are not finite"
+            if problem:
+                raise RejectedError(f"{key} {problem}", where=str(self.file(name)), todo=_made_by(name, self.path))
 
 
 def _made_by(name: str, path: Path) -> str:

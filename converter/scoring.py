@@ -6,7 +6,7 @@ import numpy as np
 
 from agent.contract.features import QUANTILES, FeatureSpec, Floats, Singles, assemble, split_peak
 from agent.inference.runtime import Runtime
-from agent.inference.scoring import pinball
+from agent.inference.scoring import PeakScore, pinball, score_peaks
 from converter.modeldir import Validation
 
 
@@ -21,7 +21,12 @@ def score(spec: FeatureSpec, raw: Singles, center_kw: Floats, scale_kw: Floats, 
     return pinball(slots, truth_kw, QUANTILES)
 
 
-def score_runtime(spec: FeatureSpec, runtime: Runtime, validation: Validation) -> float:
-    """Return the mean pinball loss in kW of a loaded model on held-out windows."""
-    raw = run_all(runtime, validation.recent, validation.steps)
+def score_windows(spec: FeatureSpec, raw: Singles, validation: Validation) -> float:
+    """Return the mean pinball loss in kW of model outputs on held-out windows."""
     return score(spec, raw, validation.center_kw, validation.scale_kw, validation.truth_kw)
+
+
+def score_daily_peaks(spec: FeatureSpec, raw: Singles, validation: Validation) -> PeakScore | None:
+    """Return how model outputs on held-out windows foretell the daily peaks; None where no peak is known."""
+    slots, peaks = split_peak(spec, assemble(raw, validation.center_kw, validation.scale_kw))
+    return score_peaks(spec, slots, peaks, validation.truth_kw)

@@ -1,13 +1,18 @@
-"""How a probabilistic forecast is judged: pinball loss, the one figure that models, naive and teachers share."""
+"""How a probabilistic forecast is judged: pinball loss, the one figure that models, naive and teachers share.
+
+The daily peaks are judged apart: what a demand charge turns on is bias, not the mean loss over the slots.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from agent.contract.errors import ConfigError, UnavailableError
+from agent.contract.features import QUANTILES, FeatureSpec, Floats, daily_peak
 
 
 def pinball(power_kw: ArrayLike, truth: ArrayLike, quantiles: Sequence[float]) -> float:
@@ -37,3 +42,48 @@ def pinball(power_kw: ArrayLike, truth: ArrayLike, quantiles: Sequence[float]) -
     levels = np.asarray(quantiles, dtype=np.float64)
     error = measured[known][:, None] - forecast[known]
     return float(np.maximum(levels * error, (levels - 1.0) * error).mean())
+
+
+@dataclass(frozen=True)
+class PeakScore:
+    """How the daily peaks were foretold.
+
+    Attributes:
+        days: days whose peak is known.
+        bias: mean of forecast minus truth, as a share of the mean peak; the forecast is the median of the peak itself.
+        path_bias: the same for the highest slot of the median path, for comparison: it falls short as a rule.
+        coverage: share of peaks inside the band from the lowest to the highest level.
+        pinball_kw: mean loss over the levels.
+    """
+
+    days: int
+    bias: float
+    path_bias: float
+    coverage: float
+    pinball_kw: float
+
+
+def score_peaks(spec: FeatureSpec, slots_kw: Floats, peak_kw: Floats, truth_kw: Floats) -> PeakScore | None:
+    """Judge the peaks of N forecasts; None where no day's peak is known, or the known ones are 0 on average.
+
+    Args:
+        spec: says what a day is.
+        slots_kw: [N, H, 3] forecast.
+        peak_kw: [N, D, 3] forecast of the daily peaks.
+        truth_kw: [N, H] what was measured; NaN where unknown.
+    """
+    truth = daily_peak(spec, truth_kw)
+    known = np.isfinite(truth)
+    level_kw = abs(float(truth[known].mean())) if known.any() else 0.0
+    if level_kw == 0.0:
+        return None
+    measured, forecast = truth[known], peak_kw[known]
+    middle = QUANTILES.index(0.5)
+    path = daily_peak(spec, slots_kw[..., middle])[known]
+    return PeakScore(
+        days=len(measured),
+        bias=float((forecast[:, middle] - measured).mean()) / level_kw,
+        path_bias=float((path - measured).mean()) / level_kw,
+        coverage=float(((measured >= forecast[:, 0]) & (measured <= forecast[:, -1])).mean()),
+        pinball_kw=pinball(forecast, measured, QUANTILES),
+    )

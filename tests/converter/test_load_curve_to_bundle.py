@@ -89,7 +89,10 @@ def test_both_runtimes_ran_the_model_and_agree(centre):
 
 def test_every_operator_runs_in_int8_everywhere(centre):
     found = ModelDir(centre / "home" / "models" / "works-1").read_json(CONVERSION)
-    assert all(op["edge_tpu"] and op["runtime_2_14"] and op["version"] >= 1 for op in found["operators"])
+    for operator in found["operators"]:
+        assert operator["obstacles"] == {"Edge TPU": [], "tflite-runtime 2.14": [], "LiteRT 2": []}
+        assert operator["version"] >= 1
+        assert all(text.startswith("INT8[") for text in operator["outputs"])
     assert {"CONV_2D", "FULLY_CONNECTED"} <= {op["name"] for op in found["operators"]}
     assert found["model_bytes"] <= 200_000
 

@@ -11,8 +11,9 @@ import numpy as np
 from agent.contract.errors import ConfigError
 from agent.contract.features import QUANTILES, FeatureSpec, Floats, Singles, assemble, split_peak
 from agent.contract.zones import utc_iso
+from agent.inference.naive import forecast_naive
 from agent.inference.runtime import load_runtime
-from agent.inference.scoring import pinball
+from agent.inference.scoring import PeakScore, pinball, score_peaks
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir
 from trainer.dataset.snapshot import Snapshot
@@ -28,6 +29,7 @@ class Evaluation:
         pinball_kw: mean loss of `naive`, `teacher`, `student_float` and, where converted, `student_int8`.
         mae_kw: mean absolute error of their medians.
         coverage: share of slots inside the band from 0.1 to 0.9.
+        peaks: the same models on the peak of each day; None where no day is known whole.
         days, slots: how many were judged.
         seen: whether some of them lie in the data of the training run.
     """
@@ -35,6 +37,7 @@ class Evaluation:
     pinball_kw: dict[str, float]
     mae_kw: dict[str, float]
     coverage: dict[str, float]
+    peaks: dict[str, PeakScore | None]
     days: int
     slots: int
     from_ms: int
@@ -63,7 +66,8 @@ def evaluate(folder: ModelDir, snapshot: Snapshot, from_ms: int, to_ms: int | No
     first = max(0, snapshot.index(from_ms))
     end = len(snapshot.power_kw) if to_ms is None else min(len(snapshot.power_kw), snapshot.index(to_ms))
     judged = windows.daily_windows(spec, snapshot, first, end)
-    forecasts = {"naive": windows.naive_quantiles(spec, snapshot, judged.origins), **forecast_all(folder, spec, judged)}
+    every = {"naive": _naive(spec, snapshot, judged), **_split(spec, _every(folder, judged))}
+    forecasts = {name: slots for name, (slots, _) in every.items()}
     known = np.isfinite(judged.truth_kw)
     slot_ms = spec.slot_s * 1000
     begin_ms = snapshot.start_ms + int(judged.origins[0]) * slot_ms
@@ -71,6 +75,7 @@ def evaluate(folder: ModelDir, snapshot: Snapshot, from_ms: int, to_ms: int | No
         pinball_kw={name: pinball(kw, judged.truth_kw, QUANTILES) for name, kw in forecasts.items()},
         mae_kw={name: float(np.nanmean(np.abs(kw[..., 1] - judged.truth_kw))) for name, kw in forecasts.items()},
         coverage={name: _coverage(kw[known], judged.truth_kw[known]) for name, kw in forecasts.items()},
+        peaks={name: score_peaks(spec, *both, judged.truth_kw) for name, both in every.items()},
         days=len(judged),
         slots=int(known.sum()),
         from_ms=begin_ms,
@@ -89,6 +94,13 @@ def lines(evaluation: Evaluation) -> list[str]:
     for name, loss in evaluation.pinball_kw.items():
         mae, inside = evaluation.mae_kw[name], evaluation.coverage[name]
         text.append(f"{name:14}  {loss:11.5g}  {loss / naive:8.3f}  {mae:11.5g}  {inside:7.1%}")
+    if any(evaluation.peaks.values()):
+        text.append(f"{'daily peak':14}  {'pinball kW':>11}  {'bias':>8}  {'by median path':>14}  {'in band':>7}")
+    for name, peak in evaluation.peaks.items():
+        if peak is not None:
+            text.append(
+                f"{name:14}  {peak.pinball_kw:11.5g}  {peak.bias:+8.1%}  {peak.path_bias:+14.1%}  {peak.coverage:7.1%}"
+            )
     if evaluation.seen:
         text.append("Some of these days lie in the data of the training run: the figures flatter the model.")
     return text
@@ -100,6 +112,11 @@ def forecast_all(folder: ModelDir, spec: FeatureSpec, judged: windows.Windows) -
     Raises:
         ConfigError: when the folder is incomplete.
     """
+    return {name: slots for name, (slots, _) in _split(spec, _every(folder, judged)).items()}
+
+
+def _every(folder: ModelDir, judged: windows.Windows) -> dict[str, Floats]:
+    """Return all rows [N, H + D, 3] in kW of each model."""
     inputs = judged.inputs
     if not folder.teachers:
         raise ConfigError("has no teacher", where=str(folder.path), todo="Give a folder made by edgewatt-trainer train")
@@ -110,11 +127,22 @@ def forecast_all(folder: ModelDir, spec: FeatureSpec, judged: windows.Windows) -
     if folder.file(modeldir.INT8).exists():
         runtime = load_runtime(folder.read_bytes(modeldir.INT8))
         student_raw["student_int8"] = scoring.run_all(runtime, inputs.recent, inputs.steps)
-    every = {
+    return {
         "teacher": to_kw(ensemble(teachers, judged), judged),
         **{name: _to_kw(raw, inputs) for name, raw in student_raw.items()},
     }
-    return {name: split_peak(spec, quantiles)[0] for name, quantiles in every.items()}
+
+
+def _split(spec: FeatureSpec, every: dict[str, Floats]) -> dict[str, tuple[Floats, Floats]]:
+    return {name: split_peak(spec, quantiles) for name, quantiles in every.items()}
+
+
+def _naive(spec: FeatureSpec, snapshot: Snapshot, judged: windows.Windows) -> tuple[Floats, Floats]:
+    made = [
+        forecast_naive(snapshot.start_ms, snapshot.power_kw[:origin], spec.slot_s, spec.horizon)
+        for origin in judged.origins
+    ]
+    return np.stack([one.power_kw for one in made]), np.stack([one.peak_kw for one in made])
 
 
 def _to_kw(raw: Singles, inputs: Any) -> Floats:
