@@ -8,12 +8,20 @@ import numpy as np
 START = dt.datetime(2022, 1, 3)  # noqa: DTZ001 - a wall time; its frame is the test's business. A Monday
 
 
-def plant_load(days: int, slot_s: int, *, seed: int = 3) -> np.ndarray:
-    """Mean power of each slot: five working days with a hump at noon, two without, and noise."""
+def plant_load(days: int, slot_s: int, *, seed: int = 3, sway: float = 0.0) -> np.ndarray:
+    """Mean power of each slot: five working days with a hump at noon, two without, and noise.
+
+    `sway` is how far the level strays from one day to the next, and half-way back: of that, last week knows nothing.
+    """
     slots = np.arange(days * 86_400 // slot_s)
     hour = slots * slot_s / 3600 % 24
     working = (slots * slot_s // 86_400) % 7 < 5
-    noise = np.random.default_rng(seed).normal(0, 3, len(slots))
+    random = np.random.default_rng(seed)
+    noise = random.normal(0, 3, len(slots))
+    level = np.zeros(days)
+    for day in range(1, days):
+        level[day] = 0.8 * level[day - 1] + random.normal(0, sway)
+    noise += np.interp(slots * slot_s / 86_400, np.arange(days), level)
     return 40 + working * 60 * np.exp(-(((hour - 13) / 4) ** 2)) + 5 * np.sin(2 * np.pi * hour / 24) + noise
 
 

@@ -107,12 +107,7 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
     with stages("convert"):
         conversion = convert(folder)
     with stages("forecast"):
-        spec = folder.spec()
-        ladder = Ladder(spec.slot_s, spec.horizon)
-        refused = _refusal(folder)
-        if not refused:
-            ladder.active = device_model(folder)
-        forecasts, times_ms = replay(ladder, prepared.plant, prepared.origins)
+        forecasts, times_ms, refused = replay(folder, prepared.plant, prepared.origins)
         power_kw = np.stack([forecast.power_kw for forecast in forecasts])
     request, slot_s = prepared.request, prepared.plant.slot_s
     with stages("judge"):
@@ -154,8 +149,16 @@ def device_model(folder: ModelDir) -> Model:
     return Model(Bundle(manifest, model, _no_golden(spec), {}), load_runtime(model))
 
 
-def replay(ladder: Ladder, plant: Snapshot, origins: Ints) -> tuple[list[Forecast], list[float]]:
-    """Forecast from each origin with what a device holds then; return the forecasts and how long each took, in ms."""
+def replay(folder: ModelDir, plant: Snapshot, origins: Ints) -> tuple[list[Forecast], list[float], str]:
+    """Forecast from each origin with what a device holds then.
+
+    Returns:
+        The forecasts, how long each took in ms, and why a device would refuse the model; empty where it would not.
+    """
+    spec, refused = folder.spec(), _refusal(folder)
+    ladder = Ladder(spec.slot_s, spec.horizon)
+    if not refused:
+        ladder.active = device_model(folder)
     forecasts, times_ms = [], []
     for origin in origins.tolist():
         first = max(0, origin - HISTORY_DAYS * plant.per_day)
@@ -163,7 +166,7 @@ def replay(ladder: Ladder, plant: Snapshot, origins: Ints) -> tuple[list[Forecas
         begun = time.perf_counter()
         forecasts.append(ladder.forecast(plant.start_ms + first * plant.slot_s * 1000, history))
         times_ms.append((time.perf_counter() - begun) * 1000)
-    return forecasts, times_ms
+    return forecasts, times_ms, refused
 
 
 class _Stages:

@@ -15,6 +15,7 @@ import numpy as np
 from agent.contract.errors import ConfigError
 from agent.contract.features import MIN_HISTORY_DAYS, Ints
 from agent.contract.zones import parse_zone
+from trainer.dataset.cleaning import clean_snapshot
 from trainer.dataset.series import read_series
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import windows
@@ -122,9 +123,10 @@ def prepare(request: Request) -> Prepared:
     plant = _read(source, request.temperature_column)
     origins_ms = read_origins(request.origins, frame)
     origins = _slots(request, plant, frame, origins_ms)
-    learnt = cut(plant, train_end_ms, "--train-end")
+    learnt, remarks = _cleaned(cut(plant, train_end_ms, "--train-end"), str(source.csv))
     windows.split(learnt, HORIZON_HOURS, windows.LEAST_VALIDATION_DAYS)  # refuses what cannot be trained on
-    pool, remarks = _pool(request, train_end_ms)
+    pool, about = _pool(request, train_end_ms)
+    remarks += about
     early = sum(origin_ms < train_end_ms for origin_ms in origins_ms)
     if early:
         remarks.append(f"{early} of {len(origins_ms)} origins lie before --train-end: their figures flatter the model")
@@ -142,6 +144,15 @@ def cut(snapshot: Snapshot, until_ms: int, where: str) -> Snapshot:
     if len(known) == 0:
         raise ConfigError(f"there is no load of {snapshot.plant} before it", where=where, todo="Give a later time")
     return _part(snapshot, int(known[0]), int(known[-1]) + 1)
+
+
+def _cleaned(snapshot: Snapshot, where: str) -> tuple[Snapshot, list[str]]:
+    """Leave out the meter's errors, as `train` does; say so where there are any."""
+    clean, found = clean_snapshot(snapshot)
+    known = np.flatnonzero(np.isfinite(clean.power_kw))
+    if not found.removed or len(known) == 0:
+        return snapshot, []
+    return _part(clean, int(known[0]), int(known[-1]) + 1), [f"{where}: {found.summary()}"]
 
 
 def _part(snapshot: Snapshot, first: int, end: int) -> Snapshot:
@@ -175,7 +186,9 @@ def _pool(request: Request, train_end_ms: int) -> tuple[tuple[Snapshot, ...], li
         _check_zone(source.zone, "--pool")
         other = _read(source, None)
         try:
-            kept.append(cut(other, train_end_ms, "--pool"))
+            part, about = _cleaned(cut(other, train_end_ms, "--pool"), f"--pool {source.csv}")
+            kept.append(part)
+            remarks += about
         except ConfigError:
             remarks.append(f"--pool {source.csv} is left out: it has no load before --train-end")
     return tuple(kept), remarks

@@ -15,8 +15,11 @@ from agent.contract import features
 from agent.contract.errors import ConfigError
 from agent.contract.features import QUANTILES, FeatureSpec, Floats, Inputs
 from agent.contract.rows import Forecast, ForecastSource
+from agent.inference.calibration import Calibration
 from agent.inference.naive import forecast_naive
-from agent.inference.scoring import pinball
+from agent.inference.runtime import load_runtime
+from agent.inference.scoring import PeakScore, pinball, score_peaks
+from converter import modeldir, scoring
 from converter.modeldir import ModelDir
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import evaluation
@@ -34,15 +37,14 @@ class Scores:
         slots: how many.
         pinball, mae, coverage: of `naive`, `teacher`, `student_float`, `student_int8`, and `student_int8_calibrated`:
             the same forecasts with the band that on-line calibration would have given.
-        peak_bias_share: mean error of the predicted daily peak over the mean daily peak: of the peak's own output
-            (`own`) and of the highest slot of the median (`median_path`). None where no day's truth is whole.
+        peak: how the int8 student foretold the daily peaks; None where no day's truth is whole.
     """
 
     slots: int
     pinball: dict[str, float]
     mae: dict[str, float]
     coverage: dict[str, float]
-    peak_bias_share: dict[str, float] | None
+    peak: PeakScore | None
 
 
 def judge(
@@ -59,6 +61,7 @@ def judge(
         ]
     )
     others = {"naive": naive, **_networks(folder, spec, prepared, forecasts, naive)}
+    others[CALIBRATED] = _calibrated(folder, prepared, power, truth)
     known = np.isfinite(truth)
     if not known.any():
         return None, others
@@ -69,7 +72,7 @@ def judge(
         pinball={name: pinball(every[name], truth, QUANTILES) for name in names},
         mae={name: float(np.nanmean(np.abs(every[name][..., 1] - truth))) for name in names},
         coverage={name: _coverage(every[name][known], truth[known]) for name in names},
-        peak_bias_share=_peak_bias(spec, forecasts, truth),
+        peak=score_peaks(spec, power, np.stack([forecast.peak_kw for forecast in forecasts]), truth),
     ), others
 
 
@@ -87,9 +90,11 @@ def lines(scores: Scores) -> list[str]:
     for name, loss in scores.pinball.items():
         ratio, mae, inside = loss / max(naive, 1e-12), scores.mae[name], scores.coverage[name]
         text.append(f"{name:24}  {loss:11.5g}  {ratio:8.3f}  {mae:11.5g}  {inside:7.1%}")
-    if scores.peak_bias_share is not None:
-        own, path = (scores.peak_bias_share[name] for name in ("own", "median_path"))
-        text.append(f"daily peak: {own:+.1%} by its own output, {path:+.1%} by the highest slot of the median")
+    if scores.peak is not None:
+        text.append(
+            f"daily peak: {scores.peak.bias:+.1%} by its own output ({scores.peak.coverage:.1%} in band), "
+            f"{scores.peak.path_bias:+.1%} by the highest slot of the median"
+        )
     return text
 
 
@@ -137,15 +142,29 @@ def _coverage(power: Floats, truth: Floats) -> float:
     return float(((truth >= power[:, 0]) & (truth <= power[:, 2])).mean())
 
 
-def _peak_bias(spec: FeatureSpec, forecasts: Sequence[Forecast], truth: Floats) -> dict[str, float] | None:
-    peaks = features.daily_peak(spec, truth)
-    whole = np.isfinite(peaks)
-    if not whole.any():
-        return None
-    level = max(float(np.abs(peaks[whole]).mean()), 1e-12)
-    path = features.daily_peak(spec, np.stack([forecast.power_kw[:, 1] for forecast in forecasts]))
-    own = np.stack([forecast.peak_kw[:, 1] for forecast in forecasts])
-    return {
-        name: float((power[whole] - peaks[whole]).mean()) / level
-        for name, power in (("own", own), ("median_path", path))
-    }
+def _calibrated(folder: ModelDir, prepared: Prepared, power: Floats, truth: Floats) -> Floats:
+    """Return the forecasts as on-line calibration would have issued them: each knows what was over by its origin.
+
+    It begins with what the held-out days of training taught. The truth of a slot is learnt from the last forecast
+    before it.
+    """
+    plant, state = prepared.plant, _first_calibration(folder)
+    result = np.empty_like(power)
+    order = np.argsort(prepared.origins)
+    following = [*prepared.origins[order][1:].tolist(), len(plant.power_kw)]
+    for number, until in zip(order.tolist(), following, strict=True):
+        origin = int(prepared.origins[number])
+        start_ms = plant.start_ms + origin * plant.slot_s * 1000
+        result[number] = state.apply(power[number], plant.slot_s, start_ms)
+        came = truth[number, : until - origin]
+        state = state.update(power[number], result[number], came, plant.slot_s, start_ms)
+    return result
+
+
+def _first_calibration(folder: ModelDir) -> Calibration:
+    spec, held_out = folder.spec(), folder.validation()
+    raw = scoring.run_all(load_runtime(folder.read_bytes(modeldir.INT8)), held_out.recent, held_out.steps)
+    quantiles = features.assemble(raw, held_out.center_kw, held_out.scale_kw)
+    start_ms = int(folder.read_json(modeldir.TRAINING)["validation"]["from_ms"])
+    slots, _ = features.split_peak(spec, quantiles)
+    return Calibration.from_scores(slots, held_out.truth_kw, spec.slot_s, start_ms)
