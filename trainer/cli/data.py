@@ -140,7 +140,7 @@ def quality(home: Home, plant: str, *, as_json: bool) -> None:
         snapshot, flags = take(engine, plant), flags_of(engine, plant)
     finally:
         engine.dispose()
-    found = assess(snapshot.start_ms, snapshot.slot_s, snapshot.power_kw, flags)
+    found = assess(snapshot.start_ms, snapshot.slot_s, snapshot.zone, snapshot.power_kw, flags)
     payload = {"plant": plant, "slot_s": snapshot.slot_s, "snapshot_sha256": snapshot.sha256, **found.to_json()}
     emit(payload, as_json, found.lines())
 

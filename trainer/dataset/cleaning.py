@@ -31,6 +31,7 @@ _CATCH_UP = 2.0
 _DROPOUT_S, _MOST_DROPOUTS = 6 * 3600, 0.01
 _NEVER_IDLE = 0.2  # of the median: the least load of such a plant
 _FROZEN_S, _MOST_EQUAL = 12 * 3600, 0.3
+_UNUSUAL = 3  # times the longest repetition that is shorter than that
 _AT_REST = 0.25  # quantile of load up to which a constant is a standstill
 _MOST_COPIES = 0.1  # more is a plant, or a profile, that repeats itself
 _DAY_S = 86_400
@@ -156,6 +157,9 @@ def _frozen(power_kw: Floats, least: int) -> Mask:
     """Mark long repetitions of one value above the load of standstills, in a plant whose load mostly moves."""
     same = np.concatenate([[False], power_kw[1:] == power_kw[:-1]])
     marks = np.zeros(len(power_kw), dtype=np.bool_)
+    lengths = [int(high - low) + 1 for low, high in runs(same)]
+    usual = max((length for length in lengths if length < least), default=0)
+    least = max(least, _UNUSUAL * usual)
     long = [(int(low), int(high)) for low, high in runs(same) if high - low + 1 >= least]
     rest = np.isfinite(power_kw)
     for low, high in long:

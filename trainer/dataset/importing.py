@@ -116,7 +116,7 @@ def import_file(engine: Engine, request: Request) -> Imported:
         covariates=covariates,
         holidays=days,
         notes=curve.notes,
-        quality=assess(start_ms, grid.slot_s, curve.power_kw[first : last + 1], curve.flags),
+        quality=assess(start_ms, grid.slot_s, request.zone, curve.power_kw[first : last + 1], curve.flags),
     )
 
 

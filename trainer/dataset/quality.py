@@ -14,6 +14,7 @@ import numpy as np
 from agent.contract.features import DAY_S, Floats
 from agent.contract.zones import utc_iso
 from trainer.dataset.cleaning import Mask, clean, runs
+from trainer.dataset.clockshift import day_moves
 from trainer.dataset.flags import Flag
 
 _STANDSTILL_S = 12 * 3600
@@ -79,6 +80,7 @@ class Quality:
         known: of them with a value.
         negative: slots below zero (feed-in, or a current clamp put on the wrong way round).
         constant: the load never changes.
+        day_moves: see `clockshift.day_moves`.
         findings: of each kind that occurs.
     """
 
@@ -90,6 +92,7 @@ class Quality:
     peak_kw: float
     negative: int
     constant: bool
+    day_moves: bool
     findings: tuple[Finding, ...]
 
     def finding(self, flag: Flag) -> Finding | None:
@@ -108,17 +111,25 @@ class Quality:
         text += [finding.line() for finding in self.findings]
         if self.negative:
             text.append(f"{self.negative} slots below zero: feed-in, or a current clamp the wrong way round?")
+        if self.day_moves:
+            text.append(
+                "the plant's day moves when the clocks do: were the times of the file local, not as --timestamps-in "
+                "says? Or the plant keeps standard time"
+            )
         if self.constant:
             text.append("the load never changes: nothing can be learnt from it")
         return text
 
 
-def assess(start_ms: int, slot_s: int, power_kw: Floats, noted: Mapping[Flag, Sequence[int]] | None = None) -> Quality:
+def assess(
+    start_ms: int, slot_s: int, zone: str, power_kw: Floats, noted: Mapping[Flag, Sequence[int]] | None = None
+) -> Quality:
     """Look at a series of consecutive slots.
 
     Args:
         start_ms: start of the first slot.
         slot_s: slot length.
+        zone: the plant's zone.
         power_kw: [T] with NaN where unknown; one at least is known.
         noted: what was found while reading the files, as starts of slots.
     """
@@ -140,6 +151,7 @@ def assess(start_ms: int, slot_s: int, power_kw: Floats, noted: Mapping[Flag, Se
         peak_kw=float(known.max()),
         negative=int((known < 0).sum()),
         constant=bool(len(known) > 1 and (known == known[0]).all()),
+        day_moves=day_moves(start_ms, slot_s, zone, power_kw),
         findings=tuple(finding for finding in found if finding is not None),
     )
 
