@@ -38,6 +38,7 @@ class Journal:
         buffers: rows in memory, by stream.
         durable: last sequence number on disk, by stream, of the present epoch.
         pieces: the journal, not packed yet.
+        notes: notes that wait for the next transaction, by name.
         check: what readings are accepted, and each channel's latest time.
         writes: transactions that succeeded.
     """
@@ -59,6 +60,7 @@ class Journal:
         self.buffers: dict[str, Buffer] = {}
         self.durable: dict[str, int] = {}
         self.pieces: list[Piece] = []
+        self.notes: dict[str, bytes] = {}
         self.writes = 0
         self._aside = ""  # kept over a failed attempt to begin anew
 
@@ -165,7 +167,7 @@ class Journal:
     @property
     def unwritten(self) -> bool:
         """Whether something in memory waits for the disk."""
-        return any(buffer.rows or buffer.dropped for buffer in self.buffers.values())
+        return bool(self.notes) or any(buffer.rows or buffer.dropped for buffer in self.buffers.values())
 
     def change(self) -> None:
         """Make everything in memory durable.
@@ -190,11 +192,14 @@ class Journal:
         try:
             with transaction(self.shelves.db, self._path):
                 pieces = self._write()
+                for name, data in self.notes.items():
+                    self.shelves.notes.put(name, data)
                 yield
         except BaseException:
             del queue[before:]
             raise
         self.pieces += pieces
+        self.notes.clear()
         for stream, buffer in self.buffers.items():
             self.durable[stream] = buffer.last
             buffer.written(buffer.last)

@@ -131,6 +131,16 @@ class Reader:
         ]
         return sorted(found, key=lambda row: int(row["time_ms"]))
 
+    def note(self, name: str) -> bytes | None:
+        """Return a note, None where there is none.
+
+        Raises:
+            RejectedError: when it is damaged.
+            StorageError: when the disk cannot be read.
+        """
+        with transaction(self._shelves.db, self._path):
+            return self._shelves.notes.get(name)
+
     def last_time_ms(self, stream: str, channel: str | None = None) -> int | None:
         """Return the latest time on disk of a stream, or of one channel of the readings; None where there is none.
 

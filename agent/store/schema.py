@@ -14,6 +14,7 @@ from sqlite_utils import Database
 
 from agent.contract.durable import fsync_folder
 from agent.contract.errors import ConfigError, StorageError
+from agent.store import notes
 
 APPLICATION_ID = 0x45575331  # "EWS1", in the file's header
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
@@ -63,7 +64,7 @@ def _first_tables(db: Database) -> None:
 
 
 # The file's user_version counts the migrations that it has had; each is applied and counted in one transaction.
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first_tables,)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first_tables, notes.create_table)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -17,6 +17,7 @@ from sqlite_utils import Database
 
 from agent.contract.blocks import Block, seal_block, unseal_block
 from agent.contract.errors import RejectedError
+from agent.store.notes import Notes
 
 _PLACE = "id, stream, epoch, boot, first, last, start_ms, end_ms"
 
@@ -60,6 +61,7 @@ class Shelves:
     def __init__(self, db: Database, key: bytes) -> None:
         self.db = db
         self._key = key
+        self.notes = Notes(db, key, self.tag)
 
     def put_journal(self, block: Block) -> Piece:
         """Write a run of rows to the journal."""

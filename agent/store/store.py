@@ -47,7 +47,7 @@ class Store:
     """Journal, blocks and outbox of one device.
 
     Invariants: a sequence number of an epoch is given out once; what is offered to the centre is durable; a row leaves
-    only acknowledged, or in the transaction that makes its gap event durable; no method but `readings`, `rows`,
+    only acknowledged, or in the transaction that makes its gap event durable; no method but `readings`, `rows`, `note`,
     `last_time_ms` and the constructor raises StorageError: rows wait in memory and `stats().storage_error` says why.
 
     Args:
@@ -125,6 +125,14 @@ class Store:
         if due:
             self.commit()
         return Ticket(stream, self._identity.epoch, self._journal.buffers[stream].last)
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Take a note in, in place of the one of that name.
+
+        It is durable with the next commit, in one transaction with the rows that wait: what is kept before `append` is
+        on disk with those rows or not at all. The eight notes written last are kept.
+        """
+        self._journal.notes[name] = data
 
     def commit(self) -> bool:
         """Make everything in memory durable now; return whether that is so."""
@@ -268,6 +276,16 @@ class Store:
         """
         fresh = [dict(row) for row in self._journal.buffers[stream].rows if start_ms <= row["time_ms"] < end_ms]
         return sorted(self._journal.reader.rows(stream, start_ms, end_ms) + fresh, key=lambda row: int(row["time_ms"]))
+
+    def note(self, name: str) -> bytes | None:
+        """Return what `keep` took in last under this name; None where there is none.
+
+        Raises:
+            RejectedError: when it is damaged.
+            StorageError: when the disk cannot be read.
+        """
+        waiting = self._journal.notes.get(name)
+        return self._journal.reader.note(name) if waiting is None else waiting
 
     def last_time_ms(self, stream: str, channel: str | None = None) -> int | None:
         """Return the latest time taken in of a stream, or of one channel of the readings; None where there is none.
