@@ -1,0 +1,167 @@
+"""Years that a plant might have had: real days of it in another order, so that a teacher has more to label.
+
+Each day of the calendar gets a day that the plant lived through: of the same type, of the same kind in the calendar, of
+about the same season, scaled to the level of its new place. Where it can, the next day is the one that really followed,
+so that yesterday still tells of today. Blocks of ten days are a little higher, livelier and earlier than they were.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.contract.errors import ConfigError
+from agent.contract.features import Floats, Ints
+from agent.contract.slotcalendar import SlotCalendar
+from trainer.dataset.days import level_kw
+from trainer.dataset.profiles import UNUSUAL, day_types
+from trainer.dataset.snapshot import Snapshot
+
+_FOLLOWS = 0.7  # chance that the day after is the one that really came after: runs of three days or so
+_BLOCK_DAYS = 10
+_CHOICES = 16  # nearest in the season
+_BLEND_S = 2 * 3600  # each side of midnight
+_NO_CHOICE = -1
+_YEAR = 365.25
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """How far a made day may be from the one that it was made of.
+
+    Attributes:
+        level, amplitude: relative, one standard deviation, of the mean of a day and of what swings about it.
+        shift_s: the most that a block is earlier or later; rounded down to slots.
+    """
+
+    level: float = 0.04
+    amplitude: float = 0.06
+    shift_s: int = 900
+
+
+class DayBootstrap:
+    """Makes years of one plant; looks at its days once.
+
+    Invariants:
+        The same snapshot and generator state give the same year.
+        Slots without a value stay without one, and no others do, unless no day of the plant is whole in its slots.
+        No slot is negative where none of the plant is.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Sort the days of `snapshot` by type.
+
+        Raises:
+            ConfigError: when there are fewer whole days than `profiles.MIN_DAYS`.
+        """
+        self._snapshot = snapshot
+        per_day, count = snapshot.per_day, len(snapshot.power_kw)
+        holidays = [dt.date.fromisoformat(day).toordinal() for day in snapshot.holidays]
+        calendar = SlotCalendar(snapshot.zone, holidays, snapshot.slot_s, snapshot.start_ms, count)
+        self._slot_of_day = calendar.second_of_day // snapshot.slot_s
+        first = int(calendar.ordinal[0])
+        self._day = calendar.ordinal - first
+        ordinal = np.arange(first, int(calendar.ordinal[-1]) + 1)
+        kind = np.where(calendar.holiday(ordinal), 2, np.maximum((ordinal + 6) % 7 - 4, 0))
+        types = day_types(snapshot)
+        label = np.full(len(ordinal), UNUSUAL)
+        label[types.days.ordinal - first] = types.labels
+        self._group = np.where(label == UNUSUAL, -1 - kind, 3 * label + kind)
+        level = level_kw(types.days.ordinal, np.abs(types.days.power_kw).mean(axis=1))
+        self._level = np.maximum(np.interp(ordinal, types.days.ordinal, level), 1e-9)
+        # A day can be a source when it has 24 hours, all of them known; then its slots lie in a row from its first on.
+        slots = np.bincount(self._day, minlength=len(ordinal))
+        known = np.bincount(self._day, np.isfinite(snapshot.power_kw), len(ordinal))
+        self._start = np.searchsorted(self._day, np.arange(len(ordinal)))
+        self._usable = (slots == per_day) & (known == per_day)
+        if not self._usable.any():
+            raise ConfigError("no day is known in each of its slots", where=f"plant {snapshot.plant}")
+        self._kind = kind
+        self._candidates = [self._similar(day) for day in range(len(ordinal))]
+
+    def year(self, rng: np.random.Generator, jitter: Jitter | None = None) -> Snapshot:
+        """Return a made year: the plant's slots with other load, and the covariates of the days it was made of.
+
+        Args:
+            rng: of everything random.
+            jitter: how far days are changed; None for a little.
+        """
+        jitter = jitter or Jitter()
+        snapshot, source = self._snapshot, self._order(rng)
+        most = jitter.shift_s // snapshot.slot_s
+        shift = np.rint(self._blocks(rng) * most / 2).clip(-most, most).astype(np.int64)
+        level = np.exp(jitter.level * self._blocks(rng)) * (self._level / self._level[source]).clip(0.5, 2.0)
+        amplitude = np.exp(jitter.amplitude * self._blocks(rng))
+        place = self._start[source][self._day] + self._slot_of_day  # where each slot comes from
+        moved = (place + shift[self._day]).clip(0, len(place) - 1)
+        moved = np.where(np.isfinite(snapshot.power_kw[moved]), moved, place)
+        mean_kw = self._mean_kw()[source]
+        power_kw = snapshot.power_kw[moved] - mean_kw[self._day]
+        power_kw = (mean_kw[self._day] + power_kw * amplitude[self._day]) * level[self._day]
+        power_kw += self._steps_to_undo(power_kw, moved)
+        if not (snapshot.power_kw < 0).any():
+            power_kw = np.maximum(power_kw, 0.0)
+        power_kw[~np.isfinite(snapshot.power_kw)] = np.nan
+        covariates = {name: values[moved] for name, values in snapshot.covariates.items()}
+        return replace(snapshot, power_kw=power_kw, covariates=covariates)
+
+    def _similar(self, day: int) -> Ints:
+        """Days that may stand for a day, of the nearest season; of another type only where there is no choice."""
+        others = self._usable.copy()
+        others[day] = False
+        for same in (self._group == self._group[day], self._kind == self._kind[day], others):
+            found = np.flatnonzero(same & others)
+            if len(found) >= 3:
+                break
+        else:
+            found = np.flatnonzero(self._usable)
+        apart = np.abs(found - day) % _YEAR
+        return found[np.argsort(np.minimum(apart, _YEAR - apart), kind="stable")[:_CHOICES]]
+
+    def _order(self, rng: np.random.Generator) -> Ints:
+        """Draw the source of each day: the follower of the last one where that is a choice, else any."""
+        source = np.empty(len(self._candidates), dtype=np.int64)
+        follower = _NO_CHOICE
+        for day, choices in enumerate(self._candidates):
+            if rng.random() >= _FOLLOWS or follower not in choices:
+                follower = int(rng.choice(choices))
+            source[day] = follower
+            follower += 1
+        return source
+
+    def _blocks(self, rng: np.random.Generator) -> Floats:
+        """Standard normal values a day, drawn every ten days and joined by lines."""
+        days = len(self._candidates)
+        knots = rng.normal(size=days // _BLOCK_DAYS + 2)
+        return np.interp(np.arange(days) / _BLOCK_DAYS, np.arange(len(knots)), knots)
+
+    def _mean_kw(self) -> Floats:
+        values = np.nan_to_num(self._snapshot.power_kw)
+        return np.bincount(self._day, values) / np.maximum(np.bincount(self._day), 1)
+
+    def _steps_to_undo(self, power_kw: Floats, moved: Ints) -> Floats:
+        """What takes away, over two hours on each side, the step at each midnight beyond the one that was there."""
+        undo = np.zeros(len(power_kw))
+        size = max(_BLEND_S // self._snapshot.slot_s, 1)
+        ramp = (np.arange(size) + 0.5) / size / 2
+        original = self._snapshot.power_kw
+        for start in self._start[1:]:
+            came = int(moved[start])
+            real = original[came] - original[came - 1] if came else np.nan
+            step = power_kw[start] - power_kw[start - 1] - (real if np.isfinite(real) else 0.0)
+            if moved[start] == moved[start - 1] + 1 or not size <= start <= len(power_kw) - size:
+                continue
+            undo[start - size : start] += step * ramp
+            undo[start : start + size] -= step * ramp[::-1]
+        return undo
+
+
+def synthetic_load(snapshot: Snapshot, rng: np.random.Generator, jitter: Jitter | None = None) -> Floats:
+    """Return [T] the load of one made year; `DayBootstrap` makes many of them faster.
+
+    Raises:
+        ConfigError: see `DayBootstrap`.
+    """
+    return DayBootstrap(snapshot).year(rng, jitter).power_kw
