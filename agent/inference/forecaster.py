@@ -26,6 +26,7 @@ _MAX_MISSING_SHARE = 0.5  # of the whole history used: lags and level would come
 # the range on which a globally scaled model was trained.
 _MAX_CLIPPED_SHARE = 0.25
 _LATENCY_RUNS = 9
+_MINUTE_MS = 60_000
 
 
 class Model:
@@ -88,7 +89,8 @@ class Model:
         """Forecast the `spec.horizon` slots that follow the history.
 
         Args:
-            start_ms: start of the first slot of the history; on the slot grid.
+            start_ms: start of the first slot of the history. A device's slots are aligned in UTC; those of a file need
+                not be: hours begin at half past where a zone is half an hour off.
             power_kw: [T] mean power of consecutive slots of `spec.slot_s`; NaN where unknown.
             source: the rung of the ladder that asks.
             note: why it is a fallback.
@@ -96,11 +98,11 @@ class Model:
         Raises:
             UnavailableError: when history is too short, too full of gaps or far from the data of training, or the
                 runtime fails.
-            ConfigError: when `start_ms` is off the slot grid.
+            ConfigError: when `start_ms` is not a whole minute.
         """
         spec = self.spec
-        if start_ms % (spec.slot_s * 1000):
-            raise ConfigError(f"history starts at {start_ms} ms, off the grid of {spec.slot_s} s", where="forecast")
+        if start_ms % _MINUTE_MS:
+            raise ConfigError(f"history starts at {start_ms} ms, off the grid of whole minutes", where="forecast")
         series = np.asarray(power_kw, dtype=np.float64)
         origin_ms = start_ms + len(series) * spec.slot_s * 1000
         history, share = self._history(series)

@@ -31,12 +31,11 @@ from converter.conversion import convert
 from converter.modeldir import ModelDir
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import backtest_scores, training
-from trainer.learning.backtest_input import HORIZON_HOURS, Prepared
+from trainer.learning.backtest_input import HORIZON_HOURS, Prepared, device_history
 from trainer.learning.backtest_scores import Scores
 from trainer.learning.forecast_files import write_forecasts
 from trainer.learning.options import Options, Progress
 
-HISTORY_DAYS = 36  # what the daemon keeps in memory and hands to a forecast
 MODEL = "model"  # the model directory in a working folder
 
 
@@ -161,10 +160,9 @@ def replay(folder: ModelDir, plant: Snapshot, origins: Ints) -> tuple[list[Forec
         ladder.active = device_model(folder)
     forecasts, times_ms = [], []
     for origin in origins.tolist():
-        first = max(0, origin - HISTORY_DAYS * plant.per_day)
-        history = plant.power_kw[first:origin].copy()
+        start_ms, power_kw = device_history(plant, origin)
         begun = time.perf_counter()
-        forecasts.append(ladder.forecast(plant.start_ms + first * plant.slot_s * 1000, history))
+        forecasts.append(ladder.forecast(start_ms, power_kw))
         times_ms.append((time.perf_counter() - begun) * 1000)
     return forecasts, times_ms, refused
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import MIN_HISTORY_DAYS, Ints
+from agent.contract.features import MIN_HISTORY_DAYS, Floats, Ints
 from agent.contract.zones import parse_zone
 from trainer.dataset.cleaning import clean_snapshot
 from trainer.dataset.series import read_series
@@ -23,6 +23,7 @@ from trainer.learning.forecast_files import read_origins
 from trainer.learning.frames import Frame
 
 HORIZON_HOURS = 24
+HISTORY_DAYS = 36  # what the daemon keeps in memory and hands to a forecast
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,12 @@ def cut(snapshot: Snapshot, until_ms: int, where: str) -> Snapshot:
     return _part(snapshot, int(known[0]), int(known[-1]) + 1)
 
 
+def device_history(plant: Snapshot, origin: int) -> tuple[int, Floats]:
+    """Return start and power of what a device holds at an origin; a copy, so that nothing later can be reached."""
+    first = max(0, origin - HISTORY_DAYS * plant.per_day)
+    return plant.start_ms + first * plant.slot_s * 1000, plant.power_kw[first:origin].copy()
+
+
 def _cleaned(snapshot: Snapshot, where: str) -> tuple[Snapshot, list[str]]:
     """Leave out the meter's errors, as `train` does; say so where there are any."""
     clean, found = clean_snapshot(snapshot)
@@ -173,6 +180,8 @@ def _read(source: Source, temperature_column: str | None) -> Snapshot:
         holidays=source.holidays or None,
         temperature_column=temperature_column,
     )
+    if whole.start_ms % 60_000:
+        raise ConfigError("rows do not begin at whole minutes", where=str(source.csv), todo="Round the times")
     first = int(np.flatnonzero(np.isfinite(whole.power_kw))[0])
     return _part(whole, first, len(whole.power_kw))
 

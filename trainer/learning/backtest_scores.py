@@ -23,7 +23,7 @@ from converter import modeldir, scoring
 from converter.modeldir import ModelDir
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import evaluation
-from trainer.learning.backtest_input import Prepared
+from trainer.learning.backtest_input import Prepared, device_history
 from trainer.learning.windows import Windows
 
 INT8, CALIBRATED = "student_int8", "student_int8_calibrated"
@@ -56,7 +56,7 @@ def judge(
     power = np.stack([forecast.power_kw for forecast in forecasts])
     naive = np.stack(
         [
-            forecast_naive(*_history(plant, origin, spec), spec.slot_s, spec.horizon).power_kw
+            forecast_naive(*device_history(plant, origin), spec.slot_s, spec.horizon).power_kw
             for origin in origins.tolist()
         ]
     )
@@ -107,9 +107,9 @@ def _networks(
     usable = np.zeros(len(origins), dtype=bool)
     any_model = any(forecast.source is not ForecastSource.NAIVE for forecast in forecasts)
     for number, (origin, forecast) in enumerate(zip(origins.tolist(), forecasts, strict=True)):
-        start_ms, power_kw = _history(plant, origin, spec)
         if any_model and forecast.source is ForecastSource.NAIVE:
             continue
+        start_ms, power_kw = _used(spec, *device_history(plant, origin))
         history, _ = features.repair(power_kw, spec.per_day)
         try:
             inputs.append(features.compute(spec, start_ms, history, np.array([len(history)])))
@@ -130,12 +130,11 @@ def _networks(
     return result
 
 
-def _history(plant: Snapshot, origin: int, spec: FeatureSpec) -> tuple[int, Floats]:
-    """Start and power of the history that a device's model uses at an origin."""
-    first = max(0, origin - spec.max_history)
-    known = np.flatnonzero(np.isfinite(plant.power_kw[first:origin]))
-    first += int(known[0]) if len(known) else 0
-    return plant.start_ms + first * plant.slot_s * 1000, plant.power_kw[first:origin]
+def _used(spec: FeatureSpec, start_ms: int, power_kw: Floats) -> tuple[int, Floats]:
+    """Return the part of a history that a model uses: from its first known slot, and no more than it looks back."""
+    known = np.flatnonzero(np.isfinite(power_kw))
+    first = max(int(known[0]) if len(known) else 0, len(power_kw) - spec.max_history)
+    return start_ms + first * spec.slot_s * 1000, power_kw[first:]
 
 
 def _coverage(power: Floats, truth: Floats) -> float:

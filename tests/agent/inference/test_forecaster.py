@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.contract import features
+from agent.contract.bundle import Bundle
 from agent.contract.errors import ConfigError, RejectedError, UnavailableError
 from agent.contract.features import Scaling
 from agent.contract.rows import Forecast, ForecastSource
 from agent.inference.forecaster import Model
+
+CASES = Path(__file__).parent / "cases"
 
 
 def assert_sound(forecast, spec, origin_ms):
@@ -19,6 +24,9 @@ def assert_sound(forecast, spec, origin_ms):
     assert forecast.power_kw.shape == (spec.horizon, len(spec.quantiles))
     assert np.isfinite(forecast.power_kw).all()
     assert (np.diff(forecast.power_kw, axis=1) >= 0).all()
+    assert forecast.peak_kw.shape == (spec.days, len(spec.quantiles))
+    assert np.isfinite(forecast.peak_kw).all()
+    assert (np.diff(forecast.peak_kw, axis=1) >= 0).all()
     assert Forecast.from_row(forecast.to_row(origin_ms)).model == forecast.model
 
 
@@ -110,9 +118,15 @@ def test_refuses_history_that_is_mostly_missing_before_the_last_week(model, star
         model.forecast(start_ms, history[model.spec.per_day // 2 :])
 
 
-def test_refuses_a_start_off_the_slot_grid(model, start_ms, history):
+def test_refuses_a_start_off_the_grid_of_minutes(model, start_ms, history):
     with pytest.raises(ConfigError, match="grid"):
         model.forecast(start_ms + 1, history)
+
+
+def test_forecasts_from_slots_that_begin_at_half_past_as_files_of_some_zones_do(model, start_ms, history):
+    shift_ms = 10 * 60_000
+    forecast = model.forecast(start_ms + shift_ms, history)
+    assert forecast.origin_ms == model.forecast(start_ms, history).origin_ms + shift_ms
 
 
 @settings(max_examples=60, deadline=None)
@@ -139,6 +153,24 @@ def test_rejects_a_bundle_whose_model_does_not_fit_its_feature_spec(bundle):
     other = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, feature_spec=spec))
     with pytest.raises(RejectedError, match=r"tensors .* where its feature spec says"):
         Model.load(other)
+
+
+def test_rejects_a_model_without_daily_peaks():
+    bundle = Bundle.from_bytes((CASES / "quarter-hours.ewb").read_bytes())
+    old = dataclasses.replace(bundle, model=(CASES / "without-peaks.tflite").read_bytes())
+    with pytest.raises(RejectedError, match=r"\(1, 96, 3\)\) where its feature spec says .*\(1, 97, 3\)"):
+        Model.load(old)
+
+
+def test_the_peak_is_told_apart_from_the_slots(model, start_ms, history):
+    """The peak of the forecast is the model's own last rows, in kW."""
+    spec = model.spec
+    forecast = model.forecast(start_ms, history)
+    inputs = features.compute(spec, start_ms, history, np.array([len(history)]))
+    raw = model._runtime.run(inputs.recent, inputs.steps)[0]
+    median_kw = raw[:, 0].astype(np.float64) * inputs.scale_kw + inputs.center_kw
+    assert forecast.peak_kw[:, 1] == pytest.approx(median_kw[spec.horizon :])
+    assert forecast.level(0.5) == pytest.approx(median_kw[: spec.horizon])
 
 
 def test_rejects_a_tampered_bundle(bundle):

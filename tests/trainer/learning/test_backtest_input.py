@@ -151,6 +151,17 @@ class TestBadInput:
     def test_slots_that_do_not_divide_a_day(self, request_):
         self.refused(with_load(request_, plant_load(10, 420), 420), "420 s")
 
+    def test_rows_that_begin_between_minutes(self, request_):
+        text = request_.source.csv.read_text()
+        request_.source.csv.write_text(text.replace(":00,", ":00:20,"))
+        self.refused(request_, "whole minutes")
+
+    def test_hours_of_a_zone_that_is_half_an_hour_off_are_slots(self, request_):
+        source = dataclasses.replace(request_.source, frame="Asia/Kolkata", zone="Asia/Kolkata", holidays="IN")
+        prepared = prepare(dataclasses.replace(request_, source=source))
+        assert prepared.plant.start_ms % 3_600_000 == 1_800_000
+        assert prepared.origins[0] == 70 * 24
+
     def test_negative_load_is_load(self, request_):
         assert prepare(with_load(request_, plant_load(80, HOUR_S) - 200)).learnt.power_kw.max() < 0
 
