@@ -152,6 +152,8 @@ def train(
 def evaluate(home: Home, model_dir: Path, begin: str, end: str | None, plant: str | None, *, as_json: bool) -> None:
     """Judge naive, teacher, student and int8 student on the same days: one forecast a day, from the plant's midnight.
 
+    What the meter got wrong is no truth to judge by and left out.
+
     \b
     Example:
       edgewatt-trainer evaluate --model centre/models/works-1 --from 2026-11-01 --to 2026-12-01
@@ -160,6 +162,7 @@ def evaluate(home: Home, model_dir: Path, begin: str, end: str | None, plant: st
     from dataclasses import asdict
 
     from converter.modeldir import TRAINING, ModelDir
+    from trainer.dataset.cleaning import clean_snapshot
     from trainer.dataset.snapshot import take
     from trainer.learning.evaluation import evaluate as run
     from trainer.learning.evaluation import lines
@@ -170,6 +173,9 @@ def evaluate(home: Home, model_dir: Path, begin: str, end: str | None, plant: st
         snapshot = take(engine, plant or str(folder.read_json(TRAINING)["plant"]))
     finally:
         engine.dispose()
+    snapshot, cleaned = clean_snapshot(snapshot)
+    if cleaned.removed:
+        remark(cleaned.summary())
     from_ms = parse_time(begin, snapshot.zone, "--from")
     to_ms = None if end is None else parse_time(end, snapshot.zone, "--to")
     if to_ms is not None and to_ms <= from_ms:

@@ -69,7 +69,7 @@ def _parquet(
     try:
         file = pq.ParquetFile(path)
         schema = file.schema_arrow
-    except pa.ArrowException as exc:
+    except (pa.ArrowException, ValueError) as exc:
         raise ConfigError(f"is not readable Parquet ({exc})", where=where, todo="Write the file anew") from exc
     if file.metadata.num_rows > MAX_ROWS:
         raise ConfigError(f"has more than {MAX_ROWS} rows", where=where, todo="Split the file")
@@ -106,7 +106,7 @@ def _parquet_rows(
                 if stamp is None:
                     raise ConfigError("has no time", where=f"{where} row {row}", todo="Correct the row")
                 yield row, stamp, list(values)
-    except (pa.ArrowException, OSError) as exc:
+    except (pa.ArrowException, OSError, ValueError) as exc:  # text that is not UTF-8 is a ValueError of Python's own
         raise ConfigError(f"is damaged ({exc})", where=where, todo="Write the file anew") from exc
 
 
