@@ -12,6 +12,7 @@ import click
 from agent.cli.output import Payload, emit, json_option, local, remark, table
 from agent.cli.session import Session, pass_session
 from agent.contract.errors import ConfigError
+from agent.contract.features import DAY_S
 from agent.contract.rows import Forecast
 from agent.contract.zones import parse_zone
 from agent.control import Operation
@@ -127,7 +128,20 @@ def _human(answer: Payload) -> str:
     ]
     head = ["from", "low (kW)", "expected (kW)", "high (kW)"]
     energy_kwh = float(made.level(0.5).sum()) * made.slot_s / 3600
-    return f"{_title(made, answer)}\n\n{table(head, rows)}\n\nExpected energy: {energy_kwh:,.0f} kWh."
+    ahead = f"Expected energy: {energy_kwh:,.0f} kWh.\n{_peaks(made, zone)}"
+    return f"{_title(made, answer)}\n\n{table(head, rows)}\n\n{ahead}"
+
+
+def _peaks(made: Forecast, zone: str) -> str:
+    """One line for each 24 h: the highest mean power of a slot, its band, and when it is likeliest."""
+    per_day = DAY_S // made.slot_s
+    path = made.level(0.5)
+    lines = []
+    for day, (low, middle, high) in enumerate(made.peak_kw[:, [0, made.quantiles.index(0.5), -1]]):
+        begin = day * per_day
+        at_ms = made.starts_ms()[begin + int(path[begin : begin + per_day].argmax())]
+        lines.append(f"Peak near {local(at_ms, zone)}: {middle:,.1f} kW ({low:,.1f} to {high:,.1f} kW).")
+    return "\n".join(lines)
 
 
 def _draw(answer: Payload) -> str:
@@ -137,4 +151,4 @@ def _draw(answer: Payload) -> str:
     width = min(120, shutil.get_terminal_size((80, 24)).columns)
     simple = not (sys.stdout.encoding or "").lower().startswith("utf")
     drawing = draw_fan(made, parse_zone(str(answer["zone"])), width=width, ascii_only=simple)
-    return f"{_title(made, answer)}\n\n{drawing}"
+    return f"{_title(made, answer)}\n\n{drawing}\n\n{_peaks(made, str(answer['zone']))}"

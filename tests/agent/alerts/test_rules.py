@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from zoneinfo import ZoneInfo
 
@@ -46,6 +47,35 @@ def test_peak_says_when_how_much_over_and_in_numbers():
         "source": "active",
         "model": "plant@3",
     }
+
+
+def with_peaks(made, upper):
+    peaks = np.asarray(upper, float)
+    return dataclasses.replace(made, peak_kw=np.stack([peaks - 60, peaks - 30, peaks], axis=1))
+
+
+def test_peak_is_the_days_own_quantile_not_the_highest_slot():
+    made = with_peaks(forecast([400, 480, 450]), [520])
+    finding = PeakAhead(500, zone=MELBOURNE).judge(NOW, seen(made))
+    assert finding.verdict is Verdict.ON
+    assert (finding.details["peak_kw"], finding.details["peak_at_ms"]) == (520.0, NOW + HOUR_MS)
+    assert PeakAhead(500, quantile=0.5).judge(NOW, seen(made)).verdict is Verdict.HOLD  # 490
+    assert PeakAhead(500).judge(NOW, seen(with_peaks(made, [440]))).verdict is Verdict.OFF
+
+
+def test_once_a_days_highest_hour_is_over_only_the_slots_left_of_it_count():
+    made = with_peaks(forecast([400, 480, 450]), [520])
+    assert PeakAhead(500).judge(NOW + HOUR_MS, seen(made)).verdict is Verdict.ON
+    finding = PeakAhead(500).judge(NOW + 2 * HOUR_MS, seen(made))
+    assert (finding.verdict, finding.details["peak_kw"]) == (Verdict.OFF, 450.0)
+
+
+def test_of_several_days_the_highest_peak_that_is_ahead_counts():
+    made = with_peaks(forecast([*range(400, 424), *range(300, 324), *range(200, 212)]), [505, 530, 510])
+    finding = PeakAhead(500).judge(NOW + 5 * HOUR_MS, seen(made))
+    assert (finding.details["peak_kw"], finding.details["peak_at_ms"]) == (530.0, NOW + 47 * HOUR_MS)
+    finding = PeakAhead(500).judge(NOW + 48 * HOUR_MS, seen(made))
+    assert (finding.details["peak_kw"], finding.details["peak_at_ms"]) == (510.0, NOW + 59 * HOUR_MS)
 
 
 def test_peak_of_a_fallback_forecast_says_so():

@@ -147,10 +147,16 @@ def test_forecasts_from_files_alone(capsys: pytest.CaptureFixture[str], tmp_path
     assert answer["schema"] == 1
     assert answer["model"] == "tiny-plant@1"
     assert len(answer["power_kw"]) == 48
+    ((low, middle, high),) = answer["peak_kw"]
+    assert low <= middle <= high
+    assert 0.8 < middle / max(step[1] for step in answer["power_kw"]) < 1.3
     assert all(low <= middle <= high for low, middle, high in answer["power_kw"])
     assert "960 rows" in err
-    assert run_command([*arguments, "--plot"]) == 0
-    assert "kW" in capsys.readouterr().out
+    for more in ([], ["--plot"]):
+        assert run_command([*arguments, *more]) == 0
+        text = capsys.readouterr().out
+        assert f": {middle:,.1f} kW ({low:,.1f} to {high:,.1f} kW)." in text
+        assert text.count("Peak near ") == 1
 
 
 def test_finer_history_is_averaged_into_the_model_slots(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

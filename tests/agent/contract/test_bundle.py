@@ -88,6 +88,19 @@ def test_the_committed_bundle_is_read_and_written_alike():
     assert made.manifest.pinball_kw["student_int8"] < made.manifest.pinball_kw["naive"]
 
 
+def test_a_bundle_from_before_daily_peaks_is_refused_in_words():
+    data = make().to_bytes()
+    spec = {name: value for name, value in SPEC.to_json().items() if name != "daily_peaks"}
+    with pytest.raises(RejectedError, match="no daily peak; train and convert it again"):
+        Bundle.from_bytes(bundles.with_manifest(data, feature_spec=spec))
+
+
+def test_golden_outputs_without_the_daily_peaks_are_refused():
+    golden = dataclasses.replace(make().golden, raw=np.ones((1, SPEC.horizon, 3), np.float32))
+    with pytest.raises(RejectedError, match=r"raw has shape \(1, 2, 3\), which does not fit the feature spec"):
+        dataclasses.replace(make(), golden=golden).to_bytes()
+
+
 def test_golden_vectors_are_ordinary_npz():
     with np.load(io.BytesIO(files_of(make().to_bytes())[GOLDEN])) as arrays:
         assert np.array_equal(arrays["recent"], make().golden.recent)

@@ -104,6 +104,42 @@ def test_export_stays_negative():
     assert (forecast_naive(0, series, HOUR, 24).power_kw < 0).all()
 
 
+def bumpy(days, seed=6):
+    """A day's bell whose height changes from day to day: slots are unsure, and so is the peak."""
+    rng = np.random.default_rng(seed)
+    height = np.repeat(rng.normal(60, 10, days), DAY)
+    return 50 + height * np.tile(np.exp(-((np.arange(DAY) - 13) ** 2) / 8), days) + rng.normal(0, 1, days * DAY)
+
+
+def test_the_days_peak_is_that_of_the_day_a_week_before():
+    series = bumpy(21)
+    forecast = forecast_naive(0, series, HOUR, 48)
+    weekday = series[-7 * DAY :].reshape(7, DAY).max(axis=1)
+    assert forecast.peak_kw[:, 1].tolist() == weekday[:2].tolist()
+    assert forecast.peak_kw.shape == (2, 3)
+
+
+def test_the_peaks_band_covers_about_four_fifths_of_days():
+    series, inside = bumpy(200), []
+    for end in range(60 * DAY, 199 * DAY, DAY):
+        low, _, high = forecast_naive(0, series[:end], HOUR, DAY).peak_kw[0]
+        inside.append(low <= series[end : end + DAY].max() <= high)
+    assert 0.7 < np.mean(inside) < 0.9
+
+
+def test_without_a_week_of_peaks_the_band_of_the_highest_slots_says_how_sure_the_peak_is():
+    forecast = forecast_naive(0, bumpy(4), HOUR, DAY)
+    assert forecast.peak_kw[0].tolist() == forecast.power_kw.max(axis=0).tolist()
+
+
+def test_a_day_with_a_gap_does_not_tell_its_peak():
+    series = bumpy(30)
+    whole = forecast_naive(0, series, HOUR, DAY).peak_kw
+    series[-10 * DAY + 13] = np.nan  # the highest hour of a day that is neither repeated nor whole
+    assert np.isfinite(forecast_naive(0, series, HOUR, DAY).peak_kw).all()
+    assert forecast_naive(0, series, HOUR, DAY).peak_kw[0, 1] == whole[0, 1]
+
+
 @settings(max_examples=150)
 @given(
     series=hnp.arrays(
@@ -122,4 +158,7 @@ def test_any_history_of_a_day_gives_ordered_finite_quantiles(series, horizon, fi
     assert forecast.power_kw.shape == (horizon, 3)
     assert np.isfinite(forecast.power_kw).all()
     assert (np.diff(forecast.power_kw, axis=1) >= 0).all()
+    assert forecast.peak_kw.shape == (-(-horizon // DAY), 3)
+    assert np.isfinite(forecast.peak_kw).all()
+    assert (np.diff(forecast.peak_kw, axis=1) >= 0).all()
     assert Forecast.from_row(forecast.to_row(0)).source is ForecastSource.NAIVE

@@ -1,7 +1,8 @@
 """Makes the models of this folder that are not `tiny.ewb`; needs TensorFlow: `python -m tests.agent.inference.cases.make`.
 
 `quarter-hours.ewb` and `quarter-hours-float.tflite` are one network (15-min slots, global scaling, a zone with summer
-time) in int8 and in float32; `one-input.tflite` and `other-name.tflite` are valid models that are no forecasters.
+time) in int8 and in float32; `without-peaks.tflite` is like it but for the rows of the daily peaks; `one-input.tflite`
+and `other-name.tflite` are valid models that are no forecasters.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ START_MS = 1_760_002_200_000
 TOLERANCE = 0.1
 
 
-def network() -> tf.keras.Model:
+def network(*, peaks: bool = True) -> tf.keras.Model:
     recent = tf.keras.Input(batch_shape=(1, SPEC.recent_size), name="recent")
     steps = tf.keras.Input(batch_shape=(1, SPEC.horizon, len(SPEC.step_names)), name="steps")
     summary = tf.keras.layers.Dense(4, activation="relu")(recent)
     summary = tf.keras.layers.Reshape((SPEC.horizon, 1))(tf.keras.layers.Dense(SPEC.horizon)(summary))
     hidden = tf.keras.layers.Dense(12, activation="relu")(tf.keras.layers.Concatenate()([steps, summary]))
+    if not peaks:
+        return tf.keras.Model([recent, steps], tf.keras.layers.Dense(3)(hidden))
     row = tf.keras.layers.Reshape((1, SPEC.horizon, 12))(hidden)
     day = tf.keras.layers.Reshape((SPEC.days, 12))(tf.keras.layers.MaxPooling2D((1, SPEC.per_day))(row))
     out = tf.keras.layers.Concatenate(axis=1)([tf.keras.layers.Dense(3)(hidden), tf.keras.layers.Dense(3)(day)])
@@ -60,6 +63,7 @@ def main() -> None:
     model, inputs = network(), windows()
     quantised = convert(model, inputs)
     (FOLDER / "quarter-hours-float.tflite").write_bytes(convert(model))
+    (FOLDER / "without-peaks.tflite").write_bytes(convert(network(peaks=False)))
     runtime, few = load(quantised), range(3)
     raw = np.concatenate([runtime.run(inputs.recent[i : i + 1], inputs.steps[i : i + 1]) for i in few])
     golden = Golden(inputs.recent[: len(few)], inputs.steps[: len(few)], raw, TOLERANCE)
