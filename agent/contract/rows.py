@@ -43,6 +43,8 @@ class Forecast:
         model: `name@version`, or `seasonal-naive`.
         note: why it is a fallback; empty for the active model.
         repaired_share: share of the last 7 days of history that had to be filled.
+        calibrated: whether on-line calibration has moved the quantiles. Only the calibrated ones are in a row: the raw
+            ones follow from the slots before the origin and the model, both of which the centre has.
     """
 
     origin_ms: int
@@ -54,6 +56,7 @@ class Forecast:
     model: str
     note: str = ""
     repaired_share: float = 0.0
+    calibrated: bool = False
 
     def level(self, quantile: float) -> Floats:
         """Return [steps] of one quantile level."""
@@ -77,6 +80,7 @@ class Forecast:
             "model": self.model,
             "note": self.note[:_NOTE_LENGTH],
             "repaired_share": round(self.repaired_share, 4),
+            "calibrated": self.calibrated,
         }
 
     @classmethod
@@ -108,6 +112,7 @@ class Forecast:
             model=fields.text("model", max_length=80),
             note=fields.text("note", max_length=_NOTE_LENGTH),
             repaired_share=fields.number("repaired_share", 0, 1),
+            calibrated=fields.flag("calibrated"),
         )
 
 

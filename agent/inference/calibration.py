@@ -38,6 +38,7 @@ _ERROR_DAYS = 28.0  # memory of the usual error
 _WILDEST = 10.0  # times the usual error: beyond it an error counts as that
 _NARROWEST = 0.25  # of the usual error: a narrower mean band tells nothing of itself
 _MAX_OFFSET = 50.0  # mean bands; a state beyond is damaged
+_MAX_ERROR_KW, _MAX_DAYS = 1e9, 1e6  # likewise
 _BEYOND = np.array([QUANTILES[0], 1 - QUANTILES[1], 1 - QUANTILES[2]])  # shares of truth that belong there
 _LEAST_SPREAD = 0.2  # of the relative widths: flat bands must not make large steps
 
@@ -170,7 +171,9 @@ class Calibration:
             fields.fail("offsets", f"is not {shape[0]} rows of {shape[1]} numbers")
         numbers = [Fields({"offsets": number}, where) for row in rows for number in row]
         offsets = np.array([number.number("offsets", -_MAX_OFFSET, _MAX_OFFSET) for number in numbers])
-        return cls(offsets.reshape(shape), fields.number("error_kw", 0), fields.number("days", 0))
+        return cls(
+            offsets.reshape(shape), fields.number("error_kw", 0, _MAX_ERROR_KW), fields.number("days", 0, _MAX_DAYS)
+        )
 
 
 def replay(

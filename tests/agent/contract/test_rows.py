@@ -21,6 +21,7 @@ FORECAST = Forecast(
     "plant@3",
     "active is missing",
     0.25,
+    calibrated=True,
 )
 ROW = {
     "time_ms": T,
@@ -33,6 +34,7 @@ ROW = {
     "model": "plant@3",
     "note": "active is missing",
     "repaired_share": 0.25,
+    "calibrated": True,
 }
 
 
@@ -76,6 +78,7 @@ def test_every_field_of_a_forecast_is_checked():
         {"peak_kw": [[1.0, 2.0]]},
         {"peak_kw": [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]},  # two days of an hour's forecast
         {"peak_kw": [[1.0, 2.0, float("inf")]]},
+        {"calibrated": 1},
     ],
 )
 def test_tables_that_are_no_numbers_of_their_shape_are_refused(change):
