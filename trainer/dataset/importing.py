@@ -191,14 +191,14 @@ def _merge(
             todo="Check unit, column and zone; give --replace to let the file win",
         )
     rows = [
-        {"at": int(time_ms), "value": float(value)}
+        {"at": int(time_ms), "wins": float(value)}
         for time_ms, value in zip(times_ms[other], values[other], strict=True)
     ]
     if rows:
         connection.execute(
             table.update()
             .where(column.own(), time == sa.bindparam("at"))
-            .values({column.value: sa.bindparam("value", type_=sa.Double)}),
+            .values({column.value: sa.bindparam("wins", type_=sa.Double)}),
             rows,
         )
     added: list[dict[str, int | float | str]] = [

@@ -252,6 +252,13 @@ def test_a_covariate_that_contradicts_is_refused_with_the_load_untouched(import_
     assert held() == before
 
 
+def test_a_covariate_is_replaced_where_that_is_asked(import_, engine, tmp_path):
+    path = beside(tmp_path / "x.parquet")
+    import_(path, covariates={"temperature_c": "temp"})
+    assert import_(path, covariates={"temperature_c": "sun"}, replace=True).changed == 0  # of the load
+    assert np.array_equal(take(engine, "works").covariates["temperature_c"], np.arange(240.0))
+
+
 @pytest.mark.parametrize("name", ["Temp", "", "power_kw", "time_ms", "a" * 33, "a-b"])
 def test_refuses_the_name_of_a_covariate(import_, held, tmp_path, name):
     before = held()
