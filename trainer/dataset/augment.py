@@ -19,11 +19,12 @@ from trainer.dataset.days import level_kw
 from trainer.dataset.profiles import UNUSUAL, day_types
 from trainer.dataset.snapshot import Snapshot
 
-_FOLLOWS = 0.7  # chance that the day after is the one that really came after: runs of three days or so
+_FOLLOWS = 0.8  # chance that the day after is the one that really came after: runs of some days
 _BLOCK_DAYS = 10
-_CHOICES = 16  # nearest in the season
+_CHOICES = 24  # nearest in the season: of working days the five weeks around, of Sundays half a year
 _BLEND_S = 2 * 3600  # each side of midnight
 _NO_CHOICE = -1
+_FEW = 3  # fewer days to choose from would only repeat them
 _YEAR = 365.25
 
 
@@ -68,7 +69,6 @@ class DayBootstrap:
         types = day_types(snapshot)
         label = np.full(len(ordinal), UNUSUAL)
         label[types.days.ordinal - first] = types.labels
-        self._group = np.where(label == UNUSUAL, -1 - kind, 3 * label + kind)
         level = level_kw(types.days.ordinal, np.abs(types.days.power_kw).mean(axis=1))
         self._level = np.maximum(np.interp(ordinal, types.days.ordinal, level), 1e-9)
         # A day can be a source when it has 24 hours, all of them known; then its slots lie in a row from its first on.
@@ -76,10 +76,10 @@ class DayBootstrap:
         known = np.bincount(self._day, np.isfinite(snapshot.power_kw), len(ordinal))
         self._start = np.searchsorted(self._day, np.arange(len(ordinal)))
         self._usable = (slots == per_day) & (known == per_day)
+        self._low_kw = np.minimum.reduceat(snapshot.power_kw, self._start)  # of the usable days; NaN for others
         if not self._usable.any():
             raise ConfigError("no day is known in each of its slots", where=f"plant {snapshot.plant}")
-        self._kind = kind
-        self._candidates = [self._similar(day) for day in range(len(ordinal))]
+        self._candidates = [self._similar(day, kind, label) for day in range(len(ordinal))]
 
     def year(self, rng: np.random.Generator, jitter: Jitter | None = None) -> Snapshot:
         """Return a made year: the plant's slots with other load, and the covariates of the days it was made of.
@@ -97,36 +97,41 @@ class DayBootstrap:
         place = self._start[source][self._day] + self._slot_of_day  # where each slot comes from
         moved = (place + shift[self._day]).clip(0, len(place) - 1)
         moved = np.where(np.isfinite(snapshot.power_kw[moved]), moved, place)
-        mean_kw = self._mean_kw()[source]
-        power_kw = snapshot.power_kw[moved] - mean_kw[self._day]
-        power_kw = (mean_kw[self._day] + power_kw * amplitude[self._day]) * level[self._day]
+        # A day swings about its lowest value, not its mean: base load stays, production varies, nothing turns negative.
+        low_kw = self._low_kw[source]
+        power_kw = snapshot.power_kw[moved] - low_kw[self._day]
+        power_kw = (low_kw[self._day] + power_kw * amplitude[self._day]) * level[self._day]
         power_kw += self._steps_to_undo(power_kw, moved)
-        if not (snapshot.power_kw < 0).any():
-            power_kw = np.maximum(power_kw, 0.0)
+        floor_kw = np.pad(low_kw * level, 1, mode="edge")
+        floor_kw = np.minimum(np.minimum(floor_kw[:-2], floor_kw[2:]), floor_kw[1:-1])
+        power_kw = np.maximum(power_kw, floor_kw[self._day])
         power_kw[~np.isfinite(snapshot.power_kw)] = np.nan
         covariates = {name: values[moved] for name, values in snapshot.covariates.items()}
         return replace(snapshot, power_kw=power_kw, covariates=covariates)
 
-    def _similar(self, day: int) -> Ints:
-        """Days that may stand for a day, of the nearest season; of another type only where there is no choice."""
-        others = self._usable.copy()
-        others[day] = False
-        for same in (self._group == self._group[day], self._kind == self._kind[day], others):
-            found = np.flatnonzero(same & others)
-            if len(found) >= 3:
-                break
-        else:
-            found = np.flatnonzero(self._usable)
+    def _similar(self, day: int, kind: Ints, label: Ints) -> Ints:
+        """Usable days that may stand for a day, the nearest in the season; a rare one that is usable is itself."""
+        same = self._usable & (kind == kind[day])
+        found = np.flatnonzero(same & (label == label[day]) & (label != UNUSUAL))
+        found = found[found != day]
+        if len(found) < _FEW and self._usable[day]:
+            return np.array([day])
+        if len(found) < _FEW:  # its load is not known: any day of its kind
+            found = np.flatnonzero(same if same.any() else self._usable)
         apart = np.abs(found - day) % _YEAR
         return found[np.argsort(np.minimum(apart, _YEAR - apart), kind="stable")[:_CHOICES]]
 
     def _order(self, rng: np.random.Generator) -> Ints:
-        """Draw the source of each day: the follower of the last one where that is a choice, else any."""
+        """Draw the source of each day: the follower of the last one where that is a choice, else any.
+
+        The same weekday is taken where it can be: then the weekend of the source comes when that of the calendar does.
+        """
         source = np.empty(len(self._candidates), dtype=np.int64)
         follower = _NO_CHOICE
         for day, choices in enumerate(self._candidates):
             if rng.random() >= _FOLLOWS or follower not in choices:
-                follower = int(rng.choice(choices))
+                same_weekday = choices[(choices - day) % 7 == 0]
+                follower = int(rng.choice(same_weekday if len(same_weekday) >= _FEW else choices))
             source[day] = follower
             follower += 1
         return source
@@ -136,10 +141,6 @@ class DayBootstrap:
         days = len(self._candidates)
         knots = rng.normal(size=days // _BLOCK_DAYS + 2)
         return np.interp(np.arange(days) / _BLOCK_DAYS, np.arange(len(knots)), knots)
-
-    def _mean_kw(self) -> Floats:
-        values = np.nan_to_num(self._snapshot.power_kw)
-        return np.bincount(self._day, values) / np.maximum(np.bincount(self._day), 1)
 
     def _steps_to_undo(self, power_kw: Floats, moved: Ints) -> Floats:
         """What takes away, over two hours on each side, the step at each midnight beyond the one that was there."""
@@ -151,10 +152,9 @@ class DayBootstrap:
             came = int(moved[start])
             real = original[came] - original[came - 1] if came else np.nan
             step = power_kw[start] - power_kw[start - 1] - (real if np.isfinite(real) else 0.0)
-            if moved[start] == moved[start - 1] + 1 or not size <= start <= len(power_kw) - size:
-                continue
-            undo[start - size : start] += step * ramp
-            undo[start : start + size] -= step * ramp[::-1]
+            before, after = min(size, start), min(size, len(power_kw) - start)
+            undo[start - before : start] += step * ramp[size - before :]
+            undo[start : start + after] -= step * ramp[::-1][:after]
         return undo
 
 
