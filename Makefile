@@ -52,7 +52,7 @@ test: $(VENV)/.installed-dev $(TFLITE)/.installed servers check
 	$(TFLITE)/bin/python -m pytest -q tests/agent/contract tests/agent/inference
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.installed-bench
+bench: $(VENV)/.installed-bench $(TFLITE)/.installed
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 soak: $(VENV)/.installed-dev servers

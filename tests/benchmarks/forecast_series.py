@@ -29,6 +29,7 @@ class Series:
         origins: file of the test origins; the first is the start of the test part.
         test_start: first origin, in the frame.
         days: whole days in the series.
+        unit: of the load, for the picture.
         holidays: country, or empty: none, or a column of the file.
     """
 
@@ -41,15 +42,12 @@ class Series:
     origins: Path
     test_start: str
     days: int
+    unit: str = "kW"
     baselines: dict = field(default_factory=dict)
 
     @property
     def test_start_ms(self):
         return Frame(self.frame).instant(self.test_start, self.name)
-
-    @property
-    def unit(self):
-        return _described(self.name)["unit"].split()[0]
 
 
 def all_names():
@@ -70,8 +68,9 @@ def prepare(name, folder):
         first = next(csv.DictReader(file))["origin"]
     holidays = about["holidays"] if about["holidays"] not in {None, "column"} else ""
     days = int(re.search(r"\bdays=(\d+)", said)[1])
+    unit = about["unit"].split()[0]
     return Series(
-        name, path, about["frame"], about["plant_zone"], holidays, weather, origins, first, days, baselines=figures
+        name, path, about["frame"], about["plant_zone"], holidays, weather, origins, first, days, unit, figures
     )
 
 

@@ -109,6 +109,8 @@ def backtest(
         folder = work_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgewatt-backtest-")))
         folder.mkdir(parents=True, exist_ok=True)
         result = run(prepared, folder, options.quick() if quick else options, bar)
+    for text in result.remarks[len(prepared.remarks) :]:
+        remark(text)
     emit(
         {
             "out": str(out),

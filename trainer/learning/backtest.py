@@ -55,6 +55,7 @@ class Backtest:
         forecast_ms_p50: of one forecast on this machine, history to quantiles.
         student_bytes: of the int8 student.
         peak_rss_mib: of this process and its largest child together.
+        uses_temperature: whether the student was trained with the temperature column.
         remarks: what else to know.
     """
 
@@ -70,6 +71,7 @@ class Backtest:
     forecast_ms_p50: float
     student_bytes: int
     peak_rss_mib: float
+    uses_temperature: bool
     remarks: tuple[str, ...]
 
 
@@ -114,6 +116,9 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
     for name, power in others.items():
         write_forecasts(work_dir / f"forecasts-{name}.csv", prepared.frame, prepared.origins_ms, slot_s, power)
     write_forecasts(request.out, prepared.frame, prepared.origins_ms, slot_s, power_kw)
+    warm = any(name.startswith("temperature") for name in folder.spec().step_names)
+    unused = request.temperature_column is not None and not warm
+    remarks = ["the temperature is not used: models learn from load and calendar"] if unused else []
     return Backtest(
         origins=len(forecasts),
         slots=0 if scores is None else scores.slots,
@@ -127,7 +132,8 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
         forecast_ms_p50=statistics.median(times_ms),
         student_bytes=conversion.model_bytes,
         peak_rss_mib=_peak_rss_mib(),
-        remarks=prepared.remarks,
+        uses_temperature=warm,
+        remarks=(*prepared.remarks, *remarks),
     )
 
 
