@@ -80,16 +80,15 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
         inner = _conv(shape.channels, 5, seeds, activation="relu")(inner)
         hidden = layers.Add()([hidden, inner])
     hidden = layers.Dropout(shape.dropout, seed=seeds.next())(hidden)
-    nonlinear = _conv(RAW_SIZE, 1, seeds)(hidden)
-
-    # Linear skips: on many plants a ridge regression is the best single model, and no ReLU should stand in its way.
-    along_steps = _conv(RAW_SIZE, 1, seeds)(row)
+    # A linear skip: on many plants a ridge regression is the best single model, and no ReLU should stand in its way.
     linear = noisy_recent
     if horizon > _FACTORED_ABOVE:
         linear = _dense(_FACTOR_RANK, seeds)(linear)
     linear = _dense(horizon * RAW_SIZE, seeds, small=True)(linear)
     linear = layers.Reshape((1, horizon, RAW_SIZE))(linear)
-    raw = layers.Add()([layers.Add()([nonlinear, along_steps]), linear])
+    # One convolution adds up all parts. Added one by one in int8, a part whose step is coarser than the output's makes
+    # two steps of a difference of one between runtimes.
+    raw = _conv(RAW_SIZE, 1, seeds)(layers.Concatenate()([hidden, row, linear]))
     peaks = _peaks(spec, layers.Reshape((1, horizon, width))(steps), hidden, summary, shape, seeds)
     raw = layers.Concatenate(axis=2)([raw, peaks])
     raw = layers.Reshape((spec.output_size, RAW_SIZE), name="raw")(raw)
