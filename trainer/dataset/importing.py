@@ -28,7 +28,7 @@ from trainer.fleet.database import write
 COLUMN = "column"  # as holidays: those of the file's own column
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 _ROW = re.compile(r" (line|row) \d+$")
-_SAME = 1e-9  # relative: decimals that were scaled may differ in the last bit
+_SAME = 1e-9  # relative to the value and the file's largest: what was scaled or summed may differ in its last bits
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,18 @@ def import_file(engine: Engine, request: Request) -> Imported:
         check_covariate(name)
     parse_zone(request.zone)
     curve = _read(request.source)
-    grid, where = curve.grid, str(request.source.path)
+    grid = curve.grid
     series = tables.plant_series.c
     with write(engine) as connection:
         number, spec = _plant(connection, request, grid.slot_s)
         load = _Column(tables.plant_series, series.power_kw, {"plant": number}, "kW")
-        added, changed, unchanged = _merge(connection, load, *_known(curve, curve.power_kw), request, where)
+        added, changed, unchanged = _merge(connection, load, curve, curve.power_kw, request)
         covariates = {}
         for name, values in curve.covariates.items():
             column = _Column(
                 tables.plant_covariate, tables.plant_covariate.c.value, {"plant": number, "name": name}, name
             )
-            _merge(connection, column, *_known(curve, values), request, where)
+            _merge(connection, column, curve, values, request)
             covariates[name] = int(np.isfinite(values).sum())
         _note_flags(connection, number, curve)
         days = _set_holidays(connection, number, request, spec, curve)
@@ -171,9 +171,13 @@ def _plant(connection: Connection, request: Request, slot_s: int) -> tuple[int, 
 
 
 def _merge(
-    connection: Connection, column: _Column, times_ms: Ints, values: Floats, request: Request, where: str
+    connection: Connection, column: _Column, curve: Curve, found: Floats, request: Request
 ) -> tuple[int, int, int]:
-    """Write what is new; return how many slots were added, changed, and held already."""
+    """Write what is new; return how many slots were added, changed, and held already.
+
+    A slot at either end that the file covers in part contradicts nothing: what is held of it stays.
+    """
+    times_ms, values = _known(curve, found)
     if len(times_ms) == 0:
         return 0, 0, 0
     table, time = column.table, column.table.c.time_ms
@@ -181,13 +185,14 @@ def _merge(
     held = {int(time_ms): float(value) for time_ms, value in connection.execute(query)}
     before = np.array([held.get(int(time_ms), np.nan) for time_ms in times_ms])
     new = np.isnan(before)
-    other = ~new & (np.abs(before - values) > _SAME * np.maximum(np.abs(before), np.abs(values)))
+    size = np.maximum(np.abs(before), np.abs(values)) + np.abs(values).max()
+    other = ~new & (np.abs(before - values) > _SAME * size) & ~np.isin(times_ms, curve.cut)
     if other.any() and not request.replace:
         first = int(np.flatnonzero(other)[0])
         raise ConfigError(
             f"{int(other.sum())} slots have other values than are held, the first at {utc_iso(int(times_ms[first]))} "
             f"({values[first]:.6g} {column.unit} in the file, {before[first]:.6g} {column.unit} held)",
-            where=where,
+            where=str(request.source.path),
             todo="Check unit, column and zone; give --replace to let the file win",
         )
     rows = [

@@ -88,6 +88,7 @@ class Curve:
         power_kw: [T] NaN where unknown, with at least one that is not.
         covariates: name -> [T].
         holiday_marks: [T] 1 on holidays; None where the file has no such column.
+        cut: starts of the slots at its ends that the file covers in part.
         flags: what was found wrong while reading, as starts of slots, ascending.
         notes: the same with line and words, for people.
     """
@@ -97,6 +98,7 @@ class Curve:
     power_kw: Floats
     covariates: Mapping[str, Floats]
     holiday_marks: Floats | None
+    cut: tuple[int, ...]
     flags: Mapping[Flag, tuple[int, ...]]
     notes: tuple[str, ...]
 
@@ -142,6 +144,7 @@ def read_curve(source: Source) -> Curve:
         power_kw=power_kw,
         covariates=covariates,
         holiday_marks=None if marks is None else grid.means(marks),
+        cut=(grid.start_ms, grid.end_ms - slot_s * 1000) if source.counter else grid.cut_slots(),
         flags={flag: grid.slots_of(times) for flag, times in flags.items()},
         notes=tuple(f"{table.place} {line}: {words} ({flag})" for flag, line, words in sorted(faults.noted, key=_line)),
     )

@@ -48,6 +48,12 @@ class Grid:
         length_ms = self.slot_s * 1000
         return tuple(sorted({time_ms - (time_ms - self.start_ms) % length_ms for time_ms in times_ms}))
 
+    def cut_slots(self) -> tuple[int, ...]:
+        """Return the starts of the first and last slot where rows do not fill them: the file begins or ends there."""
+        ends = ((0, self.start_ms), (self.count - 1, self.end_ms - self.slot_s * 1000))
+        filled = -(-self.slot_s * 1000 // self.interval_ms)
+        return tuple(start_ms for slot, start_ms in ends if int((self.rows == slot).sum()) < filled)
+
     def means(self, values: Floats) -> Floats:
         """Return the mean of each slot [T] over its known rows [N]; NaN when they cover less than half of it."""
         known = np.isfinite(values)

@@ -101,6 +101,19 @@ def test_a_gap_in_a_register_is_a_gap(import_, engine, csv):
     assert np.flatnonzero(np.isnan(power(engine))).tolist() == list(range(49, 60))
 
 
+@pytest.mark.parametrize("counter", [False, True])
+def test_files_cut_within_a_slot_join(import_, engine, tmp_path, counter):
+    """Minutes of an afternoon in two files that overlap a little, slots of fifteen: no contradiction at the cut."""
+    kind = {"unit": "kWh", "counter": True} if counter else {}
+    values = np.cumsum(np.arange(240.0)) / 60 + 1e6 if counter else np.arange(240.0)
+    minutes = pa.array([START + index * dt.timedelta(minutes=1) for index in range(240)], pa.timestamp("us"))
+    for name, part in (("a", slice(0, 130)), ("b", slice(125, 240))):
+        import_(parquet(tmp_path / f"{name}.parquet", minutes[part], load=values[part]), slot_s=900, **kind)
+    whole = import_(parquet(tmp_path / "c.parquet", minutes, load=values), slot_s=900, replace=True, **kind)
+    assert (whole.added, whole.changed) == (0, 1)  # the slot that both files cut
+    assert np.allclose(power(engine), np.arange(240.0).reshape(-1, 15).mean(axis=1) + (0.5 if counter else 0), atol=0.6)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
