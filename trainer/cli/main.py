@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from converter.cli_support import CONTEXT, run_command
-from trainer.cli import backtest, data, fleet, learn, report
+from trainer.cli import backtest, data, fleet, learn, profiles, report
 from trainer.cli.home import Home
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -42,7 +42,14 @@ def trainer(context: click.Context, home: Path, offline_keys: Path | None, datab
     context.obj = Home.of(home, offline_keys, database)
 
 
-for _command in (*data.commands, *learn.commands, *backtest.commands, *fleet.commands, *report.commands):
+for _command in (
+    *data.commands,
+    *learn.commands,
+    *backtest.commands,
+    *fleet.commands,
+    *profiles.commands,
+    *report.commands,
+):
     trainer.add_command(_command)
 
 

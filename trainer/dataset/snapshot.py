@@ -125,6 +125,16 @@ def check_covariate(name: str) -> str:
     return name
 
 
+def plant_names(engine: Engine) -> list[str]:
+    """Return the plants that the central database holds, by name.
+
+    Raises:
+        StorageError: when it cannot be read.
+    """
+    with read(engine) as connection:
+        return list(connection.execute(sa.select(tables.plant.c.name).order_by(tables.plant.c.name)).scalars())
+
+
 def take(engine: Engine, plant: str, until_ms: int | None = None) -> Snapshot:
     """Extract the load of a plant.
 
