@@ -7,6 +7,8 @@
 Series, protocol and baselines are those of `../shared/bench` (or BENCH_DATA); `baselines.py` there runs the baselines
 and scores every forecast, ours too. Each series is trained in a process of its own by `edgewatt-trainer backtest`, with
 the options of a user: what is measured is what is installed. Nothing here may be used to choose a model.
+
+The README's table and picture: `python -m tests.benchmarks.forecast_table`, and build/bench/forecast_fans.svg to docs/.
 """
 
 import json

@@ -7,6 +7,7 @@ and the truth, to judge by. Known ahead are the calendar (holidays) and, where a
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -245,3 +246,7 @@ def _check_out(out: Path) -> None:
         )
     if out.is_dir():
         raise ConfigError("is a folder", where=str(out), todo="Give --out the path of a file")
+    if out.exists() and not out.is_file():
+        raise ConfigError("is there and is not a file", where=str(out), todo="Give --out the path of a file")
+    if not os.access(out.parent, os.W_OK):
+        raise ConfigError("is in a folder that cannot be written", where=str(out), todo="Mend the rights")

@@ -16,9 +16,10 @@ from agent.contract.errors import ConfigError
 from agent.contract.features import QUANTILES, FeatureSpec, Floats, Inputs
 from agent.contract.rows import Forecast, ForecastSource
 from agent.inference.calibration import Calibration
-from agent.inference.naive import forecast_naive
+from agent.inference.naive import LABEL, forecast_naive
 from agent.inference.runtime import load_runtime
 from agent.inference.scoring import PeakScore, pinball, score_peaks
+from agent.inference.tracking import Tracker
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir
 from trainer.dataset.snapshot import Snapshot
@@ -61,7 +62,7 @@ def judge(
         ]
     )
     others = {"naive": naive, **_networks(folder, spec, prepared, forecasts, naive)}
-    others[CALIBRATED] = _calibrated(folder, prepared, power, truth)
+    others[CALIBRATED] = _calibrated(folder, prepared, forecasts)
     known = np.isfinite(truth)
     if not known.any():
         return None, others
@@ -141,23 +142,24 @@ def _coverage(power: Floats, truth: Floats) -> float:
     return float(((truth >= power[:, 0]) & (truth <= power[:, 2])).mean())
 
 
-def _calibrated(folder: ModelDir, prepared: Prepared, power: Floats, truth: Floats) -> Floats:
-    """Return the forecasts as on-line calibration would have issued them: each knows what was over by its origin.
+def _calibrated(folder: ModelDir, prepared: Prepared, forecasts: Sequence[Forecast]) -> Floats:
+    """Return the forecasts [N, H, 3] as the device's tracker would have issued them, each from what was over by then.
 
-    It begins with what the held-out days of training taught. The truth of a slot is learnt from the last forecast
-    before it.
+    A model's tracker begins with what the held-out days of training taught, naive's with nothing.
     """
-    plant, state = prepared.plant, _first_calibration(folder)
-    result = np.empty_like(power)
-    order = np.argsort(prepared.origins)
-    following = [*prepared.origins[order][1:].tolist(), len(plant.power_kw)]
-    for number, until in zip(order.tolist(), following, strict=True):
-        origin = int(prepared.origins[number])
-        start_ms = plant.start_ms + origin * plant.slot_s * 1000
-        result[number] = state.apply(power[number], plant.slot_s, start_ms)
-        came = truth[number, : until - origin]
-        state = state.update(power[number], result[number], came, plant.slot_s, start_ms)
-    return result
+    plant, slot_ms = prepared.plant, prepared.plant.slot_s * 1000
+    trackers = {LABEL: Tracker(plant.slot_s)}
+    result, over = [np.empty(0)] * len(forecasts), 0
+    for number in np.argsort(prepared.origins, kind="stable").tolist():
+        forecast, origin = forecasts[number], int(prepared.origins[number])
+        for slot in range(over, origin):
+            for tracker in trackers.values():
+                tracker.learn(plant.start_ms + slot * slot_ms, float(plant.power_kw[slot]))
+        over = max(over, origin)
+        if forecast.model not in trackers:
+            trackers[forecast.model] = Tracker(plant.slot_s, {"slots": _first_calibration(folder).to_json()})
+        result[number] = trackers[forecast.model].issue(forecast)[0].power_kw
+    return np.stack(result)
 
 
 def _first_calibration(folder: ModelDir) -> Calibration:
