@@ -88,7 +88,7 @@ def import_(
     from trainer.dataset.importing import COLUMN, Request, import_file
     from trainer.dataset.reading import Source
 
-    by_column = holidays is None or holidays.strip().startswith(COLUMN)
+    by_column = holidays is not None and holidays.strip().startswith(COLUMN)
     source = Source(
         path=path,
         frame=frame,

@@ -21,6 +21,9 @@ MAX_BYTES = 2 * 2**30
 _MAGIC = b"PAR1"
 _SUFFIXES = (".parquet", ".pq")
 _BATCH = 65_536
+_TRUTHS = {"true": "1", "false": "0"}
+_Cells = list[str | float | None]
+_Row = tuple[int, str | dt.datetime, Sequence[str | float | None]]
 
 
 def read_file(
@@ -39,7 +42,7 @@ def read_file(
         zone: the frame of naive times; times of a Parquet file that carry a zone are instants without it.
         timestamp_column: must be there.
         columns: must be there, too.
-        optional: columns that are read where they are there.
+        optional: columns that are read where they are there; yes or no as 1 and 0, or true and false.
         excuse: see `agent.contract.loadcsv.read_rows`.
 
     Raises:
@@ -55,16 +58,23 @@ def read_file(
             raise ConfigError("is not Parquet, though its name says so", where=where, todo="Write the file anew")
         if binary:
             names, rows = _parquet(path, timestamp_column, columns, optional)
-            return read_rows(rows, names, where=where, zone=zone, place="row", excuse=excuse)
+            return read_rows(_truths(rows, len(columns)), names, where=where, zone=zone, place="row", excuse=excuse)
         names, lines = csv_rows(path.read_bytes(), where, timestamp_column, columns, optional)
-        return read_rows(lines, names, where=where, zone=zone, excuse=excuse)
+        return read_rows(_truths(lines, len(columns)), names, where=where, zone=zone, excuse=excuse)
     except OSError as exc:
         raise ConfigError(f"cannot be read ({exc.strerror or exc})", where=where, todo="Check path and rights") from exc
 
 
+def _truths(rows: Iterator[_Row], first: int) -> Iterator[_Row]:
+    """Write true and false as numbers in the cells from `first` on."""
+    for number, stamp, cells in rows:
+        truths = (_TRUTHS.get(cell.lower(), cell) if isinstance(cell, str) else cell for cell in cells[first:])
+        yield number, stamp, [*cells[:first], *truths]
+
+
 def _parquet(
     path: Path, timestamp_column: str, columns: Sequence[str], optional: Sequence[str]
-) -> tuple[list[str], Iterator[tuple[int, str | dt.datetime, list[str | float | None]]]]:
+) -> tuple[list[str], Iterator[_Row]]:
     where = str(path)
     try:
         file = pq.ParquetFile(path)
@@ -93,9 +103,7 @@ def _check_type(kind: pa.DataType, name: str, where: str, *, time: bool) -> None
     raise ConfigError(f"column {name!r} holds {kind}, not {wanted}", where=where, todo="Name another column")
 
 
-def _parquet_rows(
-    file: pq.ParquetFile, timestamp_column: str, names: Sequence[str], where: str
-) -> Iterator[tuple[int, str | dt.datetime, list[str | float | None]]]:
+def _parquet_rows(file: pq.ParquetFile, timestamp_column: str, names: Sequence[str], where: str) -> Iterator[_Row]:
     row = 0
     try:
         for batch in file.iter_batches(_BATCH, columns=[timestamp_column, *names]):
@@ -121,10 +129,10 @@ def _stamps(column: pa.Array) -> list[str | dt.datetime | None]:
     return [stamp.replace(tzinfo=dt.UTC) if isinstance(stamp, dt.datetime) else stamp for stamp in known]
 
 
-def _cells(column: pa.Array) -> list[str | float | None]:
+def _cells(column: pa.Array) -> _Cells:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return [None if text is None else text.strip() for text in column.to_pylist()]
     if pa.types.is_boolean(column.type):
         return [None if value is None else float(value) for value in column.to_pylist()]
-    cells: list[str | float | None] = pc.cast(column, pa.float64(), safe=False).to_pylist()
+    cells: _Cells = pc.cast(column, pa.float64(), safe=False).to_pylist()
     return cells

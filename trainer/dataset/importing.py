@@ -255,7 +255,7 @@ def _set_holidays(connection: Connection, number: int, request: Request, known_f
 def _with_column(request: Request, curve: Curve, computed: tuple[str, ...], held: list[str]) -> tuple[str, ...]:
     """Holidays of the file's column within the file, those held before it, those computed after it."""
     if curve.holiday_marks is None:
-        if request.holidays is None:
+        if request.holidays is None:  # nobody said which column this file has
             return tuple(held)
         raise ConfigError(
             f"has no column {request.source.holiday_column!r}",

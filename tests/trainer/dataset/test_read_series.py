@@ -68,6 +68,16 @@ def test_a_holiday_column_is_used_and_a_country_from_where_it_ends(csv):
     assert both[:2] == ("2014-01-03", "2014-01-27")  # Australia Day, observed; the 1st is not marked
 
 
+@pytest.mark.parametrize("words", [("True", "False"), ("TRUE", "FALSE"), ("1.0", "0.0"), ("1", "")])
+def test_a_holiday_column_may_say_true_and_false(csv, words):
+    def change(rows):
+        for index, row in enumerate(rows):
+            row.append(words[0] if 48 <= index < 96 else words[1])
+
+    write_csv(csv, 3, change=change, header="timestamp,load,holiday")
+    assert read(csv, zone="+10:00").holidays == ("2014-01-02",)
+
+
 def test_a_column_that_changes_at_the_midnight_of_its_frame_marks_the_same_days(csv):
     """In summer the frame's midnight is one o'clock in Melbourne."""
     assert marked(csv, 20, {"2014-01-03"}, zone="Australia/Melbourne").holidays == ("2014-01-03",)
