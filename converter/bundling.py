@@ -61,6 +61,7 @@ def bundle(folder: ModelDir) -> Bundle:
                 co2_g=training["co2_g"],
             ),
             tolerance=verification["tolerance"],
+            calibration=verification["calibration"],
             max_latency_ms=max(_LEAST_LATENCY_MS, _LATENCY_HEADROOM * _slowest_ms(verification)),
         ),
         model=model,

@@ -64,9 +64,9 @@ def convert(folder: ModelDir) -> Conversion:
         RejectedError: when the network does not convert to operators that every runtime in use executes in int8.
     """
     spec = folder.spec()
-    student = load_student(folder, spec)
     recent, steps = folder.calibration()
     validation = folder.validation()
+    student = load_student(folder, spec)
     model = to_int8(student, spec, recent, steps)
     operators = judge(read_graph(model))
     check(operators)

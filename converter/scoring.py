@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from agent.contract.features import QUANTILES, FeatureSpec, Floats, Singles, assemble, split_peak
+from agent.contract.features import (
+    DAY_S,
+    QUANTILES,
+    FeatureSpec,
+    Floats,
+    Singles,
+    assemble,
+    daily_peak,
+    split_peak,
+)
+from agent.inference.calibration import Calibration
 from agent.inference.runtime import Runtime
 from agent.inference.scoring import PeakScore, pinball, score_peaks
 from converter.modeldir import Validation
@@ -30,3 +42,20 @@ def score_daily_peaks(spec: FeatureSpec, raw: Singles, validation: Validation) -
     """Return how model outputs on held-out windows foretell the daily peaks; None where no peak is known."""
     slots, peaks = split_peak(spec, assemble(raw, validation.center_kw, validation.scale_kw))
     return score_peaks(spec, slots, peaks, validation.truth_kw)
+
+
+def calibrate(spec: FeatureSpec, raw: Singles, validation: Validation, first_ms: int) -> dict[str, Any]:
+    """Return what held-out days, one forecast a day in time order, teach about the bands: a bundle's `calibration`.
+
+    Args:
+        spec: of the model.
+        raw: [N, H + D, 3] its outputs.
+        validation: the held-out days; the model must not have learnt from them, or the bands come out too narrow.
+        first_ms: origin of the first forecast.
+    """
+    slots, peaks = split_peak(spec, assemble(raw, validation.center_kw, validation.scale_kw))
+    truth = daily_peak(spec, validation.truth_kw)
+    return {
+        "slots": Calibration.from_scores(slots, validation.truth_kw, spec.slot_s, first_ms).to_json(),
+        "peaks": Calibration.from_scores(peaks[:, :1], truth[:, :1], DAY_S, first_ms).to_json(),
+    }

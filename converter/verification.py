@@ -80,6 +80,8 @@ class Verification:
         loss_change: relative change of the loss from float to int8.
         arena_bytes: memory for values between operators, as planned; see `Graph.arena_bytes`.
         peaks: how `student_float` and `student_int8` foretell the daily peaks; None where no day is known whole.
+        calibration: what the held-out days teach about the bands of `slots` and `peaks`, for the bundle: the first
+            forecasts in the field are then calibrated, too.
         runtimes: LiteRT first.
         remark: what was not verified; empty when all was.
     """
@@ -94,6 +96,7 @@ class Verification:
     loss_change: float
     arena_bytes: int
     peaks: Mapping[str, PeakScore | None]
+    calibration: Mapping[str, Any]
     runtimes: tuple[RuntimeResult, ...]
     remark: str
 
@@ -118,6 +121,7 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
     validation = folder.validation()
     check_form(model, spec)
     graph = read_graph(model)
+    first_ms = int(folder.read_json(modeldir.TRAINING)["validation"]["from_ms"])
     python, remark = _find_python(tflite_python)
     every, held_out = _all_windows(folder, validation), len(validation.recent)
     answer, reference = _run(Path(sys.executable), "litert", model, every)
@@ -155,6 +159,7 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
         loss_change=int8_kw / float_kw - 1,
         arena_bytes=graph.arena_bytes,
         peaks={name: scoring.score_daily_peaks(spec, values, validation) for name, values in outputs.items()},
+        calibration=scoring.calibrate(spec, raw, validation, first_ms),
         runtimes=tuple(results),
         remark=remark,
     )
