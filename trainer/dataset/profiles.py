@@ -84,15 +84,12 @@ def day_types(snapshot: Snapshot, seed: int = 1) -> DayTypes:
         ConfigError: when there are fewer than `MIN_DAYS` whole days.
     """
     days = enough_days(snapshot)
-    day_kw = np.abs(days.power_kw).mean(axis=1)
-    level = np.maximum(level_kw(days.ordinal, day_kw), 1e-9 * max(float(day_kw.max()), 1.0))
-    reduced = reduce(days.power_kw / level[:, None])
-    found, silhouette = _without_handfuls(reduced, seed)
+    found, silhouette, components = _without_handfuls(days, seed)
     order = np.argsort(-np.bincount(found[found >= 0]), kind="stable")
     labels = np.where(found < 0, UNUSUAL, np.argsort(order)[found])
     names = _names(days, labels)
     types = tuple(_describe(days, labels == index, name) for index, name in enumerate(names))
-    return DayTypes(days, labels, types, silhouette, reduced.shape[1])
+    return DayTypes(days, labels, types, silhouette, components)
 
 
 def enough_days(snapshot: Snapshot) -> Days:
@@ -124,21 +121,35 @@ def reduce(shapes: Floats) -> Floats:
     return reduced
 
 
-def _without_handfuls(points: Floats, seed: int) -> tuple[Ints, float]:
-    """Cluster [N, C] points; clusters of a handful are taken out (`UNUSUAL`) and the others found anew."""
-    count = len(points)
+def _without_handfuls(days: Days, seed: int) -> tuple[Ints, float, int]:
+    """Cluster days; clusters of a handful are taken out (`UNUSUAL`) and the others looked at anew.
+
+    Returns:
+        [D] clusters, their silhouette, and the components that days were compared by.
+    """
+    count = len(days)
     least = max(_MIN_TYPE_DAYS, _MIN_TYPE_SHARE * count)
     kept = np.arange(count)
     while True:
-        labels, silhouette = _clusters(points[kept], seed)
+        reduced = reduce(_shapes(days, kept))
+        labels, silhouette = _clusters(reduced, seed)
         sizes = np.bincount(labels)
         handful = sizes < least
         lost = count - len(kept) + int(sizes[handful].sum())
         if not handful.any() or lost > _MOST_UNUSUAL_SHARE * count:
             result = np.full(count, UNUSUAL, dtype=np.int64)
             result[kept] = labels
-            return result, silhouette
+            return result, silhouette, reduced.shape[1]
         kept = kept[~handful[labels]]
+
+
+def _shapes(days: Days, kept: Ints) -> Floats:
+    """Some of the days in units of the level around them, of which the others are no part."""
+    power_kw = days.power_kw[kept]
+    day_kw = np.abs(power_kw).mean(axis=1)
+    level = np.maximum(level_kw(days.ordinal[kept], day_kw), 1e-9 * max(float(day_kw.max()), 1.0))
+    shapes: Floats = power_kw / level[:, None]
+    return shapes
 
 
 def _clusters(points: Floats, seed: int) -> tuple[Ints, float]:

@@ -1,0 +1,43 @@
+"""Made-up plants as snapshots: working days, weekends, holidays and seasons, in any slot length and zone."""
+
+import datetime as dt
+
+import numpy as np
+
+from agent.contract.slotcalendar import SlotCalendar
+from agent.contract.zones import parse_zone
+from trainer.dataset.snapshot import Snapshot
+
+BERLIN = "Europe/Berlin"
+HOLIDAYS = ("2022-04-15", "2022-04-18", "2022-05-26", "2022-06-06", "2022-10-03")
+
+
+def lived_plant(
+    days: int = 250,
+    slot_s: int = 900,
+    *,
+    plant: str = "works",
+    zone: str = BERLIN,
+    start: dt.date = dt.date(2022, 1, 3),
+    seed: int = 3,
+    level_kw: float = 100.0,
+    saturday: float = 0.4,
+    sunday: float = 0.0,
+    hump_at: float = 13.0,
+    growth: float = 0.0,
+    noise: float = 3.0,
+) -> Snapshot:
+    """Base load of a fifth and a hump at `hump_at`: whole on working days, less of it on Saturdays and Sundays."""
+    begin = dt.datetime.combine(start, dt.time(), parse_zone(zone))
+    start_ms = round(begin.timestamp() * 1000)
+    count = days * 86_400 // slot_s
+    holidays = [dt.date.fromisoformat(day).toordinal() for day in HOLIDAYS]
+    calendar = SlotCalendar(zone, holidays, slot_s, start_ms, count)
+    kind = np.where(calendar.holiday(calendar.ordinal), 2, np.maximum((calendar.ordinal + 6) % 7 - 4, 0))
+    hour = (calendar.second_of_day + slot_s / 2) / 3600
+    activity = np.array([1.0, saturday, sunday])[kind] * np.exp(-(((hour - hump_at) / 4) ** 2))
+    random = np.random.default_rng(seed)
+    each_day = random.normal(1, 0.05, int(np.ptp(calendar.ordinal)) + 1)[calendar.ordinal - calendar.ordinal[0]]
+    power_kw = level_kw * (0.2 + 0.8 * activity * each_day) * (1 + growth * np.arange(count) / count)
+    power_kw += random.normal(0, noise * level_kw / 100, count)
+    return Snapshot(plant, zone, slot_s, HOLIDAYS, start_ms, np.maximum(power_kw, 0.0))
