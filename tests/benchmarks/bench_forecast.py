@@ -77,6 +77,8 @@ def measure(series, folder, pool):
         "learnt_to_ms": record["data_to_ms"],
         **{name: _kept(series.baselines[name]) for name in BASELINES},
         **{name: _kept(scores[name]) for name in OURS},
+        "baseline_fit_s": {name: series.baselines[name]["fit_s"] for name in BASELINES},
+        "baseline_predict_ms": {name: series.baselines[name]["pred_ms"] for name in BASELINES},
         "by_source": plain["by_source"],
         "peak_own_output": plain["scores"]["peak"],
         "student_bytes": plain["student_bytes"],
