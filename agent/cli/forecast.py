@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent.cli.output import Payload, emit, json_option, local, remark, table
+from agent.cli.output import Payload, band_held, emit, json_option, local, remark, table
 from agent.cli.session import Session, pass_session
 from agent.contract.errors import ConfigError
 from agent.contract.features import DAY_S
@@ -115,6 +115,9 @@ def _title(made: Forecast, answer: Payload) -> str:
     lines = [f"Load from {local(made.origin_ms, zone)} to {local(end_ms, zone)}, by {made.model}"]
     if answer["fallback"]:
         lines.append(f"This is a fallback: {made.note}")
+    if "coverage_28d" in answer:
+        held = band_held(answer["coverage_28d"], answer["coverage_slots"])
+        lines.append(f"80 % band, {'calibrated on this plant' if made.calibrated else 'as the model gives it'}: {held}")
     return "\n".join(lines)
 
 

@@ -74,6 +74,13 @@ def span(milliseconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
+def band_held(share: float | None, slots: int) -> str:
+    """What an 80 % band held."""
+    if share is None:
+        return "not scored yet, the first day is not over"
+    return f"held {share:.0%} of {slots:,} slots of the last 28 days"
+
+
 def size(count: float) -> str:
     """Bytes in a readable unit."""
     for unit in ("B", "KiB", "MiB"):

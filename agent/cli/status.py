@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agent.cli.output import Payload, emit, facts, json_option, local, span
+from agent.cli.output import Payload, band_held, emit, facts, json_option, local, span
 from agent.cli.session import Session, pass_session
 from agent.control import Operation
 
@@ -39,6 +39,7 @@ def _human(answer: Payload) -> str:
         ("last reading", local(answer["last_reading_ms"], zone)),
         ("complete", "-" if share is None else f"{share:.1%} of the last 24 h"),
         ("forecast by", f"{model['forecast_by'] or '-'}{'  (fallback)' if model['fallback'] else ''}"),
+        ("80 % band", band_held(model["coverage_28d"], model["coverage_slots"])),
         ("open alerts", answer["alerts_open"]),
         ("waiting", f"{backlog['backlog_rows']} rows for the centre, oldest {span(backlog['oldest_age_ms'])}"),
     ]

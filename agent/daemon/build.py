@@ -20,6 +20,7 @@ from agent.contract.rows import event_row
 from agent.contract.zones import parse_zone
 from agent.control import Control
 from agent.daemon.answers import Answers
+from agent.daemon.calibrating import Calibrating
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.loop import Daemon, Rooms
@@ -197,6 +198,15 @@ def _make_rooms(
     newest = view.newest_forecast()
     slots = ModelSlots(paths.models)
     exchange, updater = _make_centre(config, paths, identity, store, slots)
+    models = Models(
+        slots, ladder, load=lambda bundle: Model.load(bundle, threads=config.forecast.threads), updater=updater
+    )
+    calibrating = Calibrating(
+        store,
+        history,
+        initial=models.calibration,
+        tell=lambda text: _tell_loss(text, clock, store),
+    )
     for source in sources:
         source.resume(_last_times(store, source))
     return Rooms(
@@ -205,17 +215,17 @@ def _make_rooms(
         sources=sources,
         closer=_make_closer(config, store, history),
         history=history,
+        calibrating=calibrating,
         forecasting=Forecasting(
             ladder,
             history,
+            calibrating,
             every_minutes=config.forecast.every_minutes,
             last_origin_ms=int(newest["origin_ms"]) if newest else None,
         ),
         costs=Costs(CostWatch(tariff), history) if tariff is not None else None,
         board=_make_board(config, store),
-        models=Models(
-            slots, ladder, load=lambda bundle: Model.load(bundle, threads=config.forecast.threads), updater=updater
-        ),
+        models=models,
         exchange=exchange,
         control=Control(config.device.socket),
         notifier=Notifier(),
@@ -273,6 +283,11 @@ def _make_centre(
     from agent.daemon.centre import make_centre  # noqa: PLC0415 - see above
 
     return make_centre(config, paths, identity, identity.enrolment, identity.signing_key, store, slots)
+
+
+def _tell_loss(text: str, clock: Clock, store: Store) -> None:
+    _log.warning("%s", text)
+    store.append("events", [event_row(clock.now_ms(), "trouble", text, room="calibration")])
 
 
 def _tell_boot(config: Config, identity: Identity, clock: Clock, store: Store) -> None:

@@ -1,11 +1,12 @@
 """When a forecast is made, and what is made of it: rows of forecasts and costs.
 
-Which model forecasts is the ladder's decision; what energy costs is planning's.
+Which model forecasts is the ladder's decision, how its band is calibrated `calibrating`'s; what energy costs is
+planning's.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from agent.contract.errors import UnavailableError
 from agent.contract.features import Floats
@@ -25,6 +26,21 @@ class Forecaster(Protocol):
         ...
 
 
+class Calibrator(Protocol):
+    """What this module needs of on-line calibration."""
+
+    def publish(self, raw: Forecast) -> Forecast:
+        """Return the forecast with its band calibrated."""
+        ...
+
+
+class Made(NamedTuple):
+    """A forecast as the model gave it, by which models are judged, and as it is published."""
+
+    raw: Forecast
+    published: Forecast
+
+
 class Forecasting:
     """Makes a forecast whenever `every_minutes` of plant time are over, at the end of a slot.
 
@@ -33,16 +49,23 @@ class Forecasting:
         - whoever falls behind makes the latest forecast only.
 
     Attributes:
-        latest: the newest forecast; None before the first.
+        latest: the newest forecast as published; None before the first.
         shortage: why there is none, in words; empty where there is one.
     """
 
     def __init__(
-        self, ladder: Forecaster, history: History, *, every_minutes: int, last_origin_ms: int | None = None
+        self,
+        ladder: Forecaster,
+        history: History,
+        calibrator: Calibrator,
+        *,
+        every_minutes: int,
+        last_origin_ms: int | None = None,
     ) -> None:
         """Begin after the forecast from `last_origin_ms`, where one is stored."""
         self._ladder = ladder
         self._history = history
+        self._calibrator = calibrator
         self._every_ms = every_minutes * _MINUTE_MS
         self._last_origin_ms = last_origin_ms
         self.latest: Forecast | None = None
@@ -58,16 +81,17 @@ class Forecasting:
             return None
         return origin_ms
 
-    def make(self, origin_ms: int) -> Forecast | None:
+    def make(self, origin_ms: int) -> Made | None:
         """Forecast from `origin_ms`; None, with `shortage`, when there is too little history."""
         self._last_origin_ms = origin_ms
         try:
-            self.latest = self._ladder.forecast(*self._history.power_kw(origin_ms))
+            raw = self._ladder.forecast(*self._history.power_kw(origin_ms))
         except UnavailableError as exc:
             self.latest, self.shortage = None, str(exc)
             return None
         self.shortage = ""
-        return self.latest
+        self.latest = self._calibrator.publish(raw)
+        return Made(raw, self.latest)
 
 
 class Costs:

@@ -21,6 +21,7 @@ from agent.contract.rows import event_row
 from agent.contract.zones import utc_iso
 from agent.control import Control
 from agent.daemon.answers import Answers
+from agent.daemon.calibrating import Calibrating
 from agent.daemon.exchange import Exchange
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.health import Pulse, peak_rss_mib, rss_mib
@@ -52,6 +53,7 @@ class Rooms:
     sources: Sequence[Source]
     closer: SlotCloser
     history: History
+    calibrating: Calibrating
     forecasting: Forecasting
     costs: Costs | None
     board: AlertBoard
@@ -221,18 +223,20 @@ class Daemon:
         for slot in slots:
             self.rooms.history.add(slot)
             self.rooms.models.learn(slot)
+            self.rooms.calibrating.learn(slot)
 
     def _forecast(self, now_ms: int) -> None:
         origin_ms = self.rooms.forecasting.due_origin_ms()
         if origin_ms is None:
             return
-        forecast = self.rooms.forecasting.make(origin_ms)
+        made = self.rooms.forecasting.make(origin_ms)
         self._costs_due = True
-        if forecast is None:
+        if made is None:
             return
-        rows = [forecast.to_row(now_ms)]
-        shadow: Forecast | None = self.rooms.models.shadow(forecast, *self.rooms.history.power_kw(origin_ms))
+        rows = [made.published.to_row(now_ms)]
+        shadow: Forecast | None = self.rooms.models.shadow(made.raw, *self.rooms.history.power_kw(origin_ms))
         if shadow is not None:
+            self.rooms.calibrating.shadow(shadow)
             rows.append(shadow.to_row(now_ms))
         self.rooms.store.append("forecasts", rows)
 

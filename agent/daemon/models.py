@@ -7,7 +7,7 @@ bundle may be installed and whether a candidate is good enough is update's decis
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent.contract.errors import ConfigError, EdgewattError, RejectedError, UnavailableError
@@ -140,6 +140,11 @@ class Models:
             )
         self._slots.roll_back(reason)
         self.refresh()
+
+    def calibration(self, label: str) -> Mapping[str, Any]:
+        """Return the initial calibration that the bundle of a loaded model brings; nothing where there is none."""
+        found = (model.manifest.calibration for model in self._loaded.values() if model.label == label)
+        return next(found, {})
 
     def labels(self) -> dict[str, Any]:
         """Return which model is where, as in health rows and in `edgewatt model status`."""

@@ -14,6 +14,7 @@ from agent.config import Config
 from agent.contract.errors import StorageError, UnavailableError
 from agent.contract.rows import ForecastSource
 from agent.contract.slots import Slot
+from agent.daemon.calibrating import read_coverage
 from agent.daemon.history import History
 from agent.daemon.paths import StatePaths
 from agent.store.identity import Enrolled, Identity
@@ -34,6 +35,10 @@ class Readable(Protocol):
 
     def last_time_ms(self, stream: str, channel: str | None = None) -> int | None:
         """Return the newest time of a stream, or of one channel of the readings."""
+        ...
+
+    def note(self, name: str) -> bytes | None:
+        """Return a small learnt thing."""
         ...
 
     def stats(self) -> StoreStats:
@@ -85,7 +90,8 @@ class View:
                 where=self._config.device.id,
                 todo="A first one needs a day of readings; `edgewatt status` shows them",
             )
-        return {**self._head(), "fallback": row["source"] != ForecastSource.ACTIVE, **row}
+        fallback = row["source"] != ForecastSource.ACTIVE
+        return {**self._head(), "fallback": fallback, **row, **read_coverage(self._store.note, row)}
 
     def newest_forecast(self) -> Mapping[str, Any] | None:
         """The row of the newest forecast that is not a shadow run's."""
@@ -170,6 +176,7 @@ class View:
             "forecast_by": newest.get("model"),
             "fallback": newest.get("source", ForecastSource.ACTIVE) != ForecastSource.ACTIVE,
             "note": newest.get("note", ""),
+            **(read_coverage(self._store.note, newest) if newest else {"coverage_28d": None, "coverage_slots": 0}),
             "last_event": last_event,
         }
 

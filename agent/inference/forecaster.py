@@ -18,6 +18,7 @@ from agent.contract.bundle import Bundle, Manifest
 from agent.contract.errors import ConfigError, RejectedError, UnavailableError
 from agent.contract.features import FeatureSpec, Floats
 from agent.contract.rows import Forecast, ForecastSource
+from agent.inference import calibration
 from agent.inference.runtime import Runtime, load_runtime
 
 MAX_REPAIRED_SHARE = 0.2  # of the last 7 days: beyond it `recent` is more invention than measurement
@@ -42,7 +43,8 @@ class Model:
         """Join a bundle and a runtime that holds its model.
 
         Raises:
-            RejectedError: when the model's tensors do not fit the bundle's feature spec.
+            RejectedError: when the model's tensors do not fit the bundle's feature spec, or the calibration that it
+                brings is malformed.
         """
         self.manifest: Manifest = bundle.manifest
         self.label = f"{bundle.manifest.name}@{bundle.manifest.version}"
@@ -59,6 +61,7 @@ class Model:
                 where=self.label,
                 todo="Build the bundle again: model and feature spec are not of one training run",
             )
+        calibration.states(self.manifest.calibration, spec.slot_s, f"{self.label}.calibration")
 
     @classmethod
     def load(

@@ -105,7 +105,16 @@ def test_killed_and_started_again_no_row_is_lost_or_doubled(replay: Agent) -> No
     assert all(row["flags"] == [] for row in slots)
     origins = [row["origin_ms"] for row in stored(replay, "forecasts")]
     assert len(origins) == len(set(origins))
-    starts = [row for row in stored(replay, "events") if row["kind"] == "boot"]
+    assert stored(replay, "forecasts")[-1]["calibrated"] is True
+    events = stored(replay, "events")
+    assert [row["text"] for row in events if row.get("room") == "calibration"] == []
+    held = replay.ask("status")["model"]
+    assert 0 < held["coverage_28d"] <= 1
+    assert 48 <= held["coverage_slots"] <= 28 * 48
+    shown = replay.run("status")
+    assert f"held {held['coverage_28d']:.0%} of {held['coverage_slots']:,} slots of the last 28 days" in shown.out
+    assert "80 % band, calibrated on this plant: held " in replay.run("forecast").out
+    starts = [row for row in events if row["kind"] == "boot"]
     assert [row["boot"] for row in starts] == [1, 2, 3]
     assert {row["zone"] for row in starts} == {"Australia/Melbourne"}
 
