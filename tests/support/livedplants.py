@@ -1,12 +1,16 @@
 """Made-up plants as snapshots: working days, weekends, holidays and seasons, in any slot length and zone."""
 
 import datetime as dt
+import json
 
 import numpy as np
 
 from agent.contract.slotcalendar import SlotCalendar
 from agent.contract.zones import parse_zone
+from trainer.cli.home import Home
+from trainer.dataset import tables
 from trainer.dataset.snapshot import Snapshot
+from trainer.fleet.database import open_database, write
 
 BERLIN = "Europe/Berlin"
 HOLIDAYS = ("2022-04-15", "2022-04-18", "2022-05-26", "2022-06-06", "2022-10-03")
@@ -41,3 +45,26 @@ def lived_plant(
     power_kw = level_kw * (0.2 + 0.8 * activity * each_day) * (1 + growth * np.arange(count) / count)
     power_kw += random.normal(0, noise * level_kw / 100, count)
     return Snapshot(plant, zone, slot_s, HOLIDAYS, start_ms, np.maximum(power_kw, 0.0))
+
+
+def hold(home: Home, snapshot: Snapshot) -> None:
+    """Put a snapshot into the central database, as an import does."""
+    engine = open_database(home.database_url)
+    with write(engine) as connection:
+        made = connection.execute(
+            tables.plant.insert().values(
+                name=snapshot.plant,
+                zone=snapshot.zone,
+                slot_s=snapshot.slot_s,
+                holidays=json.dumps(list(snapshot.holidays)),
+                holidays_from="",
+            )
+        )
+        (number,) = made.inserted_primary_key
+        times = snapshot.start_ms + np.arange(len(snapshot.power_kw)) * snapshot.slot_s * 1000
+        rows = [
+            {"plant": number, "time_ms": int(time_ms), "power_kw": float(power)}
+            for time_ms, power in zip(times, snapshot.power_kw, strict=True)
+        ]
+        connection.execute(tables.plant_series.insert(), rows)
+    engine.dispose()

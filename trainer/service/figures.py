@@ -16,6 +16,8 @@ import numpy as np
 from agent.contract.rows import ForecastSource
 from agent.contract.slots import Slot
 from agent.contract.zones import to_local
+from trainer.dataset.days import DAY_STEPS
+from trainer.dataset.profiles import DayType
 from trainer.service.judged import DayAhead
 from trainer.service.picture import ArrivalBins, DayCost
 
@@ -135,6 +137,31 @@ def _bars(x: list[str], y: list[float], days: Sequence[DayCost], name: str, colo
 def _day_note(day: DayCost) -> str:
     note = "" if day.whole else ", not a whole day of data"
     return note if day.low == day.high else f"{note}, day {day.amount:,.2f} ({day.low:,.2f} to {day.high:,.2f})"
+
+
+def day_types_figure(types: Sequence[DayType], zone_name: str) -> Figure:
+    """Mean day of each type, with the band that holds four days of five for the commonest, kW over the time of day."""
+    x = [f"1970-01-01T{half_hour // 2:02}:{30 * (half_hour % 2):02}:00" for half_hour in range(DAY_STEPS)]
+    edge = {"mode": "lines", "line": {"width": 0, "color": PERIODS[0]}, "showlegend": False, "hoverinfo": "skip"}
+    first = types[0]
+    band = {**edge, "showlegend": True, "name": f"{plain(first.name)}, four days of five"}
+    traces = [
+        _line(x, first.low_kw.round(3).tolist(), **edge),
+        _line(x, first.high_kw.round(3).tolist(), **band, fill="tonexty", fillcolor=_faded(PERIODS[0])),
+    ]
+    for index, one in enumerate(types):
+        line = {
+            "color": PERIODS[index % len(PERIODS)],
+            "width": 1.8,
+            "dash": "solid" if index < len(PERIODS) else "dot",
+        }
+        note = f"%{{y:,.4~g}} kW {_in_template(plain(one.name))}<extra></extra>"
+        mean = one.mean_kw.round(3).tolist()
+        traces.append(_line(x, mean, name=plain(one.name), mode="lines", line=line, hovertemplate=note))
+    layout = _layout("mean power, kW", f"time of day, {plain(zone_name)}", height=300)
+    layout["hovermode"] = "x unified"
+    layout["xaxis"] |= {"tickformat": "%H:%M", "hoverformat": "%H:%M", "tickangle": 0}
+    return {"data": traces, "layout": layout}
 
 
 def arrivals_figure(bins: ArrivalBins) -> Figure:

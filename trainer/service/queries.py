@@ -90,6 +90,23 @@ def device_names(engine: Engine, wanted: Sequence[str] = ()) -> list[str]:
     return list(dict.fromkeys(wanted)) or known
 
 
+def device_plants(engine: Engine, devices: Sequence[str]) -> list[tuple[str, str]]:
+    """Return name and zone of the plants at which the given devices stand, by name.
+
+    Raises:
+        StorageError: when the database cannot be read.
+    """
+    with read(engine) as connection:
+        found = connection.execute(
+            select(plant.c.name, plant.c.zone)
+            .join(device_table, device_table.c.plant == plant.c.name)
+            .where(device_table.c.name.in_(devices))
+            .distinct()
+            .order_by(plant.c.name)
+        )
+        return [(row.name, row.zone) for row in found]
+
+
 def device_rows(engine: Engine, name: str, days: int, now_ms: int) -> DeviceRows:
     """Read one registered device.
 

@@ -20,7 +20,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.rows import ForecastSource
 from agent.contract.slots import Slot
 from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local, utc_iso
-from trainer.service import figures, judged, page, picture, queries, wording
+from trainer.service import figures, habits, judged, page, picture, queries, wording
 
 MAX_TABLE_ROWS = 100
 
@@ -126,6 +126,7 @@ def build_report(engine: Engine, options: Options, *, now_ms: int | None = None)
         "made": utc_iso(now),
         "days": options.days,
         "sections": sections,
+        "plants": habits.plant_parts(engine, names),
         "cards": [model_card(bundle) for bundle in options.bundles],
         "rejected": rejected,
         "rejections": newest,

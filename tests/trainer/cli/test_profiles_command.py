@@ -7,43 +7,18 @@ import pytest
 from click.testing import CliRunner
 
 from agent.contract.errors import ConfigError
-from tests.support.livedplants import lived_plant
+from tests.support.livedplants import hold, lived_plant
 from trainer.cli.home import Home
 from trainer.cli.profiles import curve, profiles
-from trainer.dataset import tables
-from trainer.fleet.database import open_database, write
-
-
-def add(home, snapshot):
-    """Put a snapshot into the central database, as an import does."""
-    engine = open_database(home.database_url)
-    with write(engine) as connection:
-        made = connection.execute(
-            tables.plant.insert().values(
-                name=snapshot.plant,
-                zone=snapshot.zone,
-                slot_s=snapshot.slot_s,
-                holidays=json.dumps(list(snapshot.holidays)),
-                holidays_from="",
-            )
-        )
-        (number,) = made.inserted_primary_key
-        times = snapshot.start_ms + np.arange(len(snapshot.power_kw)) * snapshot.slot_s * 1000
-        rows = [
-            {"plant": number, "time_ms": int(time_ms), "power_kw": float(power)}
-            for time_ms, power in zip(times, snapshot.power_kw, strict=True)
-        ]
-        connection.execute(tables.plant_series.insert(), rows)
-    engine.dispose()
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = Home.of(tmp_path_factory.mktemp("centre"))
-    add(home, lived_plant(60, 3600, plant="mill"))
-    add(home, lived_plant(60, 1800, plant="mill-2", level_kw=4000.0, seed=4))
-    add(home, lived_plant(60, 3600, plant="shop", saturday=1.0, hump_at=16.0))
-    add(home, lived_plant(9, 3600, plant="young"))
+    hold(home, lived_plant(60, 3600, plant="mill"))
+    hold(home, lived_plant(60, 1800, plant="mill-2", level_kw=4000.0, seed=4))
+    hold(home, lived_plant(60, 3600, plant="shop", saturday=1.0, hump_at=16.0))
+    hold(home, lived_plant(9, 3600, plant="young"))
     return home
 
 
