@@ -154,6 +154,12 @@ def device_history(plant: Snapshot, origin: int) -> tuple[int, Floats]:
     return plant.start_ms + first * plant.slot_s * 1000, plant.power_kw[first:origin].copy()
 
 
+def known_ahead(plant: Snapshot, origin: int, horizon: int) -> dict[str, Floats]:
+    """Return the covariates over `device_history` and `horizon` slots beyond it: they stand for a forecast of them."""
+    first = max(0, origin - HISTORY_DAYS * plant.per_day)
+    return {name: values[first : origin + horizon].copy() for name, values in plant.covariates.items()}
+
+
 def _cleaned(snapshot: Snapshot, where: str) -> tuple[Snapshot, list[str]]:
     """Leave out the meter's errors, as `train` does; say so where there are any."""
     clean, found = clean_snapshot(snapshot)

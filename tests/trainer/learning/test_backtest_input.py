@@ -7,7 +7,7 @@ import pytest
 
 from agent.contract.errors import ConfigError
 from tests.support.plants import plant_load, write_origins, write_plant
-from trainer.learning.backtest_input import Request, Source, parse_pool, prepare
+from trainer.learning.backtest_input import Request, Source, device_history, known_ahead, parse_pool, prepare
 
 HOUR_S = 3600
 TRAIN_END = "2022-03-14"  # day 70
@@ -86,6 +86,24 @@ class TestCut:
         holidays = prepare(with_load(request_, plant_load(80, HOUR_S), holiday=marks)).learnt.holidays
         assert "2022-02-12" in holidays
         assert "2022-01-06" not in holidays
+
+
+class TestWeather:
+    def test_temperature_is_learnt_from_up_to_train_end_and_known_ahead_for_one_horizon(self, request_):
+        degrees = np.arange(80 * 24, dtype=float)
+        request = with_load(request_, plant_load(80, HOUR_S), degrees=degrees)
+        prepared = prepare(dataclasses.replace(request, temperature_column="degrees"))
+        assert prepared.learnt.covariates["temperature_c"].tolist() == degrees[: 70 * 24].tolist()
+        origin = int(prepared.origins[1])
+        start_ms, power_kw = device_history(prepared.plant, origin)
+        (ahead,) = known_ahead(prepared.plant, origin, 24).values()
+        assert len(ahead) == len(power_kw) + 24 == 37 * 24
+        assert ahead[-1] == degrees[origin + 23]
+        assert (start_ms - prepared.plant.start_ms) // 3_600_000 == ahead[0] == origin - 36 * 24
+
+    def test_without_the_option_no_column_of_weather_is_read(self, request_):
+        request = with_load(request_, plant_load(80, HOUR_S), temperature=np.ones(80 * 24))
+        assert prepare(request).plant.covariates == {}
 
 
 class TestPoolOption:
