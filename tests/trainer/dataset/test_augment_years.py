@@ -95,6 +95,13 @@ def test_covariates_come_from_the_days_that_the_load_came_from(works):
     assert not np.array_equal(year.covariates["temperature_c"], works.power_kw)
 
 
+def test_history_may_begin_and_end_within_a_day(works):
+    cut = replace(works, start_ms=works.start_ms + 7 * 900_000, power_kw=works.power_kw[7:-5])
+    made = synthetic_load(cut, np.random.default_rng(7))
+    assert np.isfinite(made).all()
+    assert plant_profile(replace(cut, power_kw=made)).traits["weekly_autocorrelation"] > 0.9
+
+
 def test_feed_in_stays_feed_in(works):
     made = synthetic_load(replace(works, power_kw=works.power_kw - 60), np.random.default_rng(4))
     assert (made < 0).mean() == pytest.approx((works.power_kw < 60).mean(), abs=0.05)
