@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from agent.contract import jsonform
 from agent.contract.errors import RejectedError, StorageError
+from agent.contract.jsonform import MAX_TIME_MS
 from agent.contract.rows import Forecast
 from agent.contract.slots import MIN_COMPLETENESS, Slot
 from agent.daemon.history import History
@@ -86,6 +87,7 @@ class Calibrating:
         issued, followed = tracker.issue(raw, published=published)
         if followed:
             self._store.keep(name, jsonform.dumps(tracker.to_json()))
+            self._catch_up(tracker)  # slots that were closed beyond the origin before the forecast was made
         return issued
 
     def _tracker(self, name: str, raw: Forecast) -> Tracker | None:
@@ -109,9 +111,12 @@ class Calibrating:
             tracker = None
         if tracker is None:
             return Tracker(raw.slot_s, self._initial(raw.model))
-        for slot in self._history.between(0, raw.origin_ms):
-            tracker.learn(slot.start_ms, _known_kw(slot))
+        self._catch_up(tracker)
         return tracker
+
+    def _catch_up(self, tracker: Tracker) -> None:
+        for slot in self._history.between(0, MAX_TIME_MS):
+            tracker.learn(slot.start_ms, _known_kw(slot))
 
 
 def read_coverage(note: Callable[[str], bytes | None], newest: Mapping[str, Any]) -> dict[str, Any]:

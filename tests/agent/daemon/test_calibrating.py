@@ -224,3 +224,16 @@ def test_models_that_are_gone_leave_memory_and_come_back_from_disk(device: Devic
     device.live(range(4 * PER_DAY, 4 * PER_DAY + 2))
     assert device.made[max(device.made)].published.calibrated
     assert device.told == []
+
+
+def test_slots_that_were_closed_beyond_the_origin_are_scored_too(device: Device) -> None:
+    """Forecasts each six hours, made late: the history has gone on since their origin."""
+    device.forecasting = Forecasting(
+        Ladder(SLOT_S, PER_DAY), device.history, device.calibrating, every_minutes=360, last_origin_ms=None
+    )
+    for number in range(5 * PER_DAY + 4):
+        device.close_slot(number)
+        if number % 6 == 3:
+            device.forecast()
+    told = read_coverage(device.bench.store.note, device.rows()[-1])
+    assert told["coverage_slots"] == 4 * PER_DAY

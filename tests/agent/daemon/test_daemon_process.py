@@ -14,7 +14,7 @@ from agent.store.reader import Reader
 from tests.support.agent_process import CSV, Agent
 from tests.support.bundles import write_history_csv
 
-SLOT_MS = 1_800_000
+SLOT_MS, DAY_MS = 1_800_000, 86_400_000
 
 
 @pytest.fixture
@@ -40,6 +40,28 @@ def stored(agent: Agent, stream: str) -> list[Any]:
         return reader.rows(stream, 0, 2**53)
     finally:
         reader.close()
+
+
+def scored(forecasts: list[Any], slots: list[Any]) -> tuple[int, int]:
+    """Slots of the last 28 days that were scored, and those within the published band: the rule, written once more.
+
+    A forecast is followed for a day; the one that begins at or after its end is the next.
+    """
+    power_kw = {row["time_ms"]: row["power_kw"] for row in slots}
+    followed: list[Any] = []
+    for row in forecasts:
+        if not followed or row["origin_ms"] >= followed[-1]["origin_ms"] + 48 * SLOT_MS:
+            followed.append(row)
+    last_day = forecasts[-1]["origin_ms"] // DAY_MS
+    found = [
+        low <= power_kw[time_ms] <= high
+        for row in followed[:-1]
+        for time_ms, (low, _, high) in zip(
+            range(row["origin_ms"], row["origin_ms"] + 48 * SLOT_MS, SLOT_MS), row["power_kw"], strict=True
+        )
+        if last_day - 28 < time_ms // DAY_MS <= last_day
+    ]
+    return len(found), sum(found)
 
 
 def test_a_running_daemon_answers_every_reading_command(simulated: Agent) -> None:
@@ -109,8 +131,9 @@ def test_killed_and_started_again_no_row_is_lost_or_doubled(replay: Agent) -> No
     events = stored(replay, "events")
     assert [row["text"] for row in events if row.get("room") == "calibration"] == []
     held = replay.ask("status")["model"]
-    assert 0 < held["coverage_28d"] <= 1
-    assert 48 <= held["coverage_slots"] <= 28 * 48
+    known, within = scored(stored(replay, "forecasts"), slots)
+    assert held["coverage_slots"] == known >= 48
+    assert held["coverage_28d"] == round(within / known, 4)
     shown = replay.run("status")
     assert f"held {held['coverage_28d']:.0%} of {held['coverage_slots']:,} slots of the last 28 days" in shown.out
     assert "80 % band, calibrated on this plant: held " in replay.run("forecast").out
