@@ -115,6 +115,8 @@ def _title(made: Forecast, answer: Payload) -> str:
     lines = [f"Load from {local(made.origin_ms, zone)} to {local(end_ms, zone)}, by {made.model}"]
     if answer["fallback"]:
         lines.append(f"This is a fallback: {made.note}")
+    if made.repaired_share > 0:
+        lines.append(f"{made.repaired_share:.1%} of the last 7 days were missing and have been filled")
     if "coverage_28d" in answer:
         held = band_held(answer["coverage_28d"], answer["coverage_slots"])
         lines.append(f"80 % band, {'calibrated on this plant' if made.calibrated else 'as the model gives it'}: {held}")
