@@ -103,7 +103,6 @@ class Calibration:
         start_ms: int = 0,
         *,
         first: int = 0,
-        weight: float = 1.0,
     ) -> Calibration:
         """Learn from the truth of a forecast, or of some of its slots; each slot is to be given once.
 
@@ -115,7 +114,6 @@ class Calibration:
             slot_s: slot length.
             start_ms: start of the first slot of the forecast.
             first: the slot with which the truth begins.
-            weight: 1 / how many forecasts of the same slot are scored.
 
         Raises:
             ConfigError: when the shapes do not fit.
@@ -130,7 +128,7 @@ class Calibration:
         if not len(known):
             return self
         truth = truth[known - first]
-        day = weight * slot_s / DAY_S
+        day = slot_s / DAY_S
         blocks = self.offsets.shape[1] - 2
         basis = _basis(raw, blocks, slot_s, start_ms)
         said = issued[known]
@@ -205,15 +203,6 @@ def replay(
         calibrated[day] = state.apply(forecast, slot_s, start_ms)
         state = state.update(forecast, calibrated[day], came[:known], slot_s, start_ms)
     return calibrated, state
-
-
-def coverage(power_kw: ArrayLike, truth_kw: ArrayLike) -> float:
-    """Return the share of known truths [...] within the band of [..., 3] quantiles; NaN where none is known."""
-    band, truth = np.asarray(power_kw, dtype=np.float64), np.asarray(truth_kw, dtype=np.float64)
-    known = np.isfinite(truth)
-    if not known.any():
-        return math.nan
-    return float(((truth >= band[..., 0]) & (truth <= band[..., -1]))[known].mean())
 
 
 def states(value: Mapping[str, Any], slot_s: int, where: str = "calibration") -> tuple[Calibration, Calibration]:

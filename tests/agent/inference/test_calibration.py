@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.features import DAY_S, Floats
-from agent.inference.calibration import Calibration, coverage, replay, states
+from agent.inference.calibration import Calibration, replay, states
 
 HOUR_S = 3600
 LEVELS = np.array([-1.2816, 0.0, 1.2816])  # of the normal distribution
@@ -23,6 +23,10 @@ def plant(days: int, *, spread: float, seed: int = 0, bias: float = 0.0, slots: 
     level = 100 + 40 * np.sin(2 * np.pi * np.arange(slots) / slots)
     forecasts = level[:, None] + 10 * LEVELS * np.ones((days, slots, 1))
     return forecasts, level + bias + draw.normal(0, 10 * spread, (days, slots))
+
+
+def coverage(quantiles: Floats, truth: Floats) -> float:
+    return float(((truth >= quantiles[..., 0]) & (truth <= quantiles[..., 2])).mean())
 
 
 def ordered(quantiles: Floats) -> bool:
