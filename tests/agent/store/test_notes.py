@@ -106,3 +106,19 @@ def test_a_store_of_the_version_before_notes_is_read_and_brought_up(bench):
     store.keep("learnt", b"one")
     store.commit()
     assert bench.restart().note("learnt") == b"one"
+
+
+def test_on_a_full_disk_a_note_waits_with_the_rows_and_comes_with_them(bench):
+    db = bench.store._journal.shelves.db
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    bench.store.keep("learnt", bytes(100_000))
+    bench.store.append("alerts", [alert(1)])
+    assert "Free space" in bench.store.stats().storage_error
+    assert bench.store.note("learnt") == bytes(100_000)
+    db.execute("PRAGMA max_page_count = 100000")
+    bench.pass_time(2)
+    assert bench.store.stats().storage_error == ""
+    store = bench.crash()
+    assert store.note("learnt") == bytes(100_000)
+    assert store.rows("alerts", 0, T0 * 2) == [alert(1)]
