@@ -15,7 +15,8 @@ import numpy as np
 
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.features import FeatureSpec, Singles
+from agent.contract.features import Singles
+from agent.contract.featurespec import FeatureSpec
 from agent.inference.runtime import Runtime, load_runtime
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir, Validation

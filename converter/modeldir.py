@@ -17,7 +17,8 @@ import numpy as np
 from agent.contract import jsonform
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.features import FeatureSpec, Floats, Singles
+from agent.contract.features import Floats, Singles
+from agent.contract.featurespec import FeatureSpec
 
 SPEC, STUDENT, TRAINING, SNAPSHOT = "spec.json", "student.keras", "training.json", "snapshot.parquet"
 CALIBRATION, VALIDATION = "calibration.npz", "validation.npz"
@@ -57,8 +58,8 @@ class ModelDir:
 
     @property
     def teachers(self) -> list[Path]:
-        """The teacher's networks, in order."""
-        return sorted(self.path.glob("teacher-*.keras"))
+        """The files of the teacher, in order."""
+        return sorted(self.path.glob("teacher*"))
 
     def spec(self) -> FeatureSpec:
         """Read the feature spec.

@@ -6,16 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.features import (
-    DAY_S,
-    QUANTILES,
-    FeatureSpec,
-    Floats,
-    Singles,
-    assemble,
-    daily_peak,
-    split_peak,
-)
+from agent.contract.features import Floats, Singles, assemble, daily_peak, split_peak
+from agent.contract.featurespec import DAY_S, QUANTILES, FeatureSpec
 from agent.inference.calibration import Calibration
 from agent.inference.runtime import Runtime
 from agent.inference.scoring import PeakScore, pinball, score_peaks

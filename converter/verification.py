@@ -23,7 +23,8 @@ import numpy as np
 import agent
 import converter
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.features import FeatureSpec, Singles
+from agent.contract.features import Singles
+from agent.contract.featurespec import FeatureSpec
 from agent.inference.scoring import PeakScore
 from converter import modeldir, scoring
 from converter.conversion import check_form, load_student, predict

@@ -128,7 +128,7 @@ def train_model(story: Story, *, quick: bool) -> dict[str, float]:
     story.say("Training a teacher on ten months, then distilling it into a student for the devices (two minutes)")
     story.trainer(
         *("train", "--plant", plants.PLANT, "--until", plants.TRAIN_UNTIL, "--name", plants.PLANT),
-        *("--scaling", "trailing", *(["--quick"] if quick else [])),
+        *(["--quick"] if quick else []),
         show=True,
     )
     story.say("Converting the student to int8 and checking it on the devices' own runtimes")

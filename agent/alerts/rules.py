@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import DAY_S
+from agent.contract.featurespec import DAY_S
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.zones import to_local
 

@@ -12,7 +12,7 @@ import click
 from agent.cli.output import Payload, band_held, emit, json_option, local, remark, table
 from agent.cli.session import Session, pass_session
 from agent.contract.errors import ConfigError
-from agent.contract.features import DAY_S
+from agent.contract.featurespec import DAY_S
 from agent.contract.rows import Forecast
 from agent.contract.zones import parse_zone
 from agent.control import Operation

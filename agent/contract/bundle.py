@@ -22,7 +22,8 @@ import numpy as np
 
 from agent.contract import jsonform
 from agent.contract.errors import RejectedError
-from agent.contract.features import FeatureSpec, Singles
+from agent.contract.features import Singles
+from agent.contract.featurespec import FeatureSpec
 from agent.contract.jsonform import Fields
 
 MAX_BYTES = 64 * 2**20

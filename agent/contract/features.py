@@ -3,215 +3,39 @@
 Two inputs, both float32 and scaled to about [-4, 4] so that one int8 step means the same everywhere:
 
 `recent`  [N, recent_size]   the last `recent_days` as means over `recent_step_s`, standardised and clipped
-`steps`   [N, horizon, F]    per step of the horizon: lags, aggregates and calendar of the target slot
+`steps`   [N, horizon, F]    per step of the horizon: lags, aggregates, level, calendar, covariates of the slot
 
 and one output, `raw` [N, horizon + days, 3]: median and two spreads of each slot, then of the peak of each day ahead,
 assembled to quantiles by `assemble` and told apart by `split_peak`. A day here is 24 h, counted from the origin.
-The calendar (zone, holidays) comes with the spec; the device never computes a holiday. Gap repair happens before
-(`repair`).
+Which columns, zone, holidays and levels: `agent.contract.featurespec`. Gap repair happens before (`repair`).
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import enum
-import re
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.jsonform import Fields
+from agent.contract.featurespec import (
+    DAY_S,
+    HARMONICS,
+    LAG_DAYS,
+    MIN_HISTORY_DAYS,
+    SAME_WEEKDAYS,
+    FeatureSpec,
+    Scaling,
+)
 from agent.contract.slotcalendar import SlotCalendar
-from agent.contract.slots import SLOT_LENGTHS_S
-from agent.contract.zones import parse_zone
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-DAY_S = 86_400
 CLIP_SIGMA = 4.0
-QUANTILES = (0.1, 0.5, 0.9)
-LAG_DAYS = (1, 2, 3, 4, 5, 6, 7, 14)
-SAME_WEEKDAYS = (7, 14, 21, 28)
-MIN_HISTORY_DAYS = 15  # the longest single lag, and a day for a shift of the clocks
-MAX_HISTORY_DAYS = 29
-_MAX_HOLIDAYS = 400
-_MAX_KW = 1e9
-_RECENT_STEPS_S = (*SLOT_LENGTHS_S, 7200, 10_800, 14_400, 21_600, 43_200, DAY_S)  # each divides a day
-
-
-class Scaling(enum.StrEnum):
-    """How load is standardised: by the training data's level, or by the plant's own recent level."""
-
-    GLOBAL = "global"
-    TRAILING = "trailing"
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """Everything that fixes the features of a model.
-
-    Attributes:
-        slot_s: slot length; must divide a day.
-        horizon: number of steps ahead.
-        zone: the plant's zone for calendar features, an IANA name or a fixed offset.
-        holidays: local dates, ISO form, written by the centre three years ahead.
-        scaling: which standardisation; `center_kw` and `scale_kw` belong to GLOBAL, `trailing_days` to TRAILING.
-        recent_days, recent_step_s: extent and resolution of `recent`.
-        holiday_ordinals: `holidays` as day ordinals; follows from them.
-    """
-
-    slot_s: int
-    horizon: int
-    zone: str
-    holidays: tuple[str, ...] = ()
-    scaling: Scaling = Scaling.TRAILING
-    center_kw: float = 0.0
-    scale_kw: float = 1.0
-    trailing_days: int = 28
-    recent_days: int = 7
-    recent_step_s: int = 1800
-    quantiles: tuple[float, ...] = QUANTILES
-    holiday_ordinals: frozenset[int] = field(init=False, repr=False, compare=False, default=frozenset())
-
-    def __post_init__(self) -> None:
-        if self.slot_s not in SLOT_LENGTHS_S:
-            raise ConfigError(f"a slot of {self.slot_s} s is not supported", todo=f"Use one of {SLOT_LENGTHS_S}")
-        if not 1 <= self.horizon <= 7 * self.per_day:
-            raise ConfigError(f"a horizon of {self.horizon} steps is outside 1 step..7 days")
-        if self.recent_step_s not in _RECENT_STEPS_S:
-            raise ConfigError(f"recent_step_s {self.recent_step_s} is not one of {_RECENT_STEPS_S}")
-        if self.recent_step_s % self.slot_s and self.slot_s % self.recent_step_s:
-            raise ConfigError("recent_step_s and slot_s do not divide one another")
-        if not (1e-6 <= self.scale_kw <= _MAX_KW and abs(self.center_kw) <= _MAX_KW):
-            raise ConfigError(f"scale_kw must be 1e-6..{_MAX_KW:g} and center_kw within {_MAX_KW:g} of 0")
-        if not (1 <= self.recent_days <= 14 and 1 <= self.trailing_days <= 28):
-            raise ConfigError("recent_days must be 1..14 and trailing_days 1..28")
-        parse_zone(self.zone)
-        try:
-            days = frozenset(_ordinal(day) for day in self.holidays)
-        except ValueError as exc:
-            raise ConfigError(f"holidays: {exc}", todo="Write dates as 2026-12-25") from exc
-        object.__setattr__(self, "holiday_ordinals", days)
-
-    @property
-    def per_day(self) -> int:
-        """Slots in 24 hours."""
-        return DAY_S // self.slot_s
-
-    @property
-    def days(self) -> int:
-        """Days of 24 h in the horizon; the last may be cut short by its end."""
-        return -(-self.horizon // self.per_day)
-
-    @property
-    def output_size(self) -> int:
-        """Rows of a model's output: one a slot, then one a day for its peak."""
-        return self.horizon + self.days
-
-    @property
-    def min_history(self) -> int:
-        """Slots of history below which there is no forecast."""
-        return MIN_HISTORY_DAYS * self.per_day
-
-    @property
-    def max_history(self) -> int:
-        """Slots of history that are used; more change nothing."""
-        return MAX_HISTORY_DAYS * self.per_day
-
-    @property
-    def recent_size(self) -> int:
-        """Length of the `recent` input."""
-        return self.recent_days * DAY_S // max(self.slot_s, self.recent_step_s)
-
-    @property
-    def step_names(self) -> tuple[str, ...]:
-        """Names of the F features of `steps`, in order."""
-        return (
-            *(f"lag_{day}d" for day in LAG_DAYS),
-            "mean_same_weekday",
-            "mean_7d",
-            "last",
-            "last_day_mean",
-            "last_day_max",
-            "last_day_min",
-            "day_sin",
-            "day_cos",
-            "half_day_sin",
-            "half_day_cos",
-            "position",
-            *(f"weekday_{day}" for day in range(7)),
-            "holiday",
-            "working",
-            "working_lag_1d",
-            "working_lag_7d",
-            "working_next_day",
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The form in a bundle's manifest."""
-        return {
-            "slot_s": self.slot_s,
-            "horizon": self.horizon,
-            "zone": self.zone,
-            "holidays": list(self.holidays),
-            "scaling": str(self.scaling),
-            "center_kw": self.center_kw,
-            "scale_kw": self.scale_kw,
-            "trailing_days": self.trailing_days,
-            "recent_days": self.recent_days,
-            "recent_step_s": self.recent_step_s,
-            "quantiles": list(self.quantiles),
-            "daily_peaks": self.days,
-            "step_features": list(self.step_names),
-        }
-
-    @classmethod
-    def from_json(cls, value: object, where: str = "feature_spec") -> FeatureSpec:
-        """Parse the form of `to_json`.
-
-        Raises:
-            RejectedError: when malformed, or when it names features that this version does not compute.
-        """
-        fields = Fields(value, where)
-        scaling = fields.text("scaling", max_length=16)
-        if scaling not in set(Scaling):
-            fields.fail("scaling", f"{scaling!r} is not one of {', '.join(Scaling)}")
-        if tuple(fields.items("quantiles", 16)) != QUANTILES:
-            fields.fail("quantiles", f"are not {QUANTILES}")
-        try:
-            spec = cls(
-                slot_s=fields.integer("slot_s", 1, DAY_S),
-                horizon=fields.integer("horizon", 1, 100_000),
-                zone=fields.text("zone", max_length=64),
-                holidays=tuple(fields.items("holidays", _MAX_HOLIDAYS)),
-                scaling=Scaling(scaling),
-                center_kw=fields.number("center_kw"),
-                scale_kw=fields.number("scale_kw"),
-                trailing_days=fields.integer("trailing_days", 1, 28),
-                recent_days=fields.integer("recent_days", 1, 14),
-                recent_step_s=fields.integer("recent_step_s", 300, DAY_S),
-            )
-        except ConfigError as exc:
-            raise RejectedError(exc.what, where=where, todo=exc.todo) from exc
-        if "daily_peaks" not in fields:
-            fields.fail("daily_peaks", "is missing: the model gives no daily peak; train and convert it again")
-        if fields.integer("daily_peaks") != spec.days:
-            fields.fail("daily_peaks", f"is not {spec.days}, the days in the horizon")
-        if fields.items("step_features", 256) != list(spec.step_names):
-            fields.fail("step_features", "are not the ones that this version computes: update the agent")
-        return spec
-
-
-def _ordinal(day: object) -> int:
-    # `fromisoformat` alone also takes 20261225 and 2026-W52-5, which other readers may not.
-    if not isinstance(day, str) or re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day) is None:
-        raise ValueError(f"{day!r} is not a date")
-    return dt.date.fromisoformat(day).toordinal()
+_YEAR_DAYS = 365.25
 
 
 @dataclass(frozen=True)
@@ -230,7 +54,13 @@ class Inputs:
     scale_kw: Floats
 
 
-def compute(spec: FeatureSpec, start_ms: int, power_kw: Floats, origins: Ints) -> Inputs:
+def compute(
+    spec: FeatureSpec,
+    start_ms: int,
+    power_kw: Floats,
+    origins: Ints,
+    covariates: Mapping[str, Floats] | None = None,
+) -> Inputs:
     """Compute the inputs of forecasts that begin at `origins`.
 
     Args:
@@ -239,6 +69,8 @@ def compute(spec: FeatureSpec, start_ms: int, power_kw: Floats, origins: Ints) -
         power_kw: [T] mean power of consecutive slots, without a gap (see `repair`).
         origins: [N] indices into the slots; a forecast from origin i knows slots 0..i-1 and covers i..i+horizon-1.
             i == T is the forecast from now.
+        covariates: by name, values of the same slots and of those ahead, NaN where unknown; of what is missing or too
+            short the rest is unknown, names that the spec does not have are left alone.
 
     Raises:
         ConfigError: when an origin has less than `spec.min_history` slots before it, or a value used is not finite.
@@ -259,7 +91,11 @@ def compute(spec: FeatureSpec, start_ms: int, power_kw: Floats, origins: Ints) -
     count = int(origins.max()) + spec.horizon + spec.per_day
     calendar = SlotCalendar(spec.zone, spec.holiday_ordinals, spec.slot_s, start_ms, count)
     columns = [*_load_columns(spec, power_kw, origins, center, scale, calendar)]
-    columns += _calendar_columns(spec, origins, calendar)
+    columns += [
+        *_level_columns(spec, power_kw, origins),
+        *_calendar_columns(spec, origins, calendar),
+        *_covariate_columns(spec, origins, begin, covariates or {}),
+    ]
     steps = np.stack(columns, axis=-1).astype(np.float32)
     recent = _standardise(_recent(spec, power_kw, origins), center[:, None], scale[:, None]).astype(np.float32)
     return Inputs(recent, steps, center, scale)
@@ -320,6 +156,10 @@ def _level(spec: FeatureSpec, power_kw: Floats, origins: Ints) -> tuple[Floats, 
     if spec.scaling is Scaling.GLOBAL:
         ones = np.ones(len(origins))
         return spec.center_kw * ones, spec.scale_kw * ones
+    return _trailing_level(spec, power_kw, origins)
+
+
+def _trailing_level(spec: FeatureSpec, power_kw: Floats, origins: Ints) -> tuple[Floats, Floats]:
     # Running sums of deviations from the overall mean: no loss of digits on large loads.
     # The base is a mean of what every origin knows: later power must not reach earlier origins even by rounding.
     base = float(power_kw[: int(origins.min())].mean())
@@ -381,14 +221,49 @@ def _load_columns(
 def _calendar_columns(spec: FeatureSpec, origins: Ints, calendar: SlotCalendar) -> list[Floats]:
     targets = origins[:, None] + np.arange(spec.horizon)
     angle = 2 * np.pi * calendar.second_of_day[targets] / DAY_S
+    waves = [wave(number * angle) for number in HARMONICS for wave in (np.sin, np.cos)]
     position = np.broadcast_to(2 * np.arange(spec.horizon) / max(1, spec.horizon - 1) - 1, targets.shape)
     day = calendar.ordinal[targets]
     weekday = (day + 6) % 7  # ordinal 1 is a Monday
-    columns = [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle), position.astype(np.float64)]
+    columns = [*waves, position.astype(np.float64)]
     columns += [(weekday == number).astype(np.float64) for number in range(7)]
     columns.append(calendar.holiday(day).astype(np.float64))
     columns += [calendar.working(other).astype(np.float64) for other in (day, day - 1, day - 7, day + 1)]
+    if spec.seasonal:
+        year = 2 * np.pi * day / _YEAR_DAYS
+        columns += [np.sin(year), np.cos(year)]
     return columns
+
+
+def _level_columns(spec: FeatureSpec, power_kw: Floats, origins: Ints) -> list[Floats]:
+    """Where the plant stands against its training data: what standardising by the trailing level takes away."""
+    center, scale = _trailing_level(spec, power_kw, origins)
+    ones = np.ones((1, spec.horizon))
+    level = np.clip((center - spec.center_kw) / spec.scale_kw, -CLIP_SIGMA, CLIP_SIGMA)
+    spread = np.clip(2 * np.log(scale / spec.scale_kw), -CLIP_SIGMA, CLIP_SIGMA)
+    return [level[:, None] * ones, spread[:, None] * ones]
+
+
+def _covariate_columns(
+    spec: FeatureSpec, origins: Ints, begin: int, covariates: Mapping[str, Floats]
+) -> Iterator[Floats]:
+    """Per covariate: value, whether it is known, mean of the 24 hours to it, change since the day before."""
+    first = int(origins.min()) - 2 * spec.per_day
+    count = int(origins.max()) + spec.horizon - first
+    rows = origins[:, None] + np.arange(spec.horizon) - first
+    for covariate in spec.covariates:
+        known_part = np.asarray(covariates.get(covariate.name, ()), dtype=np.float64)[begin + first :][:count]
+        values = np.concatenate([known_part, np.full(count - len(known_part), np.nan)])
+        values = np.clip((values - covariate.center) / covariate.scale, -CLIP_SIGMA, CLIP_SIGMA)
+        known = np.isfinite(values)
+        filled = np.where(known, values, 0.0)
+        sums, counts = (np.concatenate([[0.0], np.cumsum(part)]) for part in (filled, known))
+        day_sum, day_count = (part[rows + 1] - part[rows + 1 - spec.per_day] for part in (sums, counts))
+        yield filled[rows]
+        yield known[rows].astype(np.float64)
+        yield np.where(known[rows], day_sum / np.maximum(day_count, 1), 0.0)
+        before = rows - spec.per_day
+        yield np.where(known[rows] & known[before], filled[rows] - filled[before], 0.0)
 
 
 def repair(power_kw: Floats, per_day: int) -> tuple[Floats, float]:

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import DAY_S, QUANTILES, Floats
+from agent.contract.features import Floats
+from agent.contract.featurespec import DAY_S, QUANTILES
 from agent.contract.jsonform import Fields
 
 MAX_BLOCKS = 12  # of a day, of two hours: shorter ones learn slower than they gain

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 from agent.contract import features
 from agent.contract.bundle import Bundle, Manifest
 from agent.contract.errors import ConfigError, RejectedError, UnavailableError
-from agent.contract.features import FeatureSpec, Floats
+from agent.contract.features import Floats
+from agent.contract.featurespec import FeatureSpec
 from agent.contract.rows import Forecast, ForecastSource
 from agent.inference import calibration
 from agent.inference.runtime import Runtime, load_runtime
@@ -87,7 +88,13 @@ class Model:
         return self.manifest.feature_spec
 
     def forecast(
-        self, start_ms: int, power_kw: ArrayLike, source: ForecastSource = ForecastSource.ACTIVE, note: str = ""
+        self,
+        start_ms: int,
+        power_kw: ArrayLike,
+        source: ForecastSource = ForecastSource.ACTIVE,
+        note: str = "",
+        *,
+        covariates: Mapping[str, ArrayLike] | None = None,
     ) -> Forecast:
         """Forecast the `spec.horizon` slots that follow the history.
 
@@ -97,6 +104,8 @@ class Model:
             power_kw: [T] mean power of consecutive slots of `spec.slot_s`; NaN where unknown.
             source: the rung of the ladder that asks.
             note: why it is a fallback.
+            covariates: by name, values of the history's slots and of those ahead [T + horizon]; NaN, or an end before
+                that, where unknown. A model takes those that it was trained with and bears their absence.
 
         Raises:
             UnavailableError: when history is too short, too full of gaps or far from the data of training, or the
@@ -110,7 +119,9 @@ class Model:
         origin_ms = start_ms + len(series) * spec.slot_s * 1000
         history, share = self._history(series)
         begin_ms = origin_ms - len(history) * spec.slot_s * 1000
-        inputs = features.compute(spec, begin_ms, history, np.array([len(history)]))
+        skipped = len(series) - len(history)
+        ahead = {name: np.asarray(of, dtype=np.float64)[skipped:] for name, of in (covariates or {}).items()}
+        inputs = features.compute(spec, begin_ms, history, np.array([len(history)]), ahead)
         clipped = float((np.abs(inputs.recent) >= features.CLIP_SIGMA).mean())
         if clipped > _MAX_CLIPPED_SHARE:
             raise UnavailableError(

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from numpy.typing import ArrayLike
 
@@ -39,8 +40,12 @@ class Ladder:
         self.previous: Model | None = None
         self._used = ""
 
-    def forecast(self, start_ms: int, power_kw: ArrayLike) -> Forecast:
+    def forecast(
+        self, start_ms: int, power_kw: ArrayLike, covariates: Mapping[str, ArrayLike] | None = None
+    ) -> Forecast:
         """Forecast the slots that follow the history [T] (NaN where unknown) that starts at `start_ms`.
+
+        Covariates are for the models: see `Model.forecast`.
 
         Raises:
             UnavailableError: when there is less than a day of history.
@@ -53,7 +58,7 @@ class Ladder:
                     reasons.append("no model is installed")
                 continue
             try:
-                forecast = self._by_model(model, start_ms, power_kw, source, self._note(reasons))
+                forecast = self._by_model(model, start_ms, power_kw, source, self._note(reasons), covariates)
             except EdgewattError as exc:
                 reasons.append(f"{model.label}: {exc.what}")
             except Exception as exc:  # noqa: BLE001 - a defect in a model must not leave the plant without a forecast
@@ -66,7 +71,13 @@ class Ladder:
         return forecast
 
     def _by_model(
-        self, model: Model, start_ms: int, power_kw: ArrayLike, source: ForecastSource, note: str
+        self,
+        model: Model,
+        start_ms: int,
+        power_kw: ArrayLike,
+        source: ForecastSource,
+        note: str,
+        covariates: Mapping[str, ArrayLike] | None,
     ) -> Forecast:
         spec = model.spec
         if (spec.slot_s, spec.horizon) != (self.slot_s, self.horizon):
@@ -74,7 +85,7 @@ class Ladder:
                 f"forecasts {spec.horizon} slots of {spec.slot_s} s where the plant asks for {self.horizon} of "
                 f"{self.slot_s} s"
             )
-        return model.forecast(start_ms, power_kw, source, note)
+        return model.forecast(start_ms, power_kw, source, note, covariates=covariates)
 
     @staticmethod
     def _note(reasons: list[str]) -> str:

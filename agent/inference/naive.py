@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from agent.contract.errors import UnavailableError
-from agent.contract.features import DAY_S, QUANTILES, Floats
+from agent.contract.features import Floats
+from agent.contract.featurespec import DAY_S, QUANTILES
 from agent.contract.rows import Forecast, ForecastSource
 
 LABEL = "seasonal-naive"

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from agent.contract.errors import ConfigError, UnavailableError
-from agent.contract.features import QUANTILES, FeatureSpec, Floats, daily_peak
+from agent.contract.features import Floats, daily_peak
+from agent.contract.featurespec import QUANTILES, FeatureSpec
 
 
 def pinball(power_kw: ArrayLike, truth: ArrayLike, quantiles: Sequence[float]) -> float:

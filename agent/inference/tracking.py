@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.features import DAY_S, Floats
+from agent.contract.features import Floats
+from agent.contract.featurespec import DAY_S
 from agent.contract.jsonform import Fields
 from agent.contract.rows import Forecast
 from agent.inference.calibration import Calibration, states

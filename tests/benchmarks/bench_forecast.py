@@ -80,6 +80,7 @@ def measure(series, folder, pool):
         "baseline_fit_s": {name: series.baselines[name]["fit_s"] for name in BASELINES},
         "baseline_predict_ms": {name: series.baselines[name]["pred_ms"] for name in BASELINES},
         "by_source": plain["by_source"],
+        "refused_by_devices": bool(plain["refused"]),
         "peak_own_output": plain["scores"]["peak"],
         "student_bytes": plain["student_bytes"],
         "runtimes": _runtimes(work / "model"),

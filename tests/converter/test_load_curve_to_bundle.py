@@ -14,7 +14,7 @@ import pytest
 from agent.contract import features
 from agent.contract.bundle import Bundle
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.features import Scaling
+from agent.contract.featurespec import Scaling
 from agent.inference import calibration
 from agent.inference.forecaster import Model
 from converter import scoring

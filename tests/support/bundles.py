@@ -20,7 +20,7 @@ import numpy as np
 
 from agent.contract import features
 from agent.contract.bundle import MANIFEST, Bundle, Golden, Manifest, Training
-from agent.contract.features import QUANTILES, FeatureSpec
+from agent.contract.featurespec import QUANTILES, FeatureSpec
 
 TINY = Path(__file__).resolve().parents[1] / "agent" / "inference" / "cases" / "tiny.ewb"
 SLOT_S, HORIZON, ZONE = 1800, 48, "+10:00"

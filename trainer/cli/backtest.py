@@ -131,7 +131,7 @@ def _lines(out: Path, result: Backtest) -> list[str]:
     text = [f"{out}: {result.origins} forecasts ({by}; {result.repaired} from repaired history)"]
     if result.refused:
         text.append(result.refused)
-    text += [f"{count} times naive: {why}" for why, count in result.reasons.items() if not result.refused]
+    text += [f"{count} times naive: {why}" for why, count in result.reasons.items()]
     text += ["no truth is known yet: nothing is judged"] if result.scores is None else lines(result.scores)
     stages = ", ".join(f"{name.replace('_', ' ')} {seconds:.1f} s" for name, seconds in result.seconds.items())
     size = f"student {result.student_bytes} bytes, {result.forecast_ms_p50:.2f} ms a forecast"

@@ -22,15 +22,14 @@ from trainer.cli.progress import Bar
 @click.option("--until", metavar="TIME", help="Train on load before it, as 2014-11-01 (the plant's midnight).")
 @click.option("--name", help="Name of the model; that of the plant where it is not given.")
 @click.option("--version", type=click.IntRange(1), help="Of the model; the next free one where it is not given.")
-@click.option(
-    "--scaling",
-    type=click.Choice(["auto", "global", "trailing"]),
-    default="auto",
-    show_default=True,
-    help="Level of the training data, or the plant's own last 28 days; auto tries both on the held-out days.",
-)
 @click.option("--horizon-hours", type=int, default=24, show_default=True, help="Length of a forecast.")
-@click.option("--validation-days", type=click.IntRange(7, 366), default=56, show_default=True, help="Held-out end.")
+@click.option(
+    "--validation-days",
+    type=click.IntRange(7, 366),
+    default=28,
+    show_default=True,
+    help="Held out, in weeks spread over the data.",
+)
 @click.option("--teachers", type=int, default=3, show_default=True, help="Networks in the teacher's ensemble.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option("--quick", is_flag=True, help="Small networks, few steps: seconds, for a first look.")
@@ -46,7 +45,6 @@ def train(
     until: str | None,
     name: str | None,
     version: int | None,
-    scaling: str,
     horizon_hours: int,
     validation_days: int,
     teachers: int,
@@ -59,15 +57,15 @@ def train(
 ) -> None:
     """Train a teacher and, taught by it, the student that devices run; into HOME/models/NAME-VERSION.
 
-    Figures are of the last days before --until, which no network has learnt from. What the meter got wrong is left
+    Figures are of held-out weeks, spread over the data, which nothing has learnt from; `backtest` judges by later
+    weeks. What the meter got wrong is left
     out (edgewatt-trainer quality tells what). Next: edgewatt-converter convert.
 
     \b
     Example:
-      edgewatt-trainer train --plant works --until 2026-11-01 --scaling trailing
+      edgewatt-trainer train --plant works --until 2026-11-01
     """
     import_tensorflow()
-    from agent.contract.features import Scaling
     from trainer.dataset.cleaning import clean_snapshot
     from trainer.dataset.snapshot import take
     from trainer.learning.options import Options
@@ -76,7 +74,6 @@ def train(
     options = Options(
         horizon_hours=horizon_hours,
         validation_days=validation_days,
-        scaling=None if scaling == "auto" else Scaling(scaling),
         teachers=teachers,
         seed=seed,
         package_power_w=package_power_w,
@@ -116,7 +113,6 @@ def train(
         "name": name,
         "version": version,
         "pinball_kw": result.pinball_kw,
-        "scaling": str(result.spec.scaling),
         "seconds": footprint.seconds,
         "energy_wh": footprint.energy_wh,
         "energy_source": footprint.source,

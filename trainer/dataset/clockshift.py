@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.contract.features import DAY_S, Floats, Ints
+from agent.contract.features import Floats, Ints
+from agent.contract.featurespec import DAY_S
 from agent.contract.slotcalendar import SlotCalendar
 
 _DAYS = 14  # on either side of a change

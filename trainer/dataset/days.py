@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.contract.features import DAY_S, Floats, Ints
+from agent.contract.features import Floats, Ints
+from agent.contract.featurespec import DAY_S
 from agent.contract.slotcalendar import SlotCalendar
 from trainer.dataset.snapshot import Snapshot
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.contract.features import DAY_S, Floats
+from agent.contract.features import Floats
+from agent.contract.featurespec import DAY_S
 from agent.contract.zones import utc_iso
 from trainer.dataset.cleaning import Mask, clean, runs
 from trainer.dataset.clockshift import day_moves

@@ -17,7 +17,8 @@ from sqlalchemy.engine import Engine
 
 from agent.contract import jsonform
 from agent.contract.errors import ConfigError
-from agent.contract.features import DAY_S, Floats
+from agent.contract.features import Floats
+from agent.contract.featurespec import DAY_S
 from agent.contract.zones import utc_iso
 from trainer.dataset import tables
 from trainer.dataset.flags import Flag

@@ -2,7 +2,8 @@
 
 Decides the order of the steps; what is read and cut is `backtest_input`'s decision, what the figures are
 `backtest_scores`'. The forecasts are the int8 student's, through the agent's own ladder: history judged and repaired,
-and seasonal naive, flagged, wherever a device would fall back to it.
+and seasonal naive, flagged, where the history before an origin is unfit for the model. A student that does not beat
+naive on the held-out days is judged all the same, and that devices would refuse it is said.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import numpy as np
 
 from agent.contract.bundle import Bundle, Golden, Manifest, Training
 from agent.contract.errors import ConfigError
-from agent.contract.features import FeatureSpec, Ints
+from agent.contract.features import Ints
+from agent.contract.featurespec import FeatureSpec
 from agent.contract.rows import Forecast
 from agent.inference.forecaster import Model
 from agent.inference.ladder import Ladder
@@ -31,7 +33,7 @@ from converter.conversion import convert
 from converter.modeldir import ModelDir
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import backtest_scores, training
-from trainer.learning.backtest_input import HORIZON_HOURS, Prepared, device_history
+from trainer.learning.backtest_input import HORIZON_HOURS, Prepared, device_history, known_ahead
 from trainer.learning.backtest_scores import Scores
 from trainer.learning.forecast_files import write_forecasts
 from trainer.learning.options import Options, Progress
@@ -48,7 +50,7 @@ class Backtest:
         by_source: forecasts by the rung of the ladder that made them.
         reasons: why it was not the model, and how often.
         repaired: forecasts from a history with gaps that were filled.
-        refused: why no device would run the model at all; empty where it would.
+        refused: why devices would refuse a bundle of this model; empty where they would not.
         scores: of the teacher, both students and naive; None where no truth is known.
         seconds: by stage.
         train_s: reading, training (teacher and student) and converting.
@@ -108,7 +110,7 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
     with stages("convert"):
         conversion = convert(folder)
     with stages("forecast"):
-        forecasts, times_ms, refused = replay(folder, prepared.plant, prepared.origins)
+        forecasts, times_ms = replay(folder, prepared.plant, prepared.origins)
         power_kw = np.stack([forecast.power_kw for forecast in forecasts])
     request, slot_s = prepared.request, prepared.plant.slot_s
     with stages("judge"):
@@ -125,7 +127,7 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
         by_source=dict(Counter(str(forecast.source) for forecast in forecasts)),
         reasons=dict(Counter(forecast.note for forecast in forecasts if forecast.note)),
         repaired=sum(forecast.repaired_share > 0 for forecast in forecasts),
-        refused=refused,
+        refused=refusal(folder),
         scores=scores,
         seconds={name: round(seconds, 3) for name, seconds in stages.seconds.items()},
         train_s=round(stages.seconds["train"] + stages.seconds["convert"], 3),
@@ -154,23 +156,19 @@ def device_model(folder: ModelDir) -> Model:
     return Model(Bundle(manifest, model, _no_golden(spec), {}), load_runtime(model))
 
 
-def replay(folder: ModelDir, plant: Snapshot, origins: Ints) -> tuple[list[Forecast], list[float], str]:
-    """Forecast from each origin with what a device holds then.
-
-    Returns:
-        The forecasts, how long each took in ms, and why a device would refuse the model; empty where it would not.
-    """
-    spec, refused = folder.spec(), _refusal(folder)
+def replay(folder: ModelDir, plant: Snapshot, origins: Ints) -> tuple[list[Forecast], list[float]]:
+    """Forecast from each origin with what a device holds then; return the forecasts, and how long each took in ms."""
+    spec = folder.spec()
     ladder = Ladder(spec.slot_s, spec.horizon)
-    if not refused:
-        ladder.active = device_model(folder)
+    ladder.active = device_model(folder)
     forecasts, times_ms = [], []
     for origin in origins.tolist():
         start_ms, power_kw = device_history(plant, origin)
+        ahead = known_ahead(plant, origin, spec.horizon)
         begun = time.perf_counter()
-        forecasts.append(ladder.forecast(start_ms, power_kw))
+        forecasts.append(ladder.forecast(start_ms, power_kw, ahead))
         times_ms.append((time.perf_counter() - begun) * 1000)
-    return forecasts, times_ms, refused
+    return forecasts, times_ms
 
 
 class _Stages:
@@ -208,14 +206,14 @@ def _losses(folder: ModelDir) -> dict[str, float]:
     return {**losses, "student_int8": folder.read_json(modeldir.CONVERSION)["pinball_int8_kw"]}
 
 
-def _refusal(folder: ModelDir) -> str:
-    """Why a device refuses the bundle of this model (`agent.contract.bundle`); empty where it does not."""
+def refusal(folder: ModelDir) -> str:
+    """Why devices refuse a bundle of this model (`agent.contract.bundle`); empty where they do not."""
     losses = _losses(folder)
     if losses["student_int8"] < losses["naive"]:
         return ""
     return (
-        f"on the held-out days the int8 student (pinball {losses['student_int8']:.6g}) does not beat seasonal naive "
-        f"({losses['naive']:.6g}): devices refuse such a model and forecast by naive"
+        f"devices would refuse this model: on the held-out days the int8 student (pinball "
+        f"{losses['student_int8']:.6g}) does not beat seasonal naive ({losses['naive']:.6g})"
     )
 
 

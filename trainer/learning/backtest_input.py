@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import MIN_HISTORY_DAYS, Floats, Ints
+from agent.contract.features import Floats, Ints
+from agent.contract.featurespec import MIN_HISTORY_DAYS
 from agent.contract.zones import parse_zone
 from trainer.dataset.cleaning import clean_snapshot
 from trainer.dataset.series import read_series
@@ -126,7 +127,7 @@ def prepare(request: Request) -> Prepared:
     origins_ms = read_origins(request.origins, frame)
     origins = _slots(request, plant, frame, origins_ms)
     learnt, remarks = _cleaned(cut(plant, train_end_ms, "--train-end"), str(source.csv))
-    windows.split(learnt, HORIZON_HOURS, windows.LEAST_VALIDATION_DAYS)  # refuses what cannot be trained on
+    windows.split(learnt, HORIZON_HOURS, windows.WEEK)  # refuses what cannot be trained on
     pool, about = _pool(request, train_end_ms)
     remarks += about
     early = sum(origin_ms < train_end_ms for origin_ms in origins_ms)

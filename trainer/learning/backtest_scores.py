@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.contract import features
-from agent.contract.errors import ConfigError
-from agent.contract.features import QUANTILES, FeatureSpec, Floats, Inputs
+from agent.contract.features import Floats, Inputs
+from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.contract.rows import Forecast, ForecastSource
 from agent.inference.calibration import Calibration
 from agent.inference.naive import LABEL, forecast_naive
@@ -24,7 +24,7 @@ from converter import modeldir, scoring
 from converter.modeldir import ModelDir
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import evaluation
-from trainer.learning.backtest_input import Prepared, device_history
+from trainer.learning.backtest_input import Prepared, device_history, known_ahead
 from trainer.learning.windows import Windows
 
 INT8, CALIBRATED = "student_int8", "student_int8_calibrated"
@@ -106,16 +106,15 @@ def _networks(
     plant, origins = prepared.plant, prepared.origins
     inputs: list[Inputs] = []
     usable = np.zeros(len(origins), dtype=bool)
-    any_model = any(forecast.source is not ForecastSource.NAIVE for forecast in forecasts)
     for number, (origin, forecast) in enumerate(zip(origins.tolist(), forecasts, strict=True)):
-        if any_model and forecast.source is ForecastSource.NAIVE:
+        if forecast.source is ForecastSource.NAIVE:
             continue
-        start_ms, power_kw = _used(spec, *device_history(plant, origin))
-        history, _ = features.repair(power_kw, spec.per_day)
-        try:
-            inputs.append(features.compute(spec, start_ms, history, np.array([len(history)])))
-        except ConfigError:  # a history too short, or without any value
-            continue
+        start_ms, power_kw = device_history(plant, origin)
+        skipped = _skipped(spec, power_kw)
+        ahead = {name: values[skipped:] for name, values in known_ahead(plant, origin, spec.horizon).items()}
+        history, _ = features.repair(power_kw[skipped:], spec.per_day)
+        begin_ms = start_ms + skipped * spec.slot_s * 1000
+        inputs.append(features.compute(spec, begin_ms, history, np.array([len(history)]), ahead))
         usable[number] = True
     result = {name: naive.copy() for name in ("teacher", "student_float")}
     if usable.any():
@@ -131,11 +130,10 @@ def _networks(
     return result
 
 
-def _used(spec: FeatureSpec, start_ms: int, power_kw: Floats) -> tuple[int, Floats]:
-    """Return the part of a history that a model uses: from its first known slot, and no more than it looks back."""
+def _skipped(spec: FeatureSpec, power_kw: Floats) -> int:
+    """How many slots of a history a model leaves out: those before its first known one, or before it looks back."""
     known = np.flatnonzero(np.isfinite(power_kw))
-    first = max(int(known[0]) if len(known) else 0, len(power_kw) - spec.max_history)
-    return start_ms + first * spec.slot_s * 1000, power_kw[first:]
+    return max(int(known[0]) if len(known) else 0, len(power_kw) - spec.max_history)
 
 
 def _coverage(power: Floats, truth: Floats) -> float:

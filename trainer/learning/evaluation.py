@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import QUANTILES, FeatureSpec, Floats, Singles, assemble, split_peak
+from agent.contract.features import Floats, Singles, assemble, split_peak
+from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.contract.zones import utc_iso
 from agent.inference.naive import forecast_naive
 from agent.inference.runtime import load_runtime
@@ -17,8 +18,7 @@ from agent.inference.scoring import PeakScore, pinball, score_peaks
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir
 from trainer.dataset.snapshot import Snapshot
-from trainer.learning import fitting, windows
-from trainer.learning.training import ensemble, to_kw
+from trainer.learning import fitting, teacher, windows
 
 
 @dataclass(frozen=True)
@@ -118,17 +118,15 @@ def forecast_all(folder: ModelDir, spec: FeatureSpec, judged: windows.Windows) -
 def _every(folder: ModelDir, judged: windows.Windows) -> dict[str, Floats]:
     """Return all rows [N, H + D, 3] in kW of each model."""
     inputs = judged.inputs
-    if not folder.teachers:
-        raise ConfigError("has no teacher", where=str(folder.path), todo="Give a folder made by edgewatt-trainer train")
     folder.read_bytes(modeldir.STUDENT)
-    teachers = [keras.models.load_model(path, compile=False) for path in folder.teachers]
+    taught = teacher.load(folder.spec(), folder.path)
     student = keras.models.load_model(folder.file(modeldir.STUDENT), compile=False)
     student_raw: dict[str, Singles] = {"student_float": fitting.predict(student, inputs)}
     if folder.file(modeldir.INT8).exists():
         runtime = load_runtime(folder.read_bytes(modeldir.INT8))
         student_raw["student_int8"] = scoring.run_all(runtime, inputs.recent, inputs.steps)
     return {
-        "teacher": to_kw(ensemble(teachers, judged), judged),
+        "teacher": teacher.to_kw(taught.predict(judged.inputs), judged),
         **{name: _to_kw(raw, inputs) for name, raw in student_raw.items()},
     }
 

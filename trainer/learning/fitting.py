@@ -5,7 +5,7 @@ TensorFlow's seeds are global to the process: two fits must not run at the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from agent.contract.errors import UnavailableError
-from agent.contract.features import QUANTILES, Floats, Inputs, Singles, assemble
+from agent.contract.features import Floats, Inputs, Ints, Singles, assemble
+from agent.contract.featurespec import QUANTILES
 
 _WARM_UP = 20  # one part in this many of the steps
 _PREDICT_BATCH = 512
@@ -40,6 +41,7 @@ def fit(
     *,
     taught: Singles | None = None,
     truth_share: float = 1.0,
+    odds: Floats | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> None:
     """Fit a network in place.
@@ -51,6 +53,7 @@ def fit(
         schedule: how long and how hard.
         taught: [N, H + D, 3] a teacher's standardised quantiles.
         truth_share: weight of the truth where there is a teacher.
+        odds: [N] how often each window is drawn, against the others; None for all alike.
         progress: called after each step.
 
     Raises:
@@ -82,7 +85,7 @@ def fit(
 
     update = tf.function(step)
     loss = 0.0
-    for done, rows in enumerate(_batches(len(target), schedule), 1):
+    for done, rows in enumerate(_batches(len(target), schedule, odds), 1):
         loss = update(tf.constant(rows))
         progress(done, schedule.updates)
     if not np.isfinite(float(loss)):
@@ -132,12 +135,12 @@ def _optimiser(schedule: Schedule) -> Any:
     return keras.optimizers.AdamW(rate, weight_decay=schedule.weight_decay, global_clipnorm=1.0)
 
 
-def _batches(count: int, schedule: Schedule) -> Any:
-    """Yield `updates` batches of rows: shuffled passes over all windows, one after the other."""
+def _batches(count: int, schedule: Schedule, odds: Floats | None) -> Iterator[Ints]:
+    """Yield `updates` batches of rows, drawn with replacement."""
     random = np.random.default_rng(schedule.seed)
-    left = np.empty(0, dtype=np.int64)
+    share = None if odds is None else np.cumsum(odds / odds.sum())
     for _ in range(schedule.updates):
-        while len(left) < schedule.batch:
-            left = np.concatenate([left, random.permutation(count)])
-        yield left[: schedule.batch]
-        left = left[schedule.batch :]
+        if share is None:
+            yield random.integers(0, count, schedule.batch)
+        else:
+            yield np.minimum(np.searchsorted(share, random.random(schedule.batch)), count - 1)

@@ -6,18 +6,20 @@ shapes: this is what converts to full int8 for every runtime in use. Nothing her
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 from keras import layers
 
-from agent.contract.features import FeatureSpec
+from agent.contract.featurespec import FeatureSpec
 
 RAW_SIZE = 3  # median and two spreads
 _PATHS = 16  # whose highest slots foretell the daily peak
 _FACTORED_ABOVE = 48  # steps; beyond this a full linear map from `recent` would fill the student's 200 kB alone
 _FACTOR_RANK = 48
+_AHEAD_PARTS = 8  # of a day ahead, for its summary
+_AHEAD_CHANNELS = 8
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,12 @@ class Shape:
     """Size of a network.
 
     Attributes:
-        context: units of the dense summary of `recent`.
+        context: units of the dense summary of the week and the calendar ahead.
         context_channels: channels that this summary adds to each step.
         channels: channels of the convolutions over the steps.
         blocks: residual convolutions of 5 steps.
         dropout: share of units dropped while training.
-        noise: standard deviation of the noise added to the inputs while training.
+        noise: standard deviation of the noise added to the load inputs while training.
     """
 
     context: int
@@ -38,11 +40,11 @@ class Shape:
     channels: int
     blocks: int = 1
     dropout: float = 0.1
-    noise: float = 0.2
+    noise: float = 0.1
 
 
-STUDENT = Shape(context=48, context_channels=4, channels=32)
-TEACHER = Shape(context=96, context_channels=8, channels=64, dropout=0.3)
+STUDENT = Shape(context=64, context_channels=4, channels=32, dropout=0.05, noise=0.03)
+TEACHER = Shape(context=64, context_channels=4, channels=32)
 
 
 def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int | None = None) -> Any:
@@ -63,16 +65,24 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
     horizon, width = spec.horizon, len(spec.step_names)
     recent = keras.Input(shape=(spec.recent_size,), batch_size=batch, name="recent")
     steps = keras.Input(shape=(horizon, width), batch_size=batch, name="steps")
-    noisy_recent = layers.GaussianNoise(shape.noise, seed=seeds.next())(recent)
-    noisy_steps = layers.GaussianNoise(shape.noise, seed=seeds.next())(steps)
+    # One row of `horizon` pixels: a convolution that both runtimes run fast and that an Edge TPU maps.
+    clean_row = layers.Reshape((1, horizon, width))(steps)
+    week = row = None
+    if shape.noise:
+        week = layers.GaussianNoise(shape.noise, seed=seeds.next())(recent)
+        row = ColumnNoise(shape.noise, spec.load_columns, seed=seeds.next())(clean_row)
+    week, row = (recent, clean_row) if week is None else (week, row)
 
-    summary = _dense(shape.context, seeds, activation="relu")(noisy_recent)
-    summary = layers.Dropout(shape.dropout, seed=seeds.next())(summary)
+    # Which days lie ahead decides what the week means. A pooled convolution of its own, not the row itself: in int8
+    # pooling forces one step size upon what goes in and what comes out.
+    ahead = _conv(_AHEAD_CHANNELS, 1, seeds, activation="relu")(row)
+    ahead = layers.AveragePooling2D((1, max(1, horizon // (_AHEAD_PARTS * spec.days))))(ahead)
+    ahead = layers.Flatten()(ahead)
+    summary = layers.Add()([_dense(shape.context, seeds)(week), _dense(shape.context, seeds)(ahead)])
+    summary = layers.Dropout(shape.dropout, seed=seeds.next())(layers.ReLU()(summary))
     context = _dense(horizon * shape.context_channels, seeds, activation="relu")(summary)
     context = layers.Reshape((1, horizon, shape.context_channels))(context)
 
-    # One row of `horizon` pixels: a convolution that both runtimes run fast and that an Edge TPU maps.
-    row = layers.Reshape((1, horizon, width))(noisy_steps)
     hidden = layers.Concatenate()([row, context])
     hidden = _conv(shape.channels, 1, seeds, activation="relu")(hidden)
     for _ in range(shape.blocks):
@@ -81,7 +91,7 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
         hidden = layers.Add()([hidden, inner])
     hidden = layers.Dropout(shape.dropout, seed=seeds.next())(hidden)
     # A linear skip: on many plants a ridge regression is the best single model, and no ReLU should stand in its way.
-    linear = noisy_recent
+    linear = week
     if horizon > _FACTORED_ABOVE:
         linear = _dense(_FACTOR_RANK, seeds)(linear)
     linear = _dense(horizon * RAW_SIZE, seeds, small=True)(linear)
@@ -89,10 +99,34 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
     # One convolution adds up all parts. Added one by one in int8, a part whose step is coarser than the output's makes
     # two steps of a difference of one between runtimes.
     raw = _conv(RAW_SIZE, 1, seeds)(layers.Concatenate()([hidden, row, linear]))
-    peaks = _peaks(spec, layers.Reshape((1, horizon, width))(steps), hidden, summary, shape, seeds)
+    peaks = _peaks(spec, clean_row, hidden, summary, shape, seeds)
     raw = layers.Concatenate(axis=2)([raw, peaks])
     raw = layers.Reshape((spec.output_size, RAW_SIZE), name="raw")(raw)
     return keras.Model(inputs={"recent": recent, "steps": steps}, outputs=raw, name=name)
+
+
+def without_noise(spec: FeatureSpec, shape: Shape, model: Any) -> Any:
+    """Return the same network for use, not for training: only layers that every Keras knows, the same weights."""
+    plain = build(spec, replace(shape, noise=0.0, dropout=0.0), name=model.name, seed=0)
+    plain.set_weights(model.get_weights())
+    return plain
+
+
+class ColumnNoise(layers.Layer):  # type: ignore[misc]  # keras has no types
+    """Gaussian noise on the first columns while training; nothing otherwise."""
+
+    def __init__(self, stddev: float, columns: int, *, seed: int) -> None:
+        """Noise of `stddev` on features 0 to `columns` - 1."""
+        super().__init__()
+        self._stddev, self._columns = stddev, columns
+        self._seed = keras.random.SeedGenerator(seed)
+
+    def call(self, values: Any, training: bool | None = None) -> Any:  # Keras calls it so
+        """Return `values` [..., F], noisy while training."""
+        if not training:
+            return values
+        mask = [self._stddev if column < self._columns else 0.0 for column in range(values.shape[-1])]
+        return values + keras.random.normal(keras.ops.shape(values), seed=self._seed) * keras.ops.array(mask)
 
 
 def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape, seeds: _Seeds) -> Any:
@@ -111,7 +145,9 @@ def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape,
         return pooling((1, spec.per_day))(tensor)
 
     tops = by_day(_conv(_PATHS, 1, seeds, activation="relu")(row), layers.MaxPooling2D)
-    tops = _conv(RAW_SIZE, 1, seeds)(layers.GaussianNoise(shape.noise, seed=seeds.next())(tops))
+    if shape.noise:
+        tops = layers.GaussianNoise(shape.noise, seed=seeds.next())(tops)
+    tops = _conv(RAW_SIZE, 1, seeds)(tops)
     means = by_day(_conv(RAW_SIZE, 1, seeds)(hidden), layers.AveragePooling2D)
     week = layers.Reshape((1, spec.days, RAW_SIZE))(_dense(spec.days * RAW_SIZE, seeds, small=True)(summary))
     return layers.Add()([layers.Add()([tops, means]), week])

@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import Scaling
+from agent.contract.featurespec import Scaling
 from trainer.learning.networks import STUDENT, TEACHER, Shape
+
+_UPDATES_A_DAY = 3
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, and how many of how many steps of it are done."""
@@ -20,10 +22,14 @@ class Options:
 
     Attributes:
         horizon_hours: length of a forecast.
-        validation_days: held-out end of the data; less where there is little data.
-        scaling: None tries both on the held-out days.
+        validation_days: held out, in weeks spread over the data; less where there is little data.
+        scaling: how load is standardised.
         teachers: networks in the teacher's ensemble.
-        teacher_updates, student_updates: gradient steps, a fixed number: stopping early on a short tail ruins networks.
+        teacher_updates: gradient steps of each; fewer where there is little data (`updates_for`). A fixed number:
+            stopping early on a short tail ruins networks.
+        student_updates: gradient steps of the student.
+        made_years: years made of the plant's own days, which the teacher labels for the student.
+        made_share: of the student's windows that come from made years.
         batch: windows in a step.
         peak_rate: highest learning rate; it rises for a twentieth of the steps, then falls along a cosine.
         truth_share: weight of the measured load in the student's loss; the rest is the teacher's quantiles.
@@ -33,15 +39,17 @@ class Options:
     """
 
     horizon_hours: int = 24
-    validation_days: int = 56
-    scaling: Scaling | None = None
+    validation_days: int = 28
+    scaling: Scaling = Scaling.TRAILING
     teachers: int = 3
-    teacher_updates: int = 500
-    student_updates: int = 900
+    teacher_updates: int = 1200
+    student_updates: int = 1500
+    made_years: int = 3
+    made_share: float = 0.6
     batch: int = 64
     peak_rate: float = 4e-3
     weight_decay: float = 1e-2
-    truth_share: float = 0.5
+    truth_share: float = 0.2
     seed: int = 1
     teacher: Shape = TEACHER
     student: Shape = STUDENT
@@ -60,9 +68,20 @@ class Options:
         """The same with small networks and few steps: seconds instead of minutes, for tests and first looks."""
         small = Shape(context=16, context_channels=2, channels=16)
         return replace(
-            self, teachers=1, teacher_updates=150, student_updates=200, batch=32, teacher=small, student=small
+            self,
+            teachers=1,
+            teacher_updates=150,
+            student_updates=200,
+            made_years=1,
+            batch=32,
+            teacher=small,
+            student=small,
         )
+
+    def updates_for(self, days: int) -> int:
+        """Return the gradient steps of a teacher's network that learns from so many days."""
+        return max(self.teacher_updates // 4, min(self.teacher_updates, _UPDATES_A_DAY * days))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the model card."""
-        return {**asdict(self), "scaling": None if self.scaling is None else str(self.scaling)}
+        return {**asdict(self), "scaling": str(self.scaling)}

@@ -1,4 +1,4 @@
-"""A training run: snapshot -> scaling -> teacher -> student -> scores on held-out weeks -> model directory.
+"""A training run: snapshot -> teacher -> labels -> student -> scores on held-out weeks -> model directory.
 
 The folder appears whole or not at all. What the student does in int8 is the converter's business.
 """
@@ -8,26 +8,30 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import QUANTILES, FeatureSpec, Floats, Scaling, split_peak
+from agent.contract.features import Floats
+from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.inference.scoring import pinball
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir
+from trainer.dataset.augment import DayBootstrap
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import fitting, networks, windows
+from trainer.learning import teacher as teachers
+from trainer.learning.fitting import Schedule
 from trainer.learning.footprint import Footprint, Meter
 from trainer.learning.options import Options, Progress
+from trainer.learning.teacher import Teacher
 from trainer.learning.windows import Split, Windows
 
 CALIBRATION_WINDOWS = 300
-_TRIAL_UPDATES = 300  # a scaling is judged by a student trained this long at most
 
 
 @dataclass(frozen=True)
@@ -65,110 +69,88 @@ def train(
         raise ConfigError("exists already", where=str(out), todo="Give another --version, or remove the folder")
     meter = Meter(package_power_w=options.package_power_w, grid_g_per_kwh=options.grid_g_per_kwh)
     part = windows.split(snapshot, options.horizon_hours, options.validation_days)
-    scaling = options.scaling or _choose_scaling(snapshot, part, options, progress)
-    spec = windows.make_spec(snapshot, options.horizon_hours, scaling, part)
+    spec = windows.make_spec(snapshot, options.horizon_hours, options.scaling, part)
     learnt = windows.training_windows(spec, snapshot, part, batch=options.batch, seed=options.seed)
-    held_out = windows.daily_windows(spec, snapshot, part.validation, part.end)
+    held_out = windows.held_out_windows(spec, snapshot, part)
     meter.sample()
-
-    teachers = _teachers(spec, learnt, options, progress)
+    teacher = teachers.fit(spec, learnt, held_out, options, progress)
     meter.sample()
-    taught = ensemble(teachers, learnt)
-    student = networks.build(spec, options.student, name="student", seed=options.seed)
-    fitting.fit(
-        student,
-        learnt.inputs,
-        learnt.target,
-        _schedule(options, options.student_updates, 0),
-        taught=taught.astype(np.float32),
-        truth_share=options.truth_share,
-        progress=_part_of(progress, "student", 0, options.student_updates),
-    )
+    student = _student(spec, teacher, snapshot, part, learnt, options, progress)
     naive_kw = windows.naive_quantiles(spec, snapshot, held_out.origins)
     scores = {
         "naive": pinball(naive_kw, held_out.truth_kw, QUANTILES),
-        "teacher": pinball(
-            split_peak(spec, to_kw(ensemble(teachers, held_out), held_out))[0], held_out.truth_kw, QUANTILES
-        ),
+        "teacher": teachers.loss_kw(spec, teacher, held_out),
         "student_float": _score(spec, student, held_out),
     }
     footprint = meter.stop()
     record = _record(snapshot, options, spec, learnt, held_out, scores, footprint)
-    record |= {"name": name, "version": version, "parameters": _parameters(student, teachers)}
-    _write(out, spec, snapshot, student, teachers, learnt, held_out, naive_kw, record, options.seed)
+    record |= {"name": name, "version": version, "teacher_weights": dict(teacher.weights)}
+    record |= {"parameters": {"student": int(student.count_params())}}
+    _write(out, spec, snapshot, student, teacher, learnt, held_out, naive_kw, record, options.seed)
     return Trained(out, scores, spec, footprint)
 
 
-def ensemble(teachers: list[Any], of: Windows) -> Floats:
-    """Return the teacher's standardised quantiles [N, H + D, 3]: the mean over its networks."""
-    result: Floats = np.mean(
-        [fitting.standardised_quantiles(fitting.predict(model, of.inputs)) for model in teachers], axis=0
+def _student(
+    spec: FeatureSpec,
+    teacher: Teacher,
+    snapshot: Snapshot,
+    part: Split,
+    learnt: Windows,
+    options: Options,
+    progress: Progress,
+) -> Any:
+    """Distil: windows of the plant with truth and the teacher's quantiles, and of made years with the latter alone."""
+    taught = [teacher.predict(learnt.inputs)]
+    parts, odds = [learnt], [windows.odds(spec, learnt)]
+    for year in _made_years(spec, snapshot, part, learnt, options):
+        taught.append(teacher.predict(year.inputs))
+        parts.append(year)
+        odds.append(windows.odds(spec, year))
+        progress("labels", len(parts) - 1, options.made_years)
+    if len(parts) > 1:
+        odds = [odds[0] * (1 - options.made_share), *(one * options.made_share / (len(odds) - 1) for one in odds[1:])]
+    together = windows.join(parts)
+    student = networks.build(spec, options.student, name="student", seed=options.seed)
+    fitting.fit(
+        student,
+        together.inputs,
+        together.target,
+        Schedule(options.student_updates, options.batch, options.peak_rate, options.weight_decay, options.seed * 100),
+        taught=np.concatenate(taught),
+        truth_share=options.truth_share,
+        odds=np.concatenate(odds),
+        progress=lambda done, total: progress("student", done, total),
     )
-    return result
+    return networks.without_noise(spec, options.student, student)
 
 
-def to_kw(quantiles: Floats, of: Windows) -> Floats:
-    """Take standardised quantiles [N, rows, 3] to kW."""
-    return quantiles * of.inputs.scale_kw[:, None, None] + of.inputs.center_kw[:, None, None]
+def _made_years(
+    spec: FeatureSpec, snapshot: Snapshot, part: Split, learnt: Windows, options: Options
+) -> Iterator[Windows]:
+    """Windows of made years at the places of the learnt ones, without truth.
 
-
-def _teachers(spec: FeatureSpec, learnt: Windows, options: Options, progress: Progress) -> list[Any]:
-    result = []
-    total = options.teachers * options.teacher_updates
-    for number in range(options.teachers):
-        done_before = number * options.teacher_updates
-        model = networks.build(
-            spec, options.teacher, name=f"teacher_{number + 1}", seed=options.seed * 100 + number + 1
-        )
-        fitting.fit(
-            model,
-            learnt.inputs,
-            learnt.target,
-            _schedule(options, options.teacher_updates, number + 1),
-            progress=_part_of(progress, "teacher", done_before, total),
-        )
-        result.append(model)
-    return result
-
-
-def _choose_scaling(snapshot: Snapshot, part: Split, options: Options, progress: Progress) -> Scaling:
-    """Train a student briefly under each scaling; the better one on the held-out days wins."""
-    updates = min(_TRIAL_UPDATES, options.student_updates)
-    losses: dict[Scaling, float] = {}
-    for number, scaling in enumerate(Scaling):
-        spec = windows.make_spec(snapshot, options.horizon_hours, scaling, part)
-        learnt = windows.training_windows(spec, snapshot, part, batch=options.batch, seed=options.seed)
-        model = networks.build(spec, options.student, name=f"trial_{scaling}", seed=options.seed)
-        fitting.fit(
-            model,
-            learnt.inputs,
-            learnt.target,
-            _schedule(options, updates, 0),
-            progress=_part_of(progress, "scaling", number * updates, 2 * updates),
-        )
-        losses[scaling] = _score(spec, model, windows.daily_windows(spec, snapshot, part.validation, part.end))
-    return min(losses, key=lambda scaling: losses[scaling])
-
-
-def _part_of(progress: Progress, stage: str, before: int, total: int) -> Callable[[int, int], None]:
-    return lambda done, _total: progress(stage, before + done, total)
+    The days that are held out are no source: they are unknown to whoever makes years.
+    """
+    if not options.made_years:
+        return
+    known = snapshot.power_kw.copy()
+    known[: part.end][part.mark()] = np.nan
+    bootstrap = DayBootstrap(replace(snapshot, power_kw=known))
+    random = np.random.default_rng(options.seed)
+    slots = max(1, windows.HOUR_S // spec.slot_s)
+    for number in range(options.made_years):
+        year = bootstrap.year(random)
+        # Later within the hour each time: devices forecast at any slot, the plant's own windows begin at full hours.
+        origins = np.minimum(learnt.origins + number % slots, part.end - spec.horizon)
+        if number == options.made_years - 1:
+            year = replace(year, covariates={})  # what is known ahead may be missing on the day
+        made = windows.make(spec, year, origins)
+        yield replace(made, target=np.full_like(made.target, np.nan))
 
 
 def _score(spec: FeatureSpec, model: Any, of: Windows) -> float:
     raw = fitting.predict(model, of.inputs)
     return scoring.score(spec, raw, of.inputs.center_kw, of.inputs.scale_kw, of.truth_kw)
-
-
-def _schedule(options: Options, updates: int, offset: int) -> fitting.Schedule:
-    seed = options.seed * 100 + offset
-    return fitting.Schedule(updates, options.batch, options.peak_rate, options.weight_decay, seed)
-
-
-def _parameters(student: Any, teachers: list[Any]) -> dict[str, int]:
-    return {
-        "student": int(student.count_params()),
-        "teacher": int(sum(model.count_params() for model in teachers)),
-    }
 
 
 def _record(
@@ -190,7 +172,7 @@ def _record(
         "rows": int(np.isfinite(snapshot.power_kw).sum()),
         "data_from_ms": snapshot.start_ms,
         "data_to_ms": snapshot.end_ms,
-        "config": {**options.to_json(), "scaling": str(spec.scaling)},
+        "config": options.to_json(),
         "windows": len(learnt),
         "validation": {
             "days": len(held_out),
@@ -210,7 +192,7 @@ def _write(
     spec: FeatureSpec,
     snapshot: Snapshot,
     student: Any,
-    teachers: list[Any],
+    teacher: Teacher,
     learnt: Windows,
     held_out: Windows,
     naive_kw: Floats,
@@ -227,8 +209,7 @@ def _write(
         folder.write_json(modeldir.TRAINING, record)
         snapshot.write(folder.file(modeldir.SNAPSHOT))
         student.save(folder.file(modeldir.STUDENT))
-        for number, model in enumerate(teachers, 1):
-            model.save(folder.file(f"teacher-{number}.keras"))
+        teacher.save(temp)
         count = min(CALIBRATION_WINDOWS, len(learnt))
         chosen = np.sort(np.random.default_rng(seed).choice(len(learnt), count, replace=False))
         np.savez_compressed(

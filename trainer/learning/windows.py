@@ -6,21 +6,28 @@ Decides the split and which windows are fit to learn from. Features come from `a
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.contract import features
 from agent.contract.errors import ConfigError, UnavailableError
-from agent.contract.features import FeatureSpec, Floats, Inputs, Ints, Scaling, Singles
+from agent.contract.features import Floats, Inputs, Ints, Singles
+from agent.contract.featurespec import MIN_HISTORY_DAYS, Covariate, FeatureSpec, Scaling
 from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local, utc_iso
 from agent.inference.forecaster import MAX_REPAIRED_SHARE
 from agent.inference.naive import forecast_naive
 from trainer.dataset.snapshot import Snapshot
 
+Bools = NDArray[np.bool_]
+
 TRAIN_DAYS = 28  # the least that is learnt from
-LEAST_VALIDATION_DAYS = 7
+WEEK = 7  # days of a held-out stretch; longer horizons need longer ones
+SEASONAL_DAYS = 730  # the time of the year is a feature from two years of data on
+MIDNIGHT_SHARE = 0.3  # of the windows drawn: the day ahead is what is planned by, other hours must do well too
+HOUR_S = 3600
 _MAX_BYTES = 512 * 2**20  # of the training arrays; more windows than fit are thinned out
 
 
@@ -46,38 +53,61 @@ class Windows:
 
 @dataclass(frozen=True)
 class Split:
-    """Slots of a snapshot: learnt from are targets before `validation`, held out are those from it on."""
+    """Which targets are held out: weeks [first, end) of slots, spread evenly over the data; all others are learnt."""
 
-    validation: int
+    held_out: tuple[tuple[int, int], ...]
     end: int
 
+    def mark(self) -> Bools:
+        """Return [end] whether a slot is held out."""
+        held = np.zeros(self.end, dtype=bool)
+        for low, high in self.held_out:
+            held[low:high] = True
+        return held
 
-def make_spec(snapshot: Snapshot, horizon_hours: int, scaling: Scaling, split: Split) -> FeatureSpec:
-    """Return the feature spec for a plant; a global level comes from the training part alone."""
-    horizon = horizon_hours * 3600 // snapshot.slot_s
-    spec = FeatureSpec(snapshot.slot_s, horizon, snapshot.zone, snapshot.holidays, scaling)
-    if scaling is Scaling.TRAILING:
-        return spec
-    known = snapshot.power_kw[: split.validation]
-    return replace(spec, center_kw=float(np.nanmean(known)), scale_kw=float(np.nanstd(known)))
+
+def make_spec(snapshot: Snapshot, horizon_hours: int, scaling: Scaling, part: Split) -> FeatureSpec:
+    """Return the feature spec for a plant; levels come from what is learnt alone."""
+    learnt = ~part.mark()
+    covariates = []
+    for name, values in snapshot.covariates.items():
+        known = values[: part.end][learnt]
+        known = known[np.isfinite(known)]
+        if len(known) and float(known.std()) > 0.0:
+            covariates.append(Covariate(name, float(known.mean()), float(known.std())))
+    load = snapshot.power_kw[: part.end][learnt]
+    return FeatureSpec(
+        snapshot.slot_s,
+        horizon_hours * 3600 // snapshot.slot_s,
+        snapshot.zone,
+        snapshot.holidays,
+        scaling,
+        center_kw=float(np.nanmean(load)),
+        scale_kw=max(float(np.nanstd(load)), 1e-6),
+        seasonal=len(snapshot.power_kw) > SEASONAL_DAYS * snapshot.per_day,
+        covariates=tuple(covariates),
+    )
 
 
 def split(snapshot: Snapshot, horizon_hours: int, validation_days: int) -> Split:
-    """Hold out the last days: `validation_days`, or a fifth of what can be forecast where the data is short.
+    """Hold out weeks: `validation_days` in all, or a tenth of what can be forecast where the data is short.
+
+    Spread over the data rather than its last weeks: those tell most of the weeks to come, and every season is judged.
 
     Raises:
         ConfigError: when there is too little history, with what is needed, or the load never changes.
     """
     known = snapshot.power_kw[np.isfinite(snapshot.power_kw)]
     days = len(snapshot.power_kw) // snapshot.per_day
-    before = features.MIN_HISTORY_DAYS + TRAIN_DAYS + -(-horizon_hours // 24)
-    needed = before + LEAST_VALIDATION_DAYS
+    block = WEEK + -(-horizon_hours // 24) - 1
+    before = MIN_HISTORY_DAYS + TRAIN_DAYS
+    needed = before + block
     where = f"plant {snapshot.plant}"
     if days < needed:
         raise ConfigError(
             f"has {days} days of load where training needs at least {needed} "
-            f"({features.MIN_HISTORY_DAYS} of history, {before - features.MIN_HISTORY_DAYS} to learn from, "
-            f"{LEAST_VALIDATION_DAYS} to judge by); a year is better",
+            f"({MIN_HISTORY_DAYS} of history, {TRAIN_DAYS} to learn from, "
+            f"{block} to judge by); a year is better",
             where=where,
             todo=f"Import {needed - days} more days; until then devices forecast by seasonal naive",
         )
@@ -87,18 +117,22 @@ def split(snapshot: Snapshot, horizon_hours: int, validation_days: int) -> Split
             where=where,
             todo="Check the meter and the column of the file",
         )
-    held_out = min(validation_days, max(LEAST_VALIDATION_DAYS, (days - features.MIN_HISTORY_DAYS) // 5), days - before)
-    end = len(snapshot.power_kw)
-    return Split(end - held_out * snapshot.per_day, end)
+    usable = days - MIN_HISTORY_DAYS
+    count = max(1, min(validation_days, usable // 10) // block)
+    starts = MIN_HISTORY_DAYS + (np.arange(count) + 0.5) * usable / count - block / 2
+    held = tuple((int(start) * snapshot.per_day, (int(start) + block) * snapshot.per_day) for start in np.floor(starts))
+    return Split(held, len(snapshot.power_kw))
 
 
 def training_windows(spec: FeatureSpec, snapshot: Snapshot, part: Split, *, batch: int, seed: int) -> Windows:
-    """Return windows from every slot (or an even draw of them where memory would not do) of the training part.
+    """Return windows that begin at each full hour of the plant (an even draw of them where memory would not do).
 
     Raises:
         ConfigError: when too few windows are free of gaps.
     """
-    origins = np.arange(spec.min_history, part.validation - spec.horizon + 1)
+    origins = _origins(spec, snapshot, part.end)
+    held = np.concatenate([[0], np.cumsum(part.mark())])
+    origins = origins[held[origins + spec.horizon] == held[origins]]
     usable = origins[_fit_to_learn(spec, snapshot, origins)]
     if len(usable) < 2 * batch:
         raise ConfigError(
@@ -106,11 +140,21 @@ def training_windows(spec: FeatureSpec, snapshot: Snapshot, part: Split, *, batc
             where=f"plant {snapshot.plant}",
             todo="Import the missing data, or wait for more",
         )
-    bytes_each = 4 * (spec.recent_size + spec.horizon * (len(spec.step_names) + 5))
+    bytes_each = 4 * (spec.recent_size + spec.horizon * (len(spec.step_names) + 4))
     most = max(2 * batch, _MAX_BYTES // bytes_each)
     if len(usable) > most:
         usable = np.sort(np.random.default_rng(seed).choice(usable, most, replace=False))
     return make(spec, snapshot, usable)
+
+
+def held_out_windows(spec: FeatureSpec, snapshot: Snapshot, part: Split) -> Windows:
+    """Return one window a day, from local midnight, of all held-out weeks.
+
+    Raises:
+        UnavailableError: when no day can be judged.
+    """
+    parts = [daily_origins(spec, snapshot, low, high) for low, high in part.held_out]
+    return _judged(spec, snapshot, np.concatenate(parts), part.held_out[0][0], part.held_out[-1][1])
 
 
 def daily_windows(spec: FeatureSpec, snapshot: Snapshot, first: int, end: int) -> Windows:
@@ -119,6 +163,11 @@ def daily_windows(spec: FeatureSpec, snapshot: Snapshot, first: int, end: int) -
     Raises:
         UnavailableError: when no day can be judged.
     """
+    return _judged(spec, snapshot, daily_origins(spec, snapshot, first, end), first, end)
+
+
+def daily_origins(spec: FeatureSpec, snapshot: Snapshot, first: int, end: int) -> Ints:
+    """Return the slots of local midnights whose targets all lie in slots [first, end), as far as a device would run."""
     slot_ms = snapshot.slot_s * 1000
     origins = [
         (midnight_ms - snapshot.start_ms) // slot_ms
@@ -127,24 +176,59 @@ def daily_windows(spec: FeatureSpec, snapshot: Snapshot, first: int, end: int) -
     ]
     low = max(first, spec.min_history)
     inside = np.array([o for o in origins if low <= o <= end - spec.horizon], dtype=np.int64)
-    usable = inside[_fit_to_learn(spec, snapshot, inside)] if len(inside) else inside
-    if len(usable) == 0:
-        span = [utc_iso(snapshot.start_ms + slot * slot_ms) for slot in (first, end)]
+    return inside[_fit_to_learn(spec, snapshot, inside)] if len(inside) else inside
+
+
+def _judged(spec: FeatureSpec, snapshot: Snapshot, origins: Ints, first: int, end: int) -> Windows:
+    if len(origins) == 0:
+        span = [utc_iso(snapshot.start_ms + slot * snapshot.slot_s * 1000) for slot in (first, end)]
         raise UnavailableError(
             f"holds no whole day from {span[0]} to {span[1]} that can be forecast and judged",
             where=f"plant {snapshot.plant}",
             todo="Import load of that time, and 15 days before it",
         )
-    return make(spec, snapshot, usable)
+    return make(spec, snapshot, origins)
 
 
 def make(spec: FeatureSpec, snapshot: Snapshot, origins: Ints) -> Windows:
     """Compute the arrays of windows."""
     history, _ = features.repair(snapshot.power_kw, snapshot.per_day)
-    inputs = features.compute(spec, snapshot.start_ms, history, origins)
+    inputs = features.compute(spec, snapshot.start_ms, history, origins, snapshot.covariates)
     target = features.standardised_target(spec, snapshot.power_kw, origins, inputs)
     padded = np.concatenate([snapshot.power_kw, np.full(spec.horizon, np.nan)])
     return Windows(origins, inputs, target, padded[origins[:, None] + np.arange(spec.horizon)])
+
+
+def odds(spec: FeatureSpec, windows: Windows) -> Floats:
+    """Return [N] how often a window is drawn: by its scale, since kW count; MIDNIGHT_SHARE begin at local midnight."""
+    midnight = at_midnight(spec, windows.inputs)
+    result = windows.inputs.scale_kw.copy()
+    for some, share in ((midnight, MIDNIGHT_SHARE), (~midnight, 1 - MIDNIGHT_SHARE)):
+        result[some] *= share / max(result[some].sum(), 1e-12)
+    shares: Floats = result / result.sum()
+    return shares
+
+
+def at_midnight(spec: FeatureSpec, inputs: Inputs) -> Bools:
+    """Return [N] whether forecasts begin at local midnight."""
+    sine, cosine = (inputs.steps[:, 0, spec.step_names.index(f"day_1_{wave}")] for wave in ("sin", "cos"))
+    return (np.abs(sine) < 1e-3) & (cosine > 0)
+
+
+def join(parts: Sequence[Windows]) -> Windows:
+    """Return all windows in one; origins belong to different load curves then."""
+    names = ("recent", "steps", "center_kw", "scale_kw")
+    inputs = Inputs(*(np.concatenate([getattr(part.inputs, name) for part in parts]) for name in names))
+    rest = (np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "truth_kw"))
+    return Windows(np.concatenate([part.origins for part in parts]), inputs, *rest)
+
+
+def _origins(spec: FeatureSpec, snapshot: Snapshot, end: int) -> Ints:
+    """Slots at full local hours: what zones of half-hours call one, too."""
+    step = max(1, HOUR_S // snapshot.slot_s)
+    phase = (next(_midnights(snapshot, 0, end)) - snapshot.start_ms) // (snapshot.slot_s * 1000) % step
+    first = -(-(spec.min_history - phase) // step) * step + phase
+    return np.arange(first, end - spec.horizon + 1, step)
 
 
 def naive_quantiles(spec: FeatureSpec, snapshot: Snapshot, origins: Ints) -> Floats:
@@ -155,14 +239,14 @@ def naive_quantiles(spec: FeatureSpec, snapshot: Snapshot, origins: Ints) -> Flo
     )
 
 
-def _fit_to_learn(spec: FeatureSpec, snapshot: Snapshot, origins: Ints) -> np.ndarray:
+def _fit_to_learn(spec: FeatureSpec, snapshot: Snapshot, origins: Ints) -> Bools:
     """Mark windows from which the device would forecast, too, with at least half of the targets known."""
     missing = np.concatenate([[0], np.cumsum(~np.isfinite(snapshot.power_kw))])
     padded = np.concatenate([missing, np.full(spec.horizon, missing[-1])])
     week = 7 * snapshot.per_day
     filled = (missing[origins] - missing[origins - week]) / week
     unknown = (padded[origins + spec.horizon] - missing[origins]) / spec.horizon
-    fit: np.ndarray = (filled <= MAX_REPAIRED_SHARE) & (unknown <= 0.5)
+    fit: Bools = (filled <= MAX_REPAIRED_SHARE) & (unknown <= 0.5)
     return fit
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from agent.contract.errors import RejectedError, UnavailableError
-from agent.contract.features import DAY_S, MAX_HISTORY_DAYS, Floats
+from agent.contract.features import Floats
+from agent.contract.featurespec import DAY_S, MAX_HISTORY_DAYS
 from agent.contract.jsonform import Fields
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import MIN_COMPLETENESS, SLOT_LENGTHS_S, Slot

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import MAX_HISTORY_DAYS
+from agent.contract.featurespec import MAX_HISTORY_DAYS
 from trainer.dataset.tables import plant
 from trainer.fleet.database import HELD, coverage, envelope, read, reading, record, rejection
 from trainer.fleet.database import device as device_table

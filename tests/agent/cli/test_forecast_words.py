@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agent.cli import forecast
-from agent.contract.features import QUANTILES
+from agent.contract.featurespec import QUANTILES
 from agent.contract.rows import Forecast, ForecastSource
 
 T0 = 1_764_547_200_000

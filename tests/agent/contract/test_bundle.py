@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agent.contract import bundle as bundle_module
 from agent.contract.bundle import CARD, GOLDEN, MANIFEST, MODEL, Bundle, Golden, Manifest, Training
 from agent.contract.errors import RejectedError
-from agent.contract.features import FeatureSpec
+from agent.contract.featurespec import FeatureSpec
 from tests.support import bundles
 from tests.support.nasty import mutations
 

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 
 from agent.contract import features
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.features import (
-    FeatureSpec,
-    Scaling,
-    assemble,
-    compute,
-    daily_peak,
-    repair,
-    split_peak,
-    standardised_target,
-)
+from agent.contract.features import assemble, compute, daily_peak, repair, split_peak, standardised_target
+from agent.contract.featurespec import FeatureSpec, Scaling
 from tests.support.nasty import mutations
 
 MONDAY_MS = 1_767_571_200_000  # 2026-01-05T00:00Z

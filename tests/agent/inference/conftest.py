@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agent.contract.bundle import Bundle
-from agent.contract.features import FeatureSpec
+from agent.contract.featurespec import FeatureSpec
 from agent.inference.forecaster import Model
 
 CASES = Path(__file__).parent / "cases"

@@ -13,7 +13,8 @@ import pytest
 
 from agent.contract.bundle import Bundle, Golden, Manifest, Training
 from agent.contract.errors import UnavailableError
-from agent.contract.features import DAY_S, FeatureSpec, Scaling, Singles
+from agent.contract.features import Singles
+from agent.contract.featurespec import DAY_S, FeatureSpec, Scaling
 from agent.contract.rows import ForecastSource
 from agent.contract.zones import parse_zone
 from agent.inference.forecaster import MAX_REPAIRED_SHARE, Model

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.features import DAY_S, Floats
+from agent.contract.features import Floats
+from agent.contract.featurespec import DAY_S
 from agent.inference.calibration import Calibration, replay, states
 
 HOUR_S = 3600

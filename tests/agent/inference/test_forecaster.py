@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.contract import features
 from agent.contract.bundle import Bundle
 from agent.contract.errors import ConfigError, RejectedError, UnavailableError
-from agent.contract.features import Scaling
+from agent.contract.featurespec import Scaling
 from agent.contract.rows import Forecast, ForecastSource
 from agent.inference.forecaster import Model
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.contract.errors import ConfigError, UnavailableError
-from agent.contract.features import FeatureSpec
+from agent.contract.featurespec import FeatureSpec
 from agent.inference.scoring import pinball, score_peaks
 
 

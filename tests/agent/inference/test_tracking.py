@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.contract.errors import RejectedError
-from agent.contract.features import QUANTILES, Floats
+from agent.contract.features import Floats
+from agent.contract.featurespec import QUANTILES
 from agent.contract.rows import Forecast, ForecastSource
 from agent.inference.calibration import Calibration, replay
 from agent.inference.tracking import Tracker

@@ -117,7 +117,7 @@ def test_other_forecasters_are_kept_in_the_same_form(done):
 
 def test_says_how_long_each_stage_took_and_how_large_the_student_is(done):
     folder, result = done
-    assert {"train", "train_teacher", "train_student", "convert", "forecast", "judge"} <= set(result["seconds"])
+    assert {"train", "train_student", "convert", "forecast", "judge"} <= set(result["seconds"])
     assert result["train_s"] == pytest.approx(result["seconds"]["train"] + result["seconds"]["convert"], abs=0.01)
     assert result["student_bytes"] == (folder / "work" / "model" / modeldir.INT8).stat().st_size
     assert 50 < result["peak_rss_mib"] < 8000
@@ -131,21 +131,21 @@ def test_the_same_seed_gives_the_same_bytes_whatever_happens_after_the_last_orig
     options = Options(seed=SEED).quick()
     prepared = prepare(request_for(tmp_path, load, *ORIGINS[:3]))
     backtest.run(prepared, tmp_path / "work", options, lambda *step: told.append(step))
-    assert {stage for stage, _, _ in told} >= {"teacher", "student"}
+    assert {stage for stage, _, _ in told} >= {"student"}
     before = (folder / "f.csv").read_text().splitlines()[: 1 + 3 * 24]
     assert (tmp_path / "f.csv").read_text().splitlines() == before
 
 
-def test_a_student_that_does_not_beat_naive_is_refused_as_a_device_refuses_it(done, tmp_path):
-    folder, _ = done
+def test_a_student_that_does_not_beat_naive_forecasts_and_that_devices_would_refuse_it_is_told(done, tmp_path):
+    folder, result = done
+    assert result["refused"] == ""
     work = ModelDir(shutil.copytree(folder / "work" / "model", tmp_path / "model"))
     record = work.read_json(modeldir.TRAINING)
     work.write_json(modeldir.TRAINING, {**record, "pinball_kw": {**record["pinball_kw"], "naive": 1e-3}})
-    load = np.tile(plant_load(7, HOUR_S), 11)[: DAYS * 24]  # every week is the last one again
-    prepared = prepare(request_for(tmp_path, load, *ORIGINS[:1]))
-    (forecast,), _, refused = backtest.replay(work, prepared.plant, prepared.origins)
-    assert "does not beat seasonal naive" in refused
-    assert (forecast.source, forecast.power_kw[:, 1].tolist()) == ("naive", load[60 * 24 : 61 * 24].round(4).tolist())
+    prepared = prepare(request_for(tmp_path, swaying(), *ORIGINS[:1]))
+    (forecast,), _ = backtest.replay(work, prepared.plant, prepared.origins)
+    assert forecast.source == "active"
+    assert "devices would refuse this model" in backtest.refusal(work)
 
 
 def test_a_working_folder_that_holds_a_model_is_left_as_it_is(done):

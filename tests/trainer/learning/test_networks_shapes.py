@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import FeatureSpec, assemble
+from agent.contract.features import assemble
+from agent.contract.featurespec import FeatureSpec
 from agent.contract.slots import SLOT_LENGTHS_S
 from trainer.learning import fitting, networks
 from trainer.learning.options import Options

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agent.contract.errors import ConfigError, UnavailableError
-from agent.contract.features import Scaling
+from agent.contract.featurespec import Scaling
 from tests.support.bundles import START_MS, plant_history
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import windows

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from agent.contract import features
 from agent.contract.bundle import Bundle, Golden, Manifest, Training
-from agent.contract.features import FeatureSpec, Scaling
+from agent.contract.featurespec import FeatureSpec, Scaling
 from agent.inference.litert import load
 
 FOLDER = Path(__file__).parent

@@ -1,0 +1,176 @@
+"""The teacher: networks, boosting and kernel regression, each weighed by how well it did on the held-out weeks.
+
+Decides who its members are and what they weigh. A teacher is a function of model inputs, so it can label as many
+windows, real or made, as its student is to learn from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from agent.contract.durable import write_durable
+from agent.contract.errors import ConfigError
+from agent.contract.features import Floats, Inputs, Singles, split_peak
+from agent.contract.featurespec import QUANTILES, FeatureSpec
+from agent.inference.scoring import pinball
+from trainer.learning import fitting, networks, windows
+from trainer.learning.boosting import Boosting
+from trainer.learning.fitting import Schedule
+from trainer.learning.kernel import KernelRidge
+from trainer.learning.options import Options, Progress
+from trainer.learning.windows import Windows
+
+_SHARPNESS = 8.0  # a member of twice the loss weighs 1/256
+_HEAD, _KERNEL = "teacher.json", "teacher-kernel.npz"
+
+
+class Member(Protocol):
+    """What a teacher is made of."""
+
+    def predict(self, inputs: Inputs) -> Singles:
+        """Return standardised quantiles [N, H + D, 3]; NaN in rows of which the member says nothing."""
+
+
+class Networks:
+    """The mean of several networks, which differ by their seed."""
+
+    def __init__(self, models: list[Any]) -> None:
+        """Hold fitted networks."""
+        self.models = models
+
+    def predict(self, inputs: Inputs) -> Singles:
+        """Return standardised quantiles [N, H + D, 3]."""
+        told = [fitting.standardised_quantiles(fitting.predict(model, inputs)) for model in self.models]
+        result: Singles = np.mean(told, axis=0).astype(np.float32)
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """Members by name, and what each weighs; the weights add up to one."""
+
+    spec: FeatureSpec
+    members: Mapping[str, Member]
+    weights: Mapping[str, float]
+
+    def predict(self, inputs: Inputs) -> Singles:
+        """Return standardised quantiles [N, H + D, 3]."""
+        total: Floats | float = 0.0
+        weight: Floats | float = 0.0
+        for name, member in self.members.items():
+            told = member.predict(inputs)
+            known = np.isfinite(told)
+            total = total + self.weights[name] * np.where(known, told, 0.0)
+            weight = weight + self.weights[name] * known
+        result: Singles = (np.asarray(total) / np.asarray(weight)).astype(np.float32)
+        return result
+
+    def save(self, folder: Path) -> None:
+        """Write files `teacher*` into a folder."""
+        for name, member in self.members.items():
+            if isinstance(member, Networks):
+                for number, model in enumerate(member.models, 1):
+                    model.save(folder / f"teacher-network-{number}.keras")
+            elif isinstance(member, Boosting):
+                for level, text in zip(QUANTILES, member.texts(), strict=True):
+                    write_durable(folder / f"teacher-boosting-{level}.txt", text.encode())
+            elif isinstance(member, KernelRidge):
+                np.savez(folder / _KERNEL, **member.arrays())
+            else:
+                raise TypeError(name)
+        write_durable(folder / _HEAD, (json.dumps({"weights": dict(self.weights)}, indent=1) + "\n").encode())
+
+
+def load(spec: FeatureSpec, folder: Path) -> Teacher:
+    """Read what `save` wrote.
+
+    Raises:
+        ConfigError: when the folder has no teacher.
+    """
+    try:
+        weights = json.loads((folder / _HEAD).read_bytes())["weights"]
+    except OSError as exc:
+        raise ConfigError(
+            "has no teacher", where=str(folder), todo="Give a folder made by edgewatt-trainer train"
+        ) from exc
+    members: dict[str, Member] = {}
+    for name in weights:
+        if name == "networks":
+            paths = sorted(folder.glob("teacher-network-*.keras"))
+            members[name] = Networks([keras.models.load_model(path, compile=False) for path in paths])
+        elif name == "boosting":
+            texts = [(folder / f"teacher-boosting-{level}.txt").read_text() for level in QUANTILES]
+            members[name] = Boosting.of(spec, texts)
+        else:
+            with np.load(folder / _KERNEL, allow_pickle=False) as arrays:
+                members[name] = KernelRidge.of(spec, dict(arrays))
+    return Teacher(spec, members, weights)
+
+
+def fit(spec: FeatureSpec, learnt: Windows, held_out: Windows, options: Options, progress: Progress) -> Teacher:
+    """Fit all members to the windows and weigh them on held-out ones.
+
+    Args:
+        spec: of the windows.
+        learnt: what is learnt from.
+        held_out: what the weights are judged by; no member learns from it.
+        options: seed, number of networks, how long they learn.
+        progress: told after each step.
+    """
+    members: dict[str, Member] = {
+        "kernel": KernelRidge.fit(spec, learnt.inputs, learnt.target, progress=_stage(progress, "kernel")),
+        "boosting": Boosting.fit(
+            spec, learnt.inputs, learnt.target, seed=options.seed, progress=_stage(progress, "boosting")
+        ),
+        "networks": Networks(_networks(spec, learnt, options, progress)),
+    }
+    losses = {name: loss_kw(spec, member, held_out) for name, member in members.items()}
+    best = min(losses.values())
+    raw = {name: (best / loss) ** _SHARPNESS for name, loss in losses.items()}
+    return Teacher(spec, members, {name: value / sum(raw.values()) for name, value in raw.items()})
+
+
+def loss_kw(spec: FeatureSpec, member: Member | Teacher, of: Windows) -> float:
+    """Return the mean pinball loss of the slots, in kW."""
+    return pinball(split_peak(spec, to_kw(member.predict(of.inputs), of))[0], of.truth_kw, QUANTILES)
+
+
+def to_kw(quantiles: Floats | Singles, of: Windows) -> Floats:
+    """Take standardised quantiles [N, rows, 3] to kW."""
+    return quantiles * of.inputs.scale_kw[:, None, None] + of.inputs.center_kw[:, None, None]
+
+
+def _networks(spec: FeatureSpec, learnt: Windows, options: Options, progress: Progress) -> list[Any]:
+    result = []
+    odds = windows.odds(spec, learnt)
+    days = len(np.unique(learnt.origins // spec.per_day))
+    updates = options.updates_for(days)
+    total = options.teachers * updates
+    for number in range(options.teachers):
+        seed = options.seed * 100 + number + 1
+        model = networks.build(spec, options.teacher, name=f"teacher_{number + 1}", seed=seed)
+        fitting.fit(
+            model,
+            learnt.inputs,
+            learnt.target,
+            Schedule(updates, options.batch, options.peak_rate, options.weight_decay, seed),
+            odds=odds,
+            progress=_part(progress, "networks", number * updates, total),
+        )
+        result.append(networks.without_noise(spec, options.teacher, model))
+    return result
+
+
+def _stage(progress: Progress, stage: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(stage, done, total)
+
+
+def _part(progress: Progress, stage: str, before: int, total: int) -> Callable[[int, int], None]:
+    return lambda done, _total: progress(stage, before + done, total)
