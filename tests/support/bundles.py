@@ -25,7 +25,14 @@ from agent.contract.featurespec import QUANTILES, FeatureSpec
 TINY = Path(__file__).resolve().parents[1] / "agent" / "inference" / "cases" / "tiny.ewb"
 SLOT_S, HORIZON, ZONE = 1800, 48, "+10:00"
 START_MS = 1_388_498_400_000  # 2014-01-01T00:00+10:00
-SPEC = FeatureSpec(slot_s=SLOT_S, horizon=HORIZON, zone=ZONE, holidays=("2014-01-01", "2014-01-27", "2014-04-18"))
+SPEC = FeatureSpec(
+    slot_s=SLOT_S,
+    horizon=HORIZON,
+    zone=ZONE,
+    holidays=("2014-01-01", "2014-01-27", "2014-04-18"),
+    center_kw=112.3,  # of the first 110 days of `plant_history`
+    scale_kw=40.2,
+)
 _GOLDEN_COUNT = 4
 _OUTPUT_STEPS = 3  # runtimes round differently by up to two int8 steps
 
