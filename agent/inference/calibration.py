@@ -141,7 +141,7 @@ class Calibration:
         offsets = fade[0] * self.offsets + (moves * fade[1:]).sum(axis=1)
         return Calibration(
             np.clip(offsets, -_MAX_OFFSET, _MAX_OFFSET),
-            _usual_error(self.error_kw, np.abs(truth - raw[known, 1]), day),
+            _usual_error(self.error_kw, np.abs(truth - raw[known, 1]), day, round(self.days / day)),
             self.days + day * len(known),
         )
 
@@ -242,11 +242,12 @@ def _band_kw(raw: Floats, slot_s: int) -> float:
     return max(float((day[:, 2] - day[:, 0]).mean()) / 2, 0.0)
 
 
-def _usual_error(usual_kw: float, errors_kw: Floats, day: float) -> float:
-    """Let the usual error follow new errors [n], each worth `day` days."""
+def _usual_error(usual_kw: float, errors_kw: Floats, day: float, before: int) -> float:
+    """Let the usual error follow new errors [n], each worth `day` days: the mean while there are few, then slower."""
     memory = 1 - 0.5 ** (day / _ERROR_DAYS)
-    for error_kw in errors_kw.tolist():
-        usual_kw = error_kw if usual_kw == 0 else usual_kw + memory * (min(error_kw, _WILDEST * usual_kw) - usual_kw)
+    for count, error_kw in enumerate(errors_kw.tolist(), start=before + 1):
+        counted_kw = error_kw if usual_kw == 0 else min(error_kw, _WILDEST * usual_kw)
+        usual_kw += max(memory, 1 / count) * (counted_kw - usual_kw)
     return usual_kw
 
 
