@@ -105,7 +105,6 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
             version=1,
             options=replace(options, horizon_hours=HORIZON_HOURS),
             progress=stages.progress,
-            **({"pool": prepared.pool} if prepared.pool else {}),
         )
     with stages("convert"):
         conversion = convert(folder)
@@ -119,8 +118,6 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
         write_forecasts(work_dir / f"forecasts-{name}.csv", prepared.frame, prepared.origins_ms, slot_s, power)
     write_forecasts(request.out, prepared.frame, prepared.origins_ms, slot_s, power_kw)
     warm = any(name.startswith("temperature") for name in folder.spec().step_names)
-    unused = request.temperature_column is not None and not warm
-    remarks = ["the temperature is not used: models learn from load and calendar"] if unused else []
     return Backtest(
         origins=len(forecasts),
         slots=0 if scores is None else scores.slots,
@@ -135,8 +132,18 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
         student_bytes=conversion.model_bytes,
         peak_rss_mib=_peak_rss_mib(),
         uses_temperature=warm,
-        remarks=(*prepared.remarks, *remarks),
+        remarks=(*prepared.remarks, *_unused(prepared, warm=warm)),
     )
+
+
+def _unused(prepared: Prepared, *, warm: bool) -> list[str]:
+    """What was given and read, and did not make the model."""
+    remarks = []
+    if prepared.request.temperature_column is not None and not warm:
+        remarks.append("the temperature is not used: models learn from load and calendar")
+    if prepared.pool:
+        remarks.append(f"{len(prepared.pool)} pool plants are not used: a model learns from its own plant alone")
+    return remarks
 
 
 def device_model(folder: ModelDir) -> Model:
