@@ -70,7 +70,7 @@ def train(
     meter = Meter(package_power_w=options.package_power_w, grid_g_per_kwh=options.grid_g_per_kwh)
     part = windows.split(snapshot, options.horizon_hours, options.validation_days)
     spec = windows.make_spec(snapshot, options.horizon_hours, options.scaling, part)
-    learnt = windows.training_windows(spec, snapshot, part, batch=options.batch, seed=options.seed)
+    learnt = windows.training_windows(spec, snapshot, part, seed=options.seed)
     held_out = windows.held_out_windows(spec, snapshot, part)
     meter.sample()
     teacher = teachers.fit(spec, learnt, held_out, options, progress)

@@ -23,12 +23,13 @@ from trainer.dataset.snapshot import Snapshot
 
 Bools = NDArray[np.bool_]
 
-TRAIN_DAYS = 28  # the least that is learnt from
+TRAIN_DAYS = 6  # the least that is learnt from, for a day ahead; each further day of horizon takes four more
+_MIN_WINDOWS = 48
 WEEK = 7  # days of a held-out stretch; longer horizons need longer ones
 SEASONAL_DAYS = 730  # the time of the year is a feature from two years of data on
 MIDNIGHT_SHARE = 0.3  # of the windows drawn: the day ahead is what is planned by, other hours must do well too
 HOUR_S = 3600
-_MAX_BYTES = 512 * 2**20  # of the training arrays; more windows than fit are thinned out
+MAX_BYTES = 512 * 2**20  # of the training arrays; more windows than fit are thinned out
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +101,13 @@ def split(snapshot: Snapshot, horizon_hours: int, validation_days: int) -> Split
     known = snapshot.power_kw[np.isfinite(snapshot.power_kw)]
     days = len(snapshot.power_kw) // snapshot.per_day
     block = WEEK + -(-horizon_hours // 24) - 1
-    before = MIN_HISTORY_DAYS + TRAIN_DAYS
-    needed = before + block
+    least = TRAIN_DAYS + 4 * (block - WEEK)  # on each side of the held-out week the horizon takes some
+    needed = MIN_HISTORY_DAYS + least + block
     where = f"plant {snapshot.plant}"
     if days < needed:
         raise ConfigError(
             f"has {days} days of load where training needs at least {needed} "
-            f"({MIN_HISTORY_DAYS} of history, {TRAIN_DAYS} to learn from, "
+            f"({MIN_HISTORY_DAYS} of history, {least} to learn from, "
             f"{block} to judge by); a year is better",
             where=where,
             todo=f"Import {needed - days} more days; until then devices forecast by seasonal naive",
@@ -124,8 +125,17 @@ def split(snapshot: Snapshot, horizon_hours: int, validation_days: int) -> Split
     return Split(held, len(snapshot.power_kw))
 
 
-def training_windows(spec: FeatureSpec, snapshot: Snapshot, part: Split, *, batch: int, seed: int) -> Windows:
+def training_windows(
+    spec: FeatureSpec, snapshot: Snapshot, part: Split, *, seed: int, max_bytes: int = MAX_BYTES
+) -> Windows:
     """Return windows that begin at each full hour of the plant (an even draw of them where memory would not do).
+
+    Args:
+        spec: see `make_spec`.
+        snapshot: the data.
+        part: nothing of what it holds out is a target.
+        seed: of the draw.
+        max_bytes: memory of the arrays.
 
     Raises:
         ConfigError: when too few windows are free of gaps.
@@ -134,14 +144,14 @@ def training_windows(spec: FeatureSpec, snapshot: Snapshot, part: Split, *, batc
     held = np.concatenate([[0], np.cumsum(part.mark())])
     origins = origins[held[origins + spec.horizon] == held[origins]]
     usable = origins[_fit_to_learn(spec, snapshot, origins)]
-    if len(usable) < 2 * batch:
+    if len(usable) < _MIN_WINDOWS:
         raise ConfigError(
-            f"only {len(usable)} windows of the load are free enough of gaps, {2 * batch} are needed",
+            f"only {len(usable)} windows of the load are free enough of gaps, {_MIN_WINDOWS} are needed",
             where=f"plant {snapshot.plant}",
             todo="Import the missing data, or wait for more",
         )
     bytes_each = 4 * (spec.recent_size + spec.horizon * (len(spec.step_names) + 4))
-    most = max(2 * batch, _MAX_BYTES // bytes_each)
+    most = max(_MIN_WINDOWS, max_bytes // bytes_each)
     if len(usable) > most:
         usable = np.sort(np.random.default_rng(seed).choice(usable, most, replace=False))
     return make(spec, snapshot, usable)
