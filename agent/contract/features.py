@@ -175,7 +175,7 @@ def _trailing_level(spec: FeatureSpec, power_kw: Floats, origins: Ints) -> tuple
     return mean + base, np.maximum(np.sqrt(variance), floor)
 
 
-def _standardise(values: Floats, center: Floats, scale: Floats) -> Floats:
+def _standardise(values: Floats, center: Floats | float, scale: Floats | float) -> Floats:
     return np.clip((values - center) / scale, -CLIP_SIGMA, CLIP_SIGMA)
 
 
@@ -254,16 +254,16 @@ def _covariate_columns(
     for covariate in spec.covariates:
         known_part = np.asarray(covariates.get(covariate.name, ()), dtype=np.float64)[begin + first :][:count]
         values = np.concatenate([known_part, np.full(count - len(known_part), np.nan)])
-        values = np.clip((values - covariate.center) / covariate.scale, -CLIP_SIGMA, CLIP_SIGMA)
         known = np.isfinite(values)
-        filled = np.where(known, values, 0.0)
+        filled = _standardise(np.where(known, values, covariate.center), covariate.center, covariate.scale)
         sums, counts = (np.concatenate([[0.0], np.cumsum(part)]) for part in (filled, known))
         day_sum, day_count = (part[rows + 1] - part[rows + 1 - spec.per_day] for part in (sums, counts))
         yield filled[rows]
         yield known[rows].astype(np.float64)
         yield np.where(known[rows], day_sum / np.maximum(day_count, 1), 0.0)
         before = rows - spec.per_day
-        yield np.where(known[rows] & known[before], filled[rows] - filled[before], 0.0)
+        change = np.where(known[rows] & known[before], filled[rows] - filled[before], 0.0)
+        yield np.clip(change, -CLIP_SIGMA, CLIP_SIGMA)
 
 
 def repair(power_kw: Floats, per_day: int) -> tuple[Floats, float]:

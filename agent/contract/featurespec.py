@@ -102,10 +102,12 @@ class FeatureSpec:
             raise ConfigError(f"recent_step_s {self.recent_step_s} is not one of {_RECENT_STEPS_S}")
         if self.recent_step_s % self.slot_s and self.slot_s % self.recent_step_s:
             raise ConfigError("recent_step_s and slot_s do not divide one another")
-        if len({covariate.name for covariate in self.covariates}) != len(self.covariates) or (
-            len(self.covariates) > _MAX_COVARIATES
-        ):
-            raise ConfigError(f"covariates: more than {_MAX_COVARIATES}, or two of one name")
+        if len(self.covariates) > _MAX_COVARIATES:
+            raise ConfigError(f"{len(self.covariates)} covariates are more than {_MAX_COVARIATES}")
+        if twice := sorted({name for name in self.step_names if self.step_names.count(name) > 1}):
+            raise ConfigError(
+                f"covariates: two features would have the name {twice[0]}", todo="Name the column otherwise"
+            )
         if not (_LEAST_SCALE <= self.scale_kw <= _MAX_KW and abs(self.center_kw) <= _MAX_KW):
             raise ConfigError(f"scale_kw must be 1e-6..{_MAX_KW:g} and center_kw within {_MAX_KW:g} of 0")
         if not (1 <= self.recent_days <= 14 and 1 <= self.trailing_days <= 28):

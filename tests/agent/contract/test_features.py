@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from agent.contract import features
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.features import assemble, compute, daily_peak, repair, split_peak, standardised_target
-from agent.contract.featurespec import FeatureSpec, Scaling
+from agent.contract.featurespec import _RECENT_STEPS_S, Covariate, FeatureSpec, Scaling
+from agent.contract.zones import parse_zone
 from tests.support.nasty import mutations
 
 MONDAY_MS = 1_767_571_200_000  # 2026-01-05T00:00Z
 SPEC = FeatureSpec(slot_s=1800, horizon=48, zone="UTC")
+TEMPERATURE = Covariate("temperature_c", 10.0, 5.0)
 PER_DAY = SPEC.per_day
 
 
@@ -39,9 +41,18 @@ class TestPinned:
         assert SPEC.step_names == (
             *("lag_1d", "lag_2d", "lag_3d", "lag_4d", "lag_5d", "lag_6d", "lag_7d", "lag_14d"),
             *("mean_same_weekday", "mean_7d", "last", "last_day_mean", "last_day_max", "last_day_min"),
-            *("day_sin", "day_cos", "half_day_sin", "half_day_cos", "position"),
+            *("level", "spread"),
+            *("day_1_sin", "day_1_cos", "day_2_sin", "day_2_cos", "day_3_sin", "day_3_cos"),
+            *("day_4_sin", "day_4_cos", "day_5_sin", "day_5_cos", "day_6_sin", "day_6_cos", "position"),
             *("weekday_0", "weekday_1", "weekday_2", "weekday_3", "weekday_4", "weekday_5", "weekday_6"),
             *("holiday", "working", "working_lag_1d", "working_lag_7d", "working_next_day"),
+        )
+        assert SPEC.step_names[: SPEC.load_columns][-1] == "last_day_min"
+        more = dataclasses.replace(SPEC, seasonal=True, covariates=(TEMPERATURE, Covariate("sun", 0.0, 1.0)))
+        assert more.step_names[len(SPEC.step_names) :] == (
+            *("year_sin", "year_cos"),
+            *("temperature_c", "temperature_c_known", "temperature_c_day_mean", "temperature_c_change_1d"),
+            *("sun", "sun_known", "sun_day_mean", "sun_change_1d"),
         )
 
     def test_values(self):
@@ -49,7 +60,7 @@ class TestPinned:
         spec = dataclasses.replace(SPEC, scaling=Scaling.GLOBAL, center_kw=1500.0, scale_kw=1000.0)
         origin = 30 * PER_DAY
         inputs = compute(spec, MONDAY_MS, np.arange(float(origin)), np.array([origin]))
-        assert (inputs.recent.shape, inputs.steps.shape) == ((1, 336), (1, 48, 31))
+        assert (inputs.recent.shape, inputs.steps.shape) == ((1, 336), (1, 48, 41))
         assert inputs.recent.dtype == inputs.steps.dtype == np.float32
         target = origin + np.arange(48)
         for day in (1, 2, 3, 4, 5, 6, 7, 14):
@@ -60,8 +71,13 @@ class TestPinned:
             assert in_kw(spec, inputs, name)[0] == pytest.approx([value] * 48, abs=1e-3)
         assert inputs.recent[0] * 1000 + 1500 == pytest.approx(np.arange(1440 - 336, 1440), abs=1e-3)
         assert column(spec, inputs, "position")[0, [0, 47]].tolist() == [-1, 1]
-        assert column(spec, inputs, "day_sin")[0, 12] == pytest.approx(1)
-        assert column(spec, inputs, "half_day_cos")[0, 12] == pytest.approx(-1)
+        for number in range(1, 7):
+            angle = number * 2 * np.pi * np.arange(48) / 48
+            assert column(spec, inputs, f"day_{number}_sin")[0] == pytest.approx(np.sin(angle), abs=1e-6)
+            assert column(spec, inputs, f"day_{number}_cos")[0] == pytest.approx(np.cos(angle), abs=1e-6)
+        trailing = np.arange(origin - 28 * PER_DAY, origin)
+        assert column(spec, inputs, "level")[0] == pytest.approx([(trailing.mean() - 1500) / 1000] * 48, abs=1e-6)
+        assert column(spec, inputs, "spread")[0] == pytest.approx([2 * np.log(trailing.std() / 1000)] * 48, abs=1e-6)
         # 2026-02-04, 30 days after a Monday, is a Wednesday.
         assert [column(spec, inputs, f"weekday_{day}")[0].tolist() for day in (2, 3)] == [[1] * 48, [0] * 48]
 
@@ -77,7 +93,7 @@ class TestPinned:
         spec = FeatureSpec(slot_s=slot_s, horizon=86_400 // slot_s, zone="Europe/Berlin")
         inputs = compute(spec, MONDAY_MS, history(16, slot_s=slot_s), np.array([spec.min_history, 16 * spec.per_day]))
         assert inputs.recent.shape == (2, spec.recent_size)
-        assert inputs.steps.shape == (2, spec.per_day, 31)
+        assert inputs.steps.shape == (2, spec.per_day, 41)
         assert np.isfinite(inputs.steps).all()
         assert np.abs(inputs.steps).max() <= features.CLIP_SIGMA
 
@@ -195,7 +211,7 @@ class TestClocks:
     def local_hours(self, zone: str, start: str, days: int) -> tuple[int, np.ndarray]:
         """Power that equals the local hour of the day, so that a right lag has the hour of its target."""
         start_ms = round(dt.datetime.fromisoformat(start).timestamp() * 1000)
-        info = features.parse_zone(zone)
+        info = parse_zone(zone)
         times = [dt.datetime.fromtimestamp(start_ms / 1000 + 1800 * slot, info) for slot in range(days * PER_DAY)]
         return start_ms, np.array([time.hour + time.minute / 60 for time in times])
 
@@ -265,9 +281,128 @@ class TestLevel:
         )
         assert inputs.recent.max() == inputs.steps.max() == features.CLIP_SIGMA
 
+    @pytest.mark.parametrize("scaling", list(Scaling))
+    def test_level_and_spread_tell_what_the_trailing_level_takes_away(self, scaling):
+        spec = dataclasses.replace(SPEC, scaling=scaling, center_kw=100.0, scale_kw=20.0)
+        power = history(30)
+        for factor, shift in ((1.0, 0.0), (0.5, 30.0), (1.5, -20.0)):
+            load = factor * power + shift
+            inputs = compute(spec, MONDAY_MS, load, np.array([30 * PER_DAY]))
+            level, spread = (column(spec, inputs, name)[0] for name in ("level", "spread"))
+            trailing = load[-28 * PER_DAY :]
+            assert level == pytest.approx([(trailing.mean() - 100) / 20] * 48, abs=1e-6)
+            assert spread == pytest.approx([2 * np.log(trailing.std() / 20)] * 48, abs=1e-6)
+
+    def test_a_level_far_from_that_of_training_is_clipped(self):
+        for center, scale, ends in ((-1e6, 1e-3, (4, 4)), (1e6, 1e9, (-0.001, -4))):
+            spec = dataclasses.replace(SPEC, center_kw=center, scale_kw=scale)
+            inputs = compute(spec, MONDAY_MS, history(15), np.array([15 * PER_DAY]))
+            assert [column(spec, inputs, name)[0, 0] for name in ("level", "spread")] == pytest.approx(ends, abs=1e-5)
+
+
+class TestSeason:
+    def test_the_time_of_the_year_is_told_where_it_is_asked_for(self):
+        spec = dataclasses.replace(SPEC, seasonal=True)
+        waves = []
+        for start in ("2026-03-01", "2026-08-31", "2027-03-01"):
+            start_ms = round(dt.datetime.fromisoformat(f"{start}T00:00+00:00").timestamp() * 1000)
+            inputs = compute(spec, start_ms, history(15), np.array([15 * PER_DAY]))
+            waves.append([column(spec, inputs, f"year_{wave}")[0, 0] for wave in ("sin", "cos")])
+        assert np.hypot(*np.transpose(waves)) == pytest.approx([1, 1, 1])
+        assert waves[1] == pytest.approx([-value for value in waves[0]], abs=0.02)  # half a year apart
+        assert waves[2] == pytest.approx(waves[0], abs=0.02)
+        assert "year_sin" not in SPEC.step_names
+
+
+class TestCovariates:
+    SPEC = dataclasses.replace(SPEC, covariates=(TEMPERATURE,))
+    PARTS = ("", "_known", "_day_mean", "_change_1d")
+
+    def told(self, values: np.ndarray, days: int = 16, **other: np.ndarray) -> list[np.ndarray]:
+        given = {"temperature_c": values, **other}
+        inputs = compute(self.SPEC, MONDAY_MS, history(days), np.array([days * PER_DAY]), given)
+        return [column(self.SPEC, inputs, f"temperature_c{part}")[0] for part in self.PARTS]
+
+    def test_values_of_a_ramp(self):
+        """A tenth of a degree a slot, from 10 degrees at the origin on."""
+        slot = np.arange(17 * PER_DAY) - 16 * PER_DAY
+        value, known, mean, change = self.told(10 + 0.1 * slot)
+        assert value == pytest.approx(0.02 * np.arange(48), abs=1e-6)
+        assert known.tolist() == [1.0] * 48
+        assert mean == pytest.approx(0.02 * (np.arange(48) - 23.5), abs=1e-6)
+        assert change == pytest.approx([0.96] * 48, abs=1e-6)
+
+    def test_what_is_unknown_is_zero_and_flagged(self):
+        values = np.full(17 * PER_DAY, 20.0)
+        values[16 * PER_DAY + 10 :] = np.nan
+        for part in self.told(values):
+            assert part[10:].tolist() == [0.0] * 38
+        value, known, mean, change = (part[:10].tolist() for part in self.told(values))
+        assert (value, known, mean, change) == ([2.0] * 10, [1.0] * 10, [2.0] * 10, [0.0] * 10)
+
+    def test_the_mean_is_of_what_is_known_and_a_change_needs_both_days(self):
+        values = np.full(17 * PER_DAY, 20.0)
+        values[15 * PER_DAY : 16 * PER_DAY] = np.nan
+        value, known, mean, change = self.told(values)
+        assert (value[0], known[0], mean[0], change[0]) == (2.0, 1.0, 2.0, 0.0)
+
+    @pytest.mark.parametrize("end", [0, 3, 15 * PER_DAY, 16 * PER_DAY, 16 * PER_DAY + 5, 30 * PER_DAY])
+    def test_values_that_end_early_or_late_are_taken_as_far_as_they_go(self, end):
+        known = max(0, min(48, end - 16 * PER_DAY))
+        assert self.told(np.full(end, 20.0))[1].tolist() == [1.0] * known + [0.0] * (48 - known)
+
+    def test_a_missing_covariate_is_as_one_of_which_nothing_is_known(self):
+        without = compute(self.SPEC, MONDAY_MS, history(16), np.array([16 * PER_DAY]))
+        unknown = {"temperature_c": np.full(17 * PER_DAY, np.nan)}
+        given = compute(self.SPEC, MONDAY_MS, history(16), np.array([16 * PER_DAY]), unknown)
+        assert np.array_equal(without.steps, given.steps)
+        assert np.array_equal(without.steps[..., -4:], np.zeros((1, 48, 4)))
+        assert np.array_equal(without.steps[..., :-4], compute(SPEC, MONDAY_MS, history(16), [16 * PER_DAY]).steps)
+
+    def test_names_that_the_spec_does_not_have_are_left_alone(self):
+        values = np.full(17 * PER_DAY, 20.0)
+        assert np.array_equal(self.told(values), self.told(values, wind_ms=np.full(3, np.nan)))
+
+    @pytest.mark.parametrize("wild", [1e300, -1e300, np.inf, -np.inf])
+    def test_wild_values_stay_in_range_and_none_is_infinite(self, wild):
+        values = np.full(17 * PER_DAY, 20.0)
+        values[16 * PER_DAY + 3] = wild
+        assert self.told(values)[1][3] == np.isfinite(wild)
+        for part in self.told(values):
+            assert np.isfinite(part).all()
+            assert np.abs(part).max() <= features.CLIP_SIGMA
+
+    @settings(max_examples=20)
+    @given(st.integers(0, 47), st.integers(15, 20), st.sampled_from([0.0, -30.0, np.nan]))
+    def test_a_value_changes_no_step_before_it(self, step, days, lie):
+        values = np.random.default_rng(days).normal(10, 5, 21 * PER_DAY)
+        lied = values.copy()
+        lied[days * PER_DAY + step :] = lie
+        for true, false in zip(self.told(values, days), self.told(lied, days), strict=True):
+            assert np.array_equal(true[:step], false[:step])
+
+    @settings(max_examples=10)
+    @given(st.integers(0, 2**32), st.sampled_from(["UTC", "Europe/Berlin"]))
+    def test_one_origin_equals_the_batch(self, seed, zone):
+        random = np.random.default_rng(seed)
+        spec = dataclasses.replace(self.SPEC, zone=zone, seasonal=True)
+        power, origins = history(45), np.sort(random.integers(15 * PER_DAY, 45 * PER_DAY + 1, 9))
+        values = random.normal(10, 5, 46 * PER_DAY)
+        values[random.random(len(values)) < 0.2] = np.nan
+        batch = compute(spec, MONDAY_MS, power, origins, {"temperature_c": values})
+        for index, origin in enumerate(origins):
+            begin = origin - min(origin, spec.max_history)
+            ahead = {"temperature_c": values[begin : origin + 48]}
+            alone = compute(spec, MONDAY_MS + begin * 1_800_000, power[begin:origin], np.array([origin - begin]), ahead)
+            np.testing.assert_allclose(alone.steps[0], batch.steps[index], atol=2e-6)
+
 
 class TestSpec:
-    FULL = FeatureSpec(900, 96, "Europe/Berlin", ("2026-12-25",), Scaling.GLOBAL, 10.5, 2.5, 14, 7, 1800)
+    FULL = FeatureSpec(
+        *(900, 96, "Europe/Berlin", ("2026-12-25",), Scaling.GLOBAL, 10.5, 2.5, 14, 7, 1800),
+        seasonal=True,
+        covariates=(TEMPERATURE, Covariate("sun_wm2", 120.25, 200.5)),
+    )
 
     def test_round_trip(self):
         for spec in (SPEC, self.FULL):
@@ -279,6 +414,37 @@ class TestSpec:
             FeatureSpec.from_json(old)
         with pytest.raises(RejectedError, match="daily_peaks"):
             FeatureSpec.from_json({**SPEC.to_json(), "daily_peaks": 2})
+
+    @pytest.mark.parametrize(
+        ("wrong", "words"),
+        [
+            ({"seasonal": 1}, "seasonal"),
+            ({"seasonal": None}, "seasonal"),
+            ({"seasonal": True}, "step_features"),
+            ({"covariates": {}}, "covariates"),
+            ({"covariates": ["temperature_c"]}, "covariates"),
+            ({"covariates": [{"name": "temperature_c"}]}, "center"),
+            ({"covariates": [{"name": "Temperature", "center": 0, "scale": 1}]}, "no name of a covariate"),
+            ({"covariates": [{"name": "x" * 33, "center": 0, "scale": 1}]}, "name"),
+            ({"covariates": [{"name": "a", "center": 0, "scale": 0}]}, "out of range"),
+            ({"covariates": [{"name": "a", "center": 0, "scale": -1}]}, "out of range"),
+            ({"covariates": [{"name": "a", "center": 1e10, "scale": 1}]}, "out of range"),
+            ({"covariates": [{"name": "a", "center": "0", "scale": 1}]}, "center"),
+            ({"covariates": [{"name": "a", "center": 0, "scale": 1}] * 2}, "two features would have the name a"),
+            ({"covariates": [{"name": f"a{n}", "center": 0, "scale": 1} for n in range(9)]}, "covariates"),
+            ({"covariates": [{"name": "a", "center": 0, "scale": 1}]}, "step_features"),
+        ],
+    )
+    def test_wrong_seasons_and_covariates_are_refused(self, wrong, words):
+        with pytest.raises(RejectedError, match=words):
+            FeatureSpec.from_json({**SPEC.to_json(), **wrong})
+
+    def test_names_of_covariates_never_meet_those_of_other_features(self):
+        for name in ("level", "last", "holiday", "weekday_1", "day_1_sin"):
+            with pytest.raises(ConfigError, match="name"):
+                dataclasses.replace(SPEC, covariates=(Covariate(name, 0.0, 1.0),))
+        with pytest.raises(ConfigError, match="name"):
+            dataclasses.replace(SPEC, covariates=(Covariate("sun", 0.0, 1.0), Covariate("sun_known", 0.0, 1.0)))
 
     def test_every_field_is_checked(self):
         for what, changed in mutations(self.FULL.to_json()):
@@ -315,7 +481,7 @@ class TestSpec:
         with pytest.raises(ConfigError):
             dataclasses.replace(self.FULL, **wrong)
 
-    @pytest.mark.parametrize("step_s", features._RECENT_STEPS_S)
+    @pytest.mark.parametrize("step_s", _RECENT_STEPS_S)
     def test_every_allowed_resolution_works(self, step_s):
         for recent_days in (1, 5, 14):
             spec = (
