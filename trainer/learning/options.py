@@ -27,6 +27,9 @@ class Options:
         teachers: networks in the teacher's ensemble.
         teacher_updates: gradient steps of each; fewer where there is little data (`updates_for`). A fixed number:
             stopping early on a short tail ruins networks.
+        base_updates: gradient steps of a base for each plant in it, up to four.
+        adapt_updates: gradient steps of each of the teacher's networks where it starts from a base.
+        adapt_rate: highest learning rate then.
         student_updates: gradient steps of the student.
         made_years: years made of the plant's own days, which the teacher labels for the student.
         made_share: of the student's windows that come from made years.
@@ -43,6 +46,9 @@ class Options:
     scaling: Scaling = Scaling.TRAILING
     teachers: int = 3
     teacher_updates: int = 1200
+    base_updates: int = 900
+    adapt_updates: int = 300
+    adapt_rate: float = 1e-3
     student_updates: int = 1500
     made_years: int = 3
     made_share: float = 0.6
@@ -71,6 +77,8 @@ class Options:
             self,
             teachers=1,
             teacher_updates=150,
+            base_updates=150,
+            adapt_updates=60,
             student_updates=200,
             made_years=1,
             batch=32,
