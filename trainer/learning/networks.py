@@ -108,7 +108,9 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
 def without_noise(spec: FeatureSpec, shape: Shape, model: Any) -> Any:
     """Return the same network for use, not for training: only layers that every Keras knows, the same weights."""
     plain = build(spec, replace(shape, noise=0.0, dropout=0.0), name=model.name, seed=0)
-    plain.set_weights(model.get_weights())
+    for layer in model.layers:
+        if layer.get_weights():  # by name: Keras orders the layers of the two networks differently
+            plain.get_layer(layer.name).set_weights(layer.get_weights())
     return plain
 
 
@@ -154,23 +156,35 @@ def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape,
 
 
 class _Seeds:
-    """A fresh seed for each layer, all from one."""
+    """A fresh seed for each layer, all from one, and its name."""
 
     def __init__(self, seed: int) -> None:
         self._next = seed * 1009
+        self._layers = 0
 
     def next(self) -> int:
         self._next += 1
         return self._next
 
+    def layer_name(self) -> str:
+        """A name for the next layer with weights: the same in networks of the same shape, noisy or not."""
+        self._layers += 1
+        return f"layer_{self._layers}"
+
 
 def _dense(units: int, seeds: _Seeds, *, activation: str | None = None, small: bool = False) -> Any:
-    return layers.Dense(units, activation=activation, kernel_initializer=_initializer(seeds, small=small))
+    initializer = _initializer(seeds, small=small)
+    return layers.Dense(units, activation=activation, kernel_initializer=initializer, name=seeds.layer_name())
 
 
 def _conv(channels: int, width: int, seeds: _Seeds, *, activation: str | None = None) -> Any:
     return layers.Conv2D(
-        channels, (1, width), padding="same", activation=activation, kernel_initializer=_initializer(seeds)
+        channels,
+        (1, width),
+        padding="same",
+        activation=activation,
+        kernel_initializer=_initializer(seeds),
+        name=seeds.layer_name(),
     )
 
 
