@@ -151,17 +151,12 @@ def adapt(base: Base, spec: FeatureSpec, shape: Shape, seed: int, *, name: str =
             todo="Make the base again: edgewatt-trainer base",
         )
     model = networks.build(spec, shape, name=name, seed=seed)
-    if base.step_names == spec.step_names:
-        model.set_weights(base.model.get_weights())
-        return model
-    plain = networks.without_noise(spec, shape, model)
-    places = _places(base, spec, plain, shape)
-    for source, target, before in zip(_with_weights(base.model), _with_weights(plain), places, strict=True):
+    places = _places(base, spec, model, shape)
+    for source in _with_weights(base.model):
         kernel, *rest = source.get_weights()
-        if before is not None:
+        if (before := places[source.name]) is not None:
             kernel = _moved(kernel, before, base.step_names, spec.step_names)
-        target.set_weights([kernel, *rest])
-    model.set_weights(plain.get_weights())
+        model.get_layer(source.name).set_weights([kernel, *rest])
     return model
 
 
@@ -264,23 +259,23 @@ def _sha256(model: Any) -> str:
 
 
 def _with_weights(model: Any) -> list[Any]:
-    return [layer for layer in model.layers if layer.weights]
+    """Layers that learn; networks of one shape call them alike."""
+    return [layer for layer in model.layers if layer.get_weights()]
 
 
-def _places(base: Base, spec: FeatureSpec, plain: Any, shape: Shape) -> list[int | None]:
+def _places(base: Base, spec: FeatureSpec, model: Any, shape: Shape) -> dict[str, int | None]:
     """Return for each layer how many of its inputs come before the columns of a step; None where it sees none of them.
 
     Two networks of one size differ only where the columns go in, directly or as one part of a concatenation. Where both
     have as many columns, a third one with more or less of them shows the places.
     """
     if len(base.step_names) == len(spec.step_names):
-        plain = networks.build(replace(spec, seasonal=not spec.seasonal), shape, name="places", seed=0)
-        plain = networks.without_noise(replace(spec, seasonal=not spec.seasonal), shape, plain)
-    found: list[int | None] = []
-    for source, target in zip(_with_weights(base.model), _with_weights(plain), strict=True):
-        ours, others = _parts(base.model, source), _parts(plain, target)
+        model = networks.build(replace(spec, seasonal=not spec.seasonal), shape, name="places", seed=0)
+    found: dict[str, int | None] = {}
+    for source in _with_weights(base.model):
+        ours, others = _parts(base.model, source), _parts(model, model.get_layer(source.name))
         differ = [number for number, (one, other) in enumerate(zip(ours, others, strict=True)) if one != other]
-        found.append(sum(ours[: differ[0]]) if differ else None)
+        found[source.name] = sum(ours[: differ[0]]) if differ else None
     return found
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from agent.contract.features import Floats, Inputs, Singles
 from agent.contract.featurespec import QUANTILES, FeatureSpec
 
-_MOST_ROWS = 60_000
+MOST_ROWS = 60_000
 _ROUNDS = {0.1: 100, 0.5: 130, 0.9: 100}
 _ROWS_AT_ONCE = 500_000
 
@@ -38,6 +38,7 @@ class Boosting:
         target: Singles,
         *,
         seed: int,
+        share: Floats | None = None,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Boosting:
         """Fit to an even draw of the steps of N windows.
@@ -47,16 +48,17 @@ class Boosting:
             inputs: N windows.
             target: [N, rows] standardised truth; NaN is left out.
             seed: of the draw and of the trees.
+            share: [N] what each window weighs; its scale where it is not given, since kW count.
             progress: called after each quantile.
         """
         random = np.random.default_rng(seed)
         slots = target[:, : spec.horizon]
         known = np.flatnonzero(np.isfinite(slots))
-        chosen = np.sort(random.choice(known, min(len(known), _MOST_ROWS), replace=False))
+        chosen = np.sort(random.choice(known, min(len(known), MOST_ROWS), replace=False))
         window, step = np.divmod(chosen, spec.horizon)
         x = _rows(spec, inputs.steps[window, step])
-        # In kW, not in the window's own scale, is what counts.
-        weight = inputs.scale_kw[window] / inputs.scale_kw.mean()
+        share = inputs.scale_kw if share is None else share
+        weight = share[window] / share.mean()
         models = []
         for number, level in enumerate(QUANTILES, 1):
             data = lightgbm.Dataset(x, slots[window, step], weight=weight)

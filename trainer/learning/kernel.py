@@ -50,6 +50,12 @@ class KernelRidge:
         """Hold what `fit` found: regressions by level and hour, and spreads [24, rows, 2]."""
         self._spec, self._levels, self._spread = spec, levels, spread
 
+    @staticmethod
+    def can_fit(spec: FeatureSpec, inputs: Inputs, target: Singles) -> bool:
+        """Whether any hour has enough windows for a regression of its own."""
+        hours = hour_of(spec, inputs)[np.isfinite(target).all(axis=1)]
+        return bool((np.bincount(hours, minlength=_HOURS) >= _LEAST_WINDOWS).any())
+
     @classmethod
     def fit(
         cls,

@@ -7,8 +7,8 @@ windows, real or made, as its student is to learn from.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,13 +21,16 @@ from agent.contract.features import Floats, Inputs, Singles, split_peak
 from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.inference.scoring import pinball
 from trainer.learning import fitting, networks, windows
-from trainer.learning.boosting import Boosting
+from trainer.learning.base import Base, adapt
+from trainer.learning.boosting import MOST_ROWS, Boosting
 from trainer.learning.fitting import Schedule
 from trainer.learning.kernel import KernelRidge
 from trainer.learning.options import Options, Progress
+from trainer.learning.pool import PoolPlant, balanced_odds, thinned
 from trainer.learning.windows import Windows
 
 _SHARPNESS = 8.0  # a member of twice the loss weighs 1/256
+OWN_SHARE_OF_STEPS, OWN_SHARE_OF_WINDOWS = 0.6, 0.5  # of a plant that learns beside others
 _HEAD, _KERNEL = "teacher.json", "teacher-kernel.npz"
 
 
@@ -114,8 +117,19 @@ def load(spec: FeatureSpec, folder: Path) -> Teacher:
     return Teacher(spec, members, weights)
 
 
-def fit(spec: FeatureSpec, learnt: Windows, held_out: Windows, options: Options, progress: Progress) -> Teacher:
+def fit(
+    spec: FeatureSpec,
+    learnt: Windows,
+    held_out: Windows,
+    options: Options,
+    progress: Progress,
+    *,
+    base: Base | None = None,
+    others: Sequence[PoolPlant] = (),
+) -> Teacher:
     """Fit all members to the windows and weigh them on held-out ones.
+
+    A member that cannot be fitted to so little is left out.
 
     Args:
         spec: of the windows.
@@ -123,14 +137,15 @@ def fit(spec: FeatureSpec, learnt: Windows, held_out: Windows, options: Options,
         held_out: what the weights are judged by; no member learns from it.
         options: seed, number of networks, how long they learn.
         progress: told after each step.
+        base: what the networks start from; nothing where it is not given.
+        others: plants whose windows all members learn from, too: for a plant that has little of its own.
     """
-    members: dict[str, Member] = {
-        "kernel": KernelRidge.fit(spec, learnt.inputs, learnt.target, progress=_stage(progress, "kernel")),
-        "boosting": Boosting.fit(
-            spec, learnt.inputs, learnt.target, seed=options.seed, progress=_stage(progress, "boosting")
-        ),
-        "networks": Networks(_networks(spec, learnt, options, progress)),
-    }
+    members: dict[str, Member] = {}
+    together = windows.join([*(one.learnt for one in others), learnt])
+    if KernelRidge.can_fit(spec, together.inputs, together.target):
+        members["kernel"] = KernelRidge.fit(spec, together.inputs, together.target, progress=_stage(progress, "kernel"))
+    members["boosting"] = _boosting(spec, learnt, others, options, progress)
+    members["networks"] = Networks(_networks(spec, learnt, others, base, options, progress))
     losses = {name: loss_kw(spec, member, held_out) for name, member in members.items()}
     best = min(losses.values())
     raw = {name: (best / loss) ** _SHARPNESS for name, loss in losses.items()}
@@ -147,25 +162,64 @@ def to_kw(quantiles: Floats | Singles, of: Windows) -> Floats:
     return quantiles * of.inputs.scale_kw[:, None, None] + of.inputs.center_kw[:, None, None]
 
 
-def _networks(spec: FeatureSpec, learnt: Windows, options: Options, progress: Progress) -> list[Any]:
+def _boosting(
+    spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], options: Options, progress: Progress
+) -> Boosting:
+    """Boosting sees single steps and fills up with those of other plants; the plant's own weigh more than these."""
+    if not others:
+        parts, share = learnt, None
+    else:
+        room = max(1, (MOST_ROWS // spec.horizon - len(learnt)) // len(others))
+        few = [replace(one, learnt=thinned(one.learnt, room, options.seed)) for one in others]
+        parts, share = _beside(spec, learnt, few, OWN_SHARE_OF_STEPS)
+    return Boosting.fit(
+        spec, parts.inputs, parts.target, seed=options.seed, share=share, progress=_stage(progress, "boosting")
+    )
+
+
+def _networks(
+    spec: FeatureSpec,
+    learnt: Windows,
+    others: Sequence[PoolPlant],
+    base: Base | None,
+    options: Options,
+    progress: Progress,
+) -> list[Any]:
     result = []
-    odds = windows.odds(spec, learnt)
     days = len(np.unique(learnt.origins // spec.per_day))
-    updates = options.updates_for(days)
+    updates, rate = options.updates_for(days), options.peak_rate
+    if base is not None:
+        updates, rate = options.adapt_updates, options.adapt_rate
+    # Of other plants' windows, too, so that a few days do not make a network forget what the base knew.
+    parts, odds = _beside(spec, learnt, others, OWN_SHARE_OF_WINDOWS)
     total = options.teachers * updates
     for number in range(options.teachers):
-        seed = options.seed * 100 + number + 1
-        model = networks.build(spec, options.teacher, name=f"teacher_{number + 1}", seed=seed)
+        seed, name = options.seed * 100 + number + 1, f"teacher_{number + 1}"
+        if base is None:
+            model = networks.build(spec, options.teacher, name=name, seed=seed)
+        else:
+            model = adapt(base, spec, options.teacher, seed, name=name)
         fitting.fit(
             model,
-            learnt.inputs,
-            learnt.target,
-            Schedule(updates, options.batch, options.peak_rate, options.weight_decay, seed),
+            parts.inputs,
+            parts.target,
+            Schedule(updates, options.batch, rate, options.weight_decay, seed),
             odds=odds,
             progress=_part(progress, "networks", number * updates, total),
         )
         result.append(networks.without_noise(spec, options.teacher, model))
     return result
+
+
+def _beside(
+    spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], own_share: float
+) -> tuple[Windows, Floats]:
+    """Join a plant's windows with those of others; return them and the odds of each."""
+    own = windows.odds(spec, learnt)
+    if not others:
+        return learnt, own
+    parts = windows.join([*(one.learnt for one in others), learnt])
+    return parts, np.concatenate([balanced_odds(others) * (1 - own_share), own * own_share])
 
 
 def _stage(progress: Progress, stage: str) -> Callable[[int, int], None]:

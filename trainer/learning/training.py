@@ -5,10 +5,11 @@ The folder appears whole or not at all. What the student does in int8 is the con
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,21 @@ from converter import modeldir, scoring
 from converter.modeldir import ModelDir
 from trainer.dataset.augment import DayBootstrap
 from trainer.dataset.snapshot import Snapshot
+from trainer.learning import base as bases
 from trainer.learning import fitting, networks, windows
+from trainer.learning import pool as pools
 from trainer.learning import teacher as teachers
+from trainer.learning.base import Base
 from trainer.learning.fitting import Schedule
 from trainer.learning.footprint import Footprint, Meter
 from trainer.learning.options import Options, Progress
+from trainer.learning.pool import Pool, PoolPlant
 from trainer.learning.teacher import Teacher
 from trainer.learning.windows import Split, Windows
 
 CALIBRATION_WINDOWS = 300
+SHORT_DAYS = 60  # with less to learn from, a plant learns beside others where there are some
+_OTHERS_WINDOWS = 2000  # of other plants, labelled for the student
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,15 @@ def no_progress(_stage: str, _done: int, _total: int) -> None:
 
 
 def train(
-    snapshot: Snapshot, out: Path, *, name: str, version: int, options: Options, progress: Progress = no_progress
+    snapshot: Snapshot,
+    out: Path,
+    *,
+    name: str,
+    version: int,
+    options: Options,
+    progress: Progress = no_progress,
+    base: Base | None = None,
+    pool: Sequence[Snapshot] = (),
 ) -> Trained:
     """Train a model for one plant.
 
@@ -60,9 +75,12 @@ def train(
         version: of the model.
         options: everything that decides the result beside the data.
         progress: told after each step.
+        base: what the networks start from.
+        pool: other plants. Where there is no base, one is made of them and the plant. Where the plant has less than
+            `SHORT_DAYS` to learn from, it learns beside them. Those that cannot be learnt from are left out, recorded.
 
     Raises:
-        ConfigError: when there is too little or unusable data, or `out` exists.
+        ConfigError: when there is too little or unusable data, `out` exists, or the base is for other slots.
         UnavailableError: when training diverges.
     """
     if out.exists():
@@ -72,11 +90,16 @@ def train(
     spec = windows.make_spec(snapshot, options.horizon_hours, options.scaling, part)
     learnt = windows.training_windows(spec, snapshot, part, seed=options.seed)
     held_out = windows.held_out_windows(spec, snapshot, part)
-    meter.sample()
-    teacher = teachers.fit(spec, learnt, held_out, options, progress)
-    meter.sample()
-    student = _student(spec, teacher, snapshot, part, learnt, options, progress)
     naive_kw = windows.naive_quantiles(spec, snapshot, held_out.origins)
+    known = pools.gather(pool, spec, validation_days=options.validation_days, seed=options.seed)
+    meter.sample()
+    if base is None and known.plants:
+        own = PoolPlant(snapshot.plant, snapshot.sha256, spec, learnt, held_out, naive_kw)
+        base = bases.pretrain(Pool((own, *known.plants), known.left_out), name, options, progress)
+    others = known.plants if len(np.unique(learnt.origins // spec.per_day)) < SHORT_DAYS else ()
+    teacher = teachers.fit(spec, learnt, held_out, options, progress, base=base, others=others)
+    meter.sample()
+    student = _student(spec, teacher, snapshot, part, learnt, options, progress, base=base, others=others)
     scores = {
         "naive": pinball(naive_kw, held_out.truth_kw, QUANTILES),
         "teacher": teachers.loss_kw(spec, teacher, held_out),
@@ -86,6 +109,8 @@ def train(
     record = _record(snapshot, options, spec, learnt, held_out, scores, footprint)
     record |= {"name": name, "version": version, "teacher_weights": dict(teacher.weights)}
     record |= {"parameters": {"student": int(student.count_params())}}
+    record |= {"base_model": bases.lineage(base) if base else None, "pool": [one.lineage for one in known.plants]}
+    record |= {"pool_left_out": dict(known.left_out)}
     _write(out, spec, snapshot, student, teacher, learnt, held_out, naive_kw, record, options.seed)
     return Trained(out, scores, spec, footprint)
 
@@ -98,19 +123,30 @@ def _student(
     learnt: Windows,
     options: Options,
     progress: Progress,
+    *,
+    base: Base | None,
+    others: Sequence[PoolPlant],
 ) -> Any:
-    """Distil: windows of the plant with truth and the teacher's quantiles, and of made years with the latter alone."""
+    """Distil: windows of the plant with truth and the teacher's quantiles, others with the latter alone.
+
+    Others are of made years, and of other plants where the plant has little of its own. The student starts from a base
+    where there is one of its size.
+    """
     taught = [teacher.predict(learnt.inputs)]
     parts, odds = [learnt], [windows.odds(spec, learnt)]
-    for year in _made_years(spec, snapshot, part, learnt, options):
-        taught.append(teacher.predict(year.inputs))
-        parts.append(year)
-        odds.append(windows.odds(spec, year))
-        progress("labels", len(parts) - 1, options.made_years)
+    beside = (_unknown(pools.thinned(one.learnt, _OTHERS_WINDOWS // len(others), options.seed)) for one in others)
+    for more in itertools.chain(_made_years(spec, snapshot, part, learnt, options), beside):
+        taught.append(teacher.predict(more.inputs))
+        parts.append(more)
+        odds.append(windows.odds(spec, more))
+        progress("labels", len(parts) - 1, options.made_years + len(others))
     if len(parts) > 1:
         odds = [odds[0] * (1 - options.made_share), *(one * options.made_share / (len(odds) - 1) for one in odds[1:])]
     together = windows.join(parts)
-    student = networks.build(spec, options.student, name="student", seed=options.seed)
+    if base is not None and bases.same_size(base.shape, options.student):
+        student = bases.adapt(base, spec, options.student, options.seed, name="student")
+    else:
+        student = networks.build(spec, options.student, name="student", seed=options.seed)
     fitting.fit(
         student,
         together.inputs,
@@ -135,7 +171,10 @@ def _made_years(
         return
     known = snapshot.power_kw.copy()
     known[: part.end][part.mark()] = np.nan
-    bootstrap = DayBootstrap(replace(snapshot, power_kw=known))
+    try:
+        bootstrap = DayBootstrap(replace(snapshot, power_kw=known))
+    except ConfigError:  # too few whole days to make others of
+        return
     random = np.random.default_rng(options.seed)
     slots = max(1, windows.HOUR_S // spec.slot_s)
     for number in range(options.made_years):
@@ -144,8 +183,12 @@ def _made_years(
         origins = np.minimum(learnt.origins + number % slots, part.end - spec.horizon)
         if number == options.made_years - 1:
             year = replace(year, covariates={})  # what is known ahead may be missing on the day
-        made = windows.make(spec, year, origins)
-        yield replace(made, target=np.full_like(made.target, np.nan))
+        yield _unknown(windows.make(spec, year, origins))
+
+
+def _unknown(of: Windows) -> Windows:
+    """The same windows without truth: only the teacher says what follows."""
+    return replace(of, target=np.full_like(of.target, np.nan))
 
 
 def _score(spec: FeatureSpec, model: Any, of: Windows) -> float:
