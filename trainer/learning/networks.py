@@ -18,6 +18,7 @@ RAW_SIZE = 3  # median and two spreads
 _PATHS = 16  # whose highest slots foretell the daily peak
 _FACTORED_ABOVE = 48  # steps; beyond this a full linear map from `recent` would fill the student's 200 kB alone
 _FACTOR_RANK = 48
+_LONG = 200  # steps
 _AHEAD_PARTS = 8  # of a day ahead, for its summary
 _AHEAD_CHANNELS = 8
 
@@ -44,7 +45,7 @@ class Shape:
 
 
 STUDENT = Shape(context=64, context_channels=4, channels=32, dropout=0.05, noise=0.03)
-TEACHER = Shape(context=64, context_channels=4, channels=32)
+TEACHER = Shape(context=128, context_channels=4, channels=64, dropout=0.3)
 
 
 def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int | None = None) -> Any:
@@ -80,8 +81,11 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
     ahead = layers.Flatten()(ahead)
     summary = layers.Add()([_dense(shape.context, seeds)(week), _dense(shape.context, seeds)(ahead)])
     summary = layers.Dropout(shape.dropout, seed=seeds.next())(layers.ReLU()(summary))
-    context = _dense(horizon * shape.context_channels, seeds, activation="relu")(summary)
-    context = layers.Reshape((1, horizon, shape.context_channels))(context)
+    # Long horizons get a leaner summary: their maps to each step would fill the student's 200 kB alone.
+    long = horizon > _LONG
+    context_channels = 1 if long else shape.context_channels
+    context = _dense(horizon * context_channels, seeds, activation="relu")(summary)
+    context = layers.Reshape((1, horizon, context_channels))(context)
 
     hidden = layers.Concatenate()([row, context])
     hidden = _conv(shape.channels, 1, seeds, activation="relu")(hidden)
@@ -93,7 +97,7 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
     # A linear skip: on many plants a ridge regression is the best single model, and no ReLU should stand in its way.
     linear = week
     if horizon > _FACTORED_ABOVE:
-        linear = _dense(_FACTOR_RANK, seeds)(linear)
+        linear = _dense(_FACTOR_RANK // 2 if long else _FACTOR_RANK, seeds)(linear)
     linear = _dense(horizon * RAW_SIZE, seeds, small=True)(linear)
     linear = layers.Reshape((1, horizon, RAW_SIZE))(linear)
     # One convolution adds up all parts. Added one by one in int8, a part whose step is coarser than the output's makes
