@@ -51,12 +51,12 @@ class Series:
 
 
 def all_names():
-    return list(_described())
+    return list(described())
 
 
 def prepare(name, folder):
     """Emit the origins of a series and run its baselines, in one process of `baselines.py`."""
-    about = _described(name)
+    about = described(name)
     path = BENCH / "data" / about["file"]
     weather = "temperature" in about["columns"]
     origins = folder / "origins.csv"
@@ -118,7 +118,8 @@ def _writer(file, names):
     return out
 
 
-def _described(name=None):
+def described(name=None):
+    """What `series.json` says of a series; of all, by name, where none is given."""
     path = BENCH / "data" / "series.json"
     if not path.exists():
         raise UnavailableError(

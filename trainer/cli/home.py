@@ -16,7 +16,7 @@ class Home:
     """The centre's folder and what may lie elsewhere.
 
     Attributes:
-        folder: holds `centre.db`, `keys/`, `repository/` and `models/`.
+        folder: holds `centre.db`, `keys/`, `repository/`, `models/` and `bases/`.
         offline_keys: keys of root and targets; another folder (a stick) where the operator says so.
         database_url: of the central database.
     """
@@ -39,6 +39,16 @@ class Home:
     def repository(self) -> Path:
         """The update repository's folder."""
         return self.folder / "repository"
+
+    @property
+    def models(self) -> Path:
+        """The folder of model directories, NAME-VERSION."""
+        return self.folder / "models"
+
+    @property
+    def bases(self) -> Path:
+        """The folder of networks that many plants have taught."""
+        return self.folder / "bases"
 
     @property
     def online_keys(self) -> Path:

@@ -30,6 +30,7 @@ from trainer.cli.progress import Bar
     show_default=True,
     help="Held out, in weeks spread over the data.",
 )
+@click.option("--base", help="What the networks start from; made by edgewatt-trainer base.")
 @click.option("--teachers", type=int, default=3, show_default=True, help="Networks in the teacher's ensemble.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option("--quick", is_flag=True, help="Small networks, few steps: seconds, for a first look.")
@@ -47,6 +48,7 @@ def train(
     version: int | None,
     horizon_hours: int,
     validation_days: int,
+    base: str | None,
     teachers: int,
     seed: int,
     *,
@@ -68,6 +70,7 @@ def train(
     import_tensorflow()
     from trainer.dataset.cleaning import clean_snapshot
     from trainer.dataset.snapshot import take
+    from trainer.learning.base import load
     from trainer.learning.options import Options
     from trainer.learning.training import train as run
 
@@ -92,8 +95,8 @@ def train(
     snapshot, cleaned = clean_snapshot(snapshot)
     if cleaned.removed:
         remark(f"{cleaned.summary()}; more: edgewatt-trainer quality --plant {plant}")
-    models = home.folder / "models"
-    version = version or _next_version(models, name)
+    models = home.models
+    version = version or next_version(models, name)
     bar = Bar()
     try:
         result = run(
@@ -103,6 +106,7 @@ def train(
             version=version,
             options=options.quick() if quick else options,
             progress=bar,
+            base=None if base is None else load(home.bases / base),
         )
     finally:
         bar.close()
@@ -197,7 +201,8 @@ def parse_time(text: str, zone: str, where: str) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _next_version(models: Path, name: str) -> int:
+def next_version(models: Path, name: str) -> int:
+    """Return the version after the last one of a model."""
     taken = [
         int(found[1])
         for path in models.glob(f"{name}-*")

@@ -94,6 +94,24 @@ class Snapshot:
         covariates = {name: values[:count] for name, values in self.covariates.items()}
         return replace(self, power_kw=self.power_kw[:count], covariates=covariates)
 
+    def since(self, time_ms: int) -> Snapshot:
+        """Return only the slots that begin at or after an instant.
+
+        Raises:
+            ConfigError: when there is none.
+        """
+        first = max(0, self.index(time_ms))
+        if first >= len(self.power_kw):
+            raise ConfigError(
+                f"holds no load after {utc_iso(time_ms)}", where=f"plant {self.plant}", todo="Give more data"
+            )
+        return replace(
+            self,
+            start_ms=self.start_ms + first * self.slot_s * 1000,
+            power_kw=self.power_kw[first:],
+            covariates={name: values[first:] for name, values in self.covariates.items()},
+        )
+
     def write(self, path: Path) -> None:
         """Write a Parquet file from which `read_snapshot` makes the same snapshot."""
         times = self.start_ms + np.arange(len(self.power_kw), dtype=np.int64) * self.slot_s * 1000
