@@ -234,6 +234,8 @@ def load(folder: Path) -> Base:
         model = keras.models.load_model(folder / _NETWORK, compile=False)
     except (OSError, KeyError, TypeError, ValueError) as exc:
         raise RejectedError(f"is damaged ({exc})", where=where, todo="Make the base again") from exc
+    if fields.text("weights_sha256", max_length=64) != _sha256(model):
+        raise RejectedError("holds not the weights that its record names", where=where, todo="Make the base again")
     return Base(
         fields.text("name", max_length=64),
         model,
