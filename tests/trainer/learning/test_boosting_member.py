@@ -1,0 +1,76 @@
+"""Gradient boosting: ordered quantiles of slots, the same from the same seed, the same after a save."""
+
+import numpy as np
+import pytest
+
+from agent.contract.featurespec import QUANTILES, Scaling
+from agent.inference.scoring import pinball
+from tests.support.livedplants import lived_plant
+from trainer.learning import windows
+from trainer.learning.boosting import Boosting
+
+
+@pytest.fixture(scope="module")
+def plant():
+    of = lived_plant(60, 3600)
+    part = windows.split(of, 24, 28)
+    spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
+    return spec, windows.training_windows(spec, of, part, seed=1), windows.held_out_windows(spec, of, part)
+
+
+@pytest.fixture(scope="module")
+def fitted(plant):
+    spec, learnt, _ = plant
+    return Boosting.fit(spec, learnt.inputs, learnt.target, seed=1)
+
+
+def test_quantiles_of_slots_are_ordered_and_daily_peaks_are_left_to_others(plant, fitted):
+    spec, _, held_out = plant
+    told = fitted.predict(held_out.inputs)
+    assert told.shape == (len(held_out), spec.output_size, 3)
+    assert np.isnan(told[:, 24:]).all()
+    assert np.all(np.diff(told[:, :24], axis=-1) >= 0)
+
+
+def test_beats_a_constant_on_a_week_that_it_has_not_seen(plant, fitted):
+    _, learnt, held_out = plant
+    constant = np.tile(np.nanquantile(learnt.target[:, :24], QUANTILES), (len(held_out), 24, 1))
+    truth = held_out.target[:, :24].astype(float)
+    assert pinball(fitted.predict(held_out.inputs)[:, :24], truth, QUANTILES) < 0.7 * pinball(
+        constant, truth, QUANTILES
+    )
+
+
+def test_the_same_seed_gives_the_same_trees_and_another_seed_others(plant, fitted):
+    spec, learnt, _ = plant
+    same, other = (Boosting.fit(spec, learnt.inputs, learnt.target, seed=seed) for seed in (1, 2))
+    assert same.texts() == fitted.texts()
+    assert other.texts() != fitted.texts()
+
+
+def test_what_was_saved_and_read_says_the_same(plant, fitted):
+    spec, _, held_out = plant
+    back = Boosting.of(spec, fitted.texts())
+    assert np.array_equal(back.predict(held_out.inputs), fitted.predict(held_out.inputs), equal_nan=True)
+
+
+def test_unknown_slots_teach_nothing(plant):
+    spec, learnt, held_out = plant
+    target = learnt.target.copy()
+    target[100:] = np.nan
+    few = windows.Windows(*(getattr(learnt, name) for name in ("origins", "inputs")), target, learnt.truth_kw)
+    weird = target.copy()
+    weird[:, 24:] = 1e6  # daily peaks are no business of the trees
+    one, other = (Boosting.fit(spec, few.inputs, of, seed=1).predict(held_out.inputs) for of in (target, weird))
+    assert np.array_equal(one, other, equal_nan=True)
+    assert np.isfinite(one[:, :24]).all()
+
+
+def test_windows_answer_alike_alone_and_together(plant, fitted):
+    _, learnt, _ = plant
+    together = fitted.predict(learnt.inputs)
+    inputs = learnt.inputs
+    alone = fitted.predict(
+        type(inputs)(inputs.recent[7:8], inputs.steps[7:8], inputs.center_kw[7:8], inputs.scale_kw[7:8])
+    )
+    assert np.array_equal(together[7:8], alone, equal_nan=True)
