@@ -1,0 +1,108 @@
+"""What the members of a teacher weigh, and that held-out weeks teach none of them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from agent.contract.errors import ConfigError
+from agent.contract.featurespec import Scaling
+from tests.support.livedplants import lived_plant
+from trainer.learning import teacher, windows
+from trainer.learning.options import Options
+from trainer.learning.training import no_progress
+
+OPTIONS = replace(Options().quick(), teacher_updates=1)  # networks that have learnt nothing yet
+
+
+@pytest.fixture(scope="module")
+def plant():
+    of = lived_plant(60, 3600)
+    part = windows.split(of, 24, 28)
+    spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
+    return spec, windows.training_windows(spec, of, part, seed=1), windows.held_out_windows(spec, of, part)
+
+
+@pytest.fixture(scope="module")
+def fitted(plant):
+    spec, learnt, held_out = plant
+    return teacher.fit(spec, learnt, held_out, OPTIONS, no_progress)
+
+
+@dataclass
+class Says:
+    """A member that says the same of every row, or nothing of the daily peaks."""
+
+    quantiles: tuple[float, float, float]
+    rows: int = 25
+
+    def predict(self, inputs):
+        told = np.full((len(inputs.recent), 25, 3), np.nan, dtype=np.float32)
+        told[:, : self.rows] = self.quantiles
+        return told
+
+
+def test_weights_add_up_to_one_and_a_bad_member_weighs_little(fitted):
+    assert set(fitted.weights) == {"kernel", "boosting", "networks"}
+    assert sum(fitted.weights.values()) == pytest.approx(1)
+    assert fitted.weights["networks"] < 0.02
+    assert min(fitted.weights["kernel"], fitted.weights["boosting"]) > 0.02
+
+
+def test_a_teacher_is_hardly_worse_than_its_best_member(plant, fitted):
+    spec, _, held_out = plant
+    losses = {name: teacher.loss_kw(spec, member, held_out) for name, member in fitted.members.items()}
+    assert teacher.loss_kw(spec, fitted, held_out) < 1.03 * min(losses.values())
+
+
+def test_members_are_weighed_row_by_row_where_they_say_something(plant):
+    spec, _, held_out = plant
+    members = {"one": Says((-1.0, 0.0, 1.0)), "silent on peaks": Says((-5.0, 4.0, 5.0), rows=24)}
+    told = teacher.Teacher(spec, members, {"one": 0.75, "silent on peaks": 0.25}).predict(held_out.inputs)
+    assert told[0, 0] == pytest.approx([-2.0, 1.0, 2.0])
+    assert told[0, 24] == pytest.approx([-1.0, 0.0, 1.0])
+
+
+def test_no_quantiles_are_missing_or_out_of_order(plant, fitted):
+    _, learnt, held_out = plant
+    for of in (learnt, held_out):
+        told = fitted.predict(of.inputs)
+        assert np.isfinite(told).all()
+        assert (np.diff(told, axis=-1) >= 0).all()
+
+
+def test_what_was_saved_and_read_says_the_same(plant, fitted, tmp_path):
+    spec, _, held_out = plant
+    fitted.save(tmp_path)
+    back = teacher.load(spec, tmp_path)
+    assert back.weights == fitted.weights
+    assert np.allclose(back.predict(held_out.inputs), fitted.predict(held_out.inputs), atol=1e-5)
+
+
+def test_a_folder_without_a_teacher_is_named(plant, tmp_path):
+    with pytest.raises(ConfigError, match="has no teacher") as caught:
+        teacher.load(plant[0], tmp_path)
+    assert caught.value.where == str(tmp_path)
+
+
+def test_no_member_learns_from_held_out_weeks(plant, fitted):
+    """Other truth in the held-out weeks: other weights, and every member as before."""
+    spec, learnt, held_out = plant
+    lied = replace(held_out, target=held_out.target * -3, truth_kw=held_out.truth_kw[::-1] * 4)
+    other = teacher.fit(spec, learnt, lied, OPTIONS, no_progress)
+    for name, member in fitted.members.items():
+        assert np.array_equal(
+            other.members[name].predict(learnt.inputs), member.predict(learnt.inputs), equal_nan=True
+        ), name
+    assert other.weights != fitted.weights
+
+
+def test_a_plant_with_too_little_for_kernel_regression_has_a_teacher_without_it():
+    of = lived_plant(28, 3600)
+    part = windows.split(of, 24, 28)
+    spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
+    learnt, held_out = windows.training_windows(spec, of, part, seed=1), windows.held_out_windows(spec, of, part)
+    made = teacher.fit(spec, learnt, held_out, OPTIONS, no_progress)
+    assert set(made.weights) == {"boosting", "networks"}
+    assert sum(made.weights.values()) == pytest.approx(1)
+    assert np.isfinite(made.predict(held_out.inputs)).all()
