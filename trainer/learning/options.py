@@ -50,7 +50,7 @@ class Options:
     adapt_updates: int = 300
     adapt_rate: float = 1e-3
     student_updates: int = 1500
-    made_years: int = 3
+    made_years: int = 4
     made_share: float = 0.6
     batch: int = 64
     peak_rate: float = 4e-3

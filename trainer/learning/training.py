@@ -163,7 +163,7 @@ def _student(
 def _made_years(
     spec: FeatureSpec, snapshot: Snapshot, part: Split, learnt: Windows, options: Options
 ) -> Iterator[Windows]:
-    """Windows of made years at the places of the learnt ones, without truth.
+    """Windows of made years at places of the learnt ones, half as many again as these, without truth.
 
     The days that are held out are no source: they are unknown to whoever makes years.
     """
@@ -180,7 +180,8 @@ def _made_years(
     for number in range(options.made_years):
         year = bootstrap.year(random)
         # Later within the hour each time: devices forecast at any slot, the plant's own windows begin at full hours.
-        origins = np.minimum(learnt.origins + number % slots, part.end - spec.horizon)
+        some = random.permutation(len(learnt))[: -(-len(learnt) * 3 // (2 * options.made_years))]
+        origins = np.minimum(learnt.origins[np.sort(some)] + number % slots, part.end - spec.horizon)
         if number == options.made_years - 1:
             year = replace(year, covariates={})  # what is known ahead may be missing on the day
         yield _unknown(windows.make(spec, year, origins))
