@@ -94,8 +94,8 @@ class Teacher:
             for quantile, level in ((0, QUANTILES[0]), (2, QUANTILES[2])):
                 spread = told[:, rows, quantile] - middle
                 beyond = [error - width * spread for width in _WIDTHS]
-                losses = [np.nanmean(weight * np.maximum(level * one, (level - 1) * one)) for one in beyond]
-                found.append(_WIDTHS[int(np.argmin(losses))])
+                losses = [np.nansum(weight * np.maximum(level * one, (level - 1) * one)) for one in beyond]
+                found.append(_WIDTHS[int(np.argmin(losses))] if np.isfinite(error).any() else 1.0)
             widths[name] = (found[0], found[1])
         return replace(self, widths=widths)
 
