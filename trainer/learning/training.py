@@ -38,7 +38,7 @@ from trainer.learning.windows import Split, Windows
 
 CALIBRATION_WINDOWS = 300
 SHORT_DAYS = 60  # with less to learn from, a plant learns beside others where there are some
-_OTHERS_WINDOWS = 2000  # of other plants, labelled for the student
+_OTHERS_WINDOWS = 1000  # of other plants, labelled for the student
 
 
 @dataclass(frozen=True)

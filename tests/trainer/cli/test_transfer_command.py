@@ -20,10 +20,10 @@ UNTIL = "2022-08-29"  # four weeks from the first day of the annexe
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = Home.of(tmp_path_factory.mktemp("centre"))
-    hold(home, lived_plant(238, 3600, plant="works"))
+    hold(home, lived_plant(140, 3600, plant="works", start=dt.date(2022, 5, 2)))
     annexe = lived_plant(42, 3600, plant="annexe", start=dt.date(2022, 8, 1), level_kw=40.0, seed=5)
     hold(home, annexe)
-    hold(home, lived_plant(60, 3600, plant="shop", saturday=1.0, hump_at=18.0, sunday=0.8))
+    hold(home, lived_plant(60, 3600, plant="shop", start=dt.date(2022, 5, 2), saturday=1.0, hump_at=18.0, sunday=0.8))
     return home
 
 
