@@ -44,6 +44,8 @@ def test_the_walls_stand():
         ("converter/__init__.py", "import trainer.fleet", "trainer -> converter -> agent"),
         ("agent/inference/__init__.py", "import tensorflow", "The device carries no TensorFlow"),
         ("agent/contract/slots.py", "import pandas", "The device carries no TensorFlow"),
+        ("agent/contract/features.py", "import lightgbm", "The device carries no TensorFlow"),
+        ("converter/__init__.py", "import lightgbm", "The converter needs no library of learning"),
         ("trainer/fleet/__init__.py", "import agent.store", "The centre uses of the agent only"),
         ("converter/__init__.py", "import agent.daemon", "The centre uses of the agent only"),
         ("agent/update/__init__.py", "import paho", "Each vendor library"),

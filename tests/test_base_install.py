@@ -132,7 +132,9 @@ def test_a_tampered_bundle_is_refused_with_its_exit_code(device, tmp_path, files
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("module", ["tensorflow", "keras", "pandas", "scipy", "sqlalchemy", "pyarrow", "tests"])
+@pytest.mark.parametrize(
+    "module", ["tensorflow", "keras", "lightgbm", "pandas", "scipy", "sklearn", "sqlalchemy", "pyarrow", "tests"]
+)
 def test_what_belongs_to_the_centre_is_not_there(device, tmp_path, module):
     done = run(device, tmp_path, "python", "-c", f"import {module}")
     assert done.returncode == 1
