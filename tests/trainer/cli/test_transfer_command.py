@@ -24,6 +24,7 @@ def home(tmp_path_factory):
     annexe = lived_plant(42, 3600, plant="annexe", start=dt.date(2022, 8, 1), level_kw=40.0, seed=5)
     hold(home, annexe)
     hold(home, lived_plant(60, 3600, plant="shop", start=dt.date(2022, 5, 2), saturday=1.0, hump_at=18.0, sunday=0.8))
+    hold(home, lived_plant(30, 1800, plant="finer", hump_at=3.0, sunday=1.0))
     return home
 
 
@@ -61,7 +62,8 @@ def test_each_of_the_seven_steps_reports(moved):
     assert [step["title"] for step in moved["steps"]] == list(TITLES)
     assert all(step["text"] for step in moved["steps"])
     figures = [step["figures"] for step in moved["steps"]]
-    assert list(figures[0]["distances"]) == ["works", "shop"]
+    assert next(iter(figures[0]["distances"])) == "works"
+    assert set(figures[0]["distances"]) == {"works", "shop", "finer"}
     assert figures[1]["source"]["to_ms"] == figures[1]["target"]["to_ms"]  # a neighbour's later days tell nothing
     assert figures[3]["pinball_kw"]["base"] > 0
     assert figures[4]["from_source"] == figures[4]["parameters"]
@@ -100,6 +102,7 @@ def test_a_base_replaces_no_other(common, home):
 def test_what_cannot_be_is_refused_before_training(home):
     assert "itself" in str(refused(transfer, home, "--source", "works", "--target", "works"))
     assert "unknown" in str(refused(transfer, home, "--target", "none"))
+    assert "slots of 30 min or shorter" in str(refused(transfer, home, "--source", "works", "--target", "finer"))
     assert "not usable" in str(refused(base, home, "--name", "Not so"))
     assert "holds no base" in str(refused(train, home, "--plant", "works", "--base", "none", "--name", "nothing"))
     assert not (home.models / "nothing-1").exists()
