@@ -63,6 +63,18 @@ def test_members_are_weighed_row_by_row_where_they_say_something(plant):
     assert told[0, 24] == pytest.approx([-1.0, 0.0, 1.0])
 
 
+def test_a_band_that_is_too_narrow_is_widened_and_what_is_never_known_stays_as_it_is(plant):
+    spec, _, held_out = plant
+    narrow = teacher.Teacher(spec, {"one": Says((-0.01, 0.0, 0.01))}, {"one": 1.0})
+    unknown = held_out.target.copy()
+    unknown[:, 24:] = np.nan
+    widened = narrow.widened(replace(held_out, target=unknown))
+    assert widened.widths["peaks"] == (1, 1)
+    assert widened.widths["slots"] == (2, 2)
+    assert widened.predict(held_out.inputs)[0, 0] == pytest.approx([-0.02, 0.0, 0.02])
+    assert teacher.loss_kw(spec, widened, held_out) < teacher.loss_kw(spec, narrow, held_out)
+
+
 def test_no_quantiles_are_missing_or_out_of_order(plant, fitted):
     _, learnt, held_out = plant
     for of in (learnt, held_out):
