@@ -137,7 +137,7 @@ class TestBadInput:
 
     def test_too_little_history_says_how_much_is_needed(self, request_):
         self.refused(
-            dataclasses.replace(request_, train_end="2022-02-13"), "41 days of load where training needs at least 5"
+            dataclasses.replace(request_, train_end="2022-01-27"), "24 days of load where training needs at least 28"
         )
 
     def test_no_history_at_all(self, request_):
