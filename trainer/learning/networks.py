@@ -97,7 +97,7 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
     # A linear skip: on many plants a ridge regression is the best single model, and no ReLU should stand in its way.
     linear = week
     if horizon > _FACTORED_ABOVE:
-        linear = _dense(_FACTOR_RANK // 2 if long else _FACTOR_RANK, seeds)(linear)
+        linear = _dense(_FACTOR_RANK // 3 if long else _FACTOR_RANK, seeds)(linear)
     linear = _dense(horizon * RAW_SIZE, seeds, small=True)(linear)
     linear = layers.Reshape((1, horizon, RAW_SIZE))(linear)
     # One convolution adds up all parts. Added one by one in int8, a part whose step is coarser than the output's makes

@@ -28,6 +28,7 @@ class Options:
         teacher_updates: gradient steps of each; fewer where there is little data (`updates_for`). A fixed number:
             stopping early on a short tail ruins networks.
         base_updates: gradient steps of a base for each plant in it, up to four.
+        boosting_rounds: trees of the median; outer quantiles have fewer.
         adapt_updates: gradient steps of each of the teacher's networks where it starts from a base.
         adapt_rate: highest learning rate then.
         student_updates: gradient steps of the student.
@@ -47,6 +48,7 @@ class Options:
     teachers: int = 3
     teacher_updates: int = 1200
     base_updates: int = 900
+    boosting_rounds: int = 130
     adapt_updates: int = 300
     adapt_rate: float = 1e-3
     student_updates: int = 1500
@@ -80,6 +82,7 @@ class Options:
             base_updates=150,
             adapt_updates=60,
             student_updates=200,
+            boosting_rounds=20,
             made_years=1,
             batch=32,
             teacher=small,

@@ -212,7 +212,13 @@ def _boosting(
         few = [replace(one, learnt=thinned(one.learnt, room, options.seed)) for one in others]
         parts, share = _beside(spec, learnt, few, OWN_SHARE_OF_STEPS)
     return Boosting.fit(
-        spec, parts.inputs, parts.target, seed=options.seed, share=share, progress=_stage(progress, "boosting")
+        spec,
+        parts.inputs,
+        parts.target,
+        seed=options.seed,
+        rounds=options.boosting_rounds,
+        share=share,
+        progress=_stage(progress, "boosting"),
     )
 
 

@@ -182,7 +182,7 @@ def _made_years(
         # Later within the hour each time: devices forecast at any slot, the plant's own windows begin at full hours.
         some = random.permutation(len(learnt))[: -(-len(learnt) * 3 // (2 * options.made_years))]
         origins = np.minimum(learnt.origins[np.sort(some)] + number % slots, part.end - spec.horizon)
-        if number == options.made_years - 1:
+        if 0 < number == options.made_years - 1:
             year = replace(year, covariates={})  # what is known ahead may be missing on the day
         yield _unknown(windows.make(spec, year, origins))
 
