@@ -29,7 +29,7 @@ def given(tmp_path):
         ("--timestamps-in", "Mars", "--timestamps-in"),
         ("--timezone", "+25:00", "--timezone"),
         ("--train-end", "yesterday", "--train-end"),
-        ("--train-end", "2022-01-20", "training needs at least 5"),
+        ("--train-end", "2022-01-20", "training needs at least 28"),
         ("--origins", "nowhere.csv", "nowhere.csv: cannot be read"),
         ("--holidays", "Atlantis", "Atlantis"),
         ("--temperature-column", "degrees", "degrees"),
