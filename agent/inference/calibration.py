@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -145,6 +145,11 @@ class Calibration:
             self.days + day * len(known),
         )
 
+    @property
+    def teaches(self) -> bool:
+        """Whether it moves forecasts at all."""
+        return self.days > 0 or bool(self.offsets.any())
+
     def to_json(self) -> dict[str, Any]:
         """The form in the store and in a bundle's `calibration`."""
         return {
@@ -209,11 +214,14 @@ def replay(
 def states(value: Mapping[str, Any], slot_s: int, where: str = "calibration") -> tuple[Calibration, Calibration]:
     """Return the initial states of slots and of daily peaks that a bundle brings; fresh ones where it brings none.
 
+    The usual error is left to be learnt anew: a model may run at a plant of another size than the one it learnt from,
+    and an error of that plant's kilowatts would blow up the band.
+
     Raises:
         RejectedError: when what it brings is malformed.
     """
     found = [
-        Calibration.from_json(value[name], length_s, f"{where}.{name}")
+        replace(Calibration.from_json(value[name], length_s, f"{where}.{name}"), error_kw=0.0, days=0.0)
         if name in value
         else Calibration.fresh(length_s)
         for name, length_s in (("slots", slot_s), ("peaks", DAY_S))

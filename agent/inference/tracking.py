@@ -92,7 +92,7 @@ class Tracker:
             forecast,
             power_kw=self.slots.apply(forecast.power_kw, self.slot_s, forecast.origin_ms),
             peak_kw=self.peaks.apply(forecast.peak_kw, DAY_S, forecast.origin_ms),
-            calibrated=self.slots.days > 0,
+            calibrated=self.slots.teaches,
         )
         if self._followed is not None and forecast.origin_ms < self._end_ms(self._followed):
             return issued, False

@@ -203,7 +203,9 @@ def test_base_model_and_pool_of_the_training_run_stand_in_the_card(model):
 def test_the_bundle_brings_what_the_held_out_days_taught_about_its_band(centre):
     manifest = Bundle.from_bytes((centre / "works.ewb").read_bytes()).manifest
     slots, peaks = calibration.states(manifest.calibration, manifest.feature_spec.slot_s)
-    assert slots.days == peaks.days == 7  # the week that was held out
+    assert {name: part["days"] for name, part in manifest.calibration.items()} == {"slots": 7, "peaks": 7}  # held out
+    assert slots.teaches
+    assert peaks.teaches
 
 
 def test_every_operator_runs_in_int8_everywhere(centre):

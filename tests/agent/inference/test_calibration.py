@@ -203,3 +203,11 @@ def test_refuses_shapes_that_do_not_fit() -> None:
     with pytest.raises(ConfigError, match="do not fit"):
         state.update(forecasts[0], forecasts[0], truth[0], HOUR_S, first=1)
     assert state.days == 0
+
+
+def test_a_bundle_of_a_far_larger_plant_does_not_blow_up_the_band() -> None:
+    large, truth = plant(20, spread=2.0)
+    state = Calibration.from_scores(1e4 * large, 1e4 * truth, HOUR_S)
+    slots, _ = states({"slots": state.to_json()}, HOUR_S)
+    same, _ = states({"slots": Calibration.from_scores(large, truth, HOUR_S).to_json()}, HOUR_S)
+    assert np.allclose(slots.apply(large[0], HOUR_S), same.apply(large[0], HOUR_S), rtol=1e-4)
