@@ -23,6 +23,7 @@ from agent.contract.featurespec import (
     DAY_S,
     HARMONICS,
     LAG_DAYS,
+    MAX_HISTORY_DAYS,
     MIN_HISTORY_DAYS,
     SAME_WEEKDAYS,
     FeatureSpec,
@@ -210,12 +211,28 @@ def _load_columns(
     week_mean = np.mean([lags[day] for day in range(1, 8)], axis=0)
     last_day = power_kw[origins[:, None] - spec.per_day + np.arange(spec.per_day)]
     ones = np.ones_like(targets, dtype=np.float64)
-    columns = [*(lags[day] for day in LAG_DAYS), same_mean, week_mean]
+    same_kind = _same_kind(spec, power_kw, origins, calendar, otherwise=lags[7])
+    columns = [*(lags[day] for day in LAG_DAYS), same_kind, same_mean, week_mean]
     columns += [
         ones * value[:, None]
         for value in (last_day[:, -1], last_day.mean(axis=1), last_day.max(axis=1), last_day.min(axis=1))
     ]
     return [_standardise(column, center, scale) for column in columns]
+
+
+def _same_kind(
+    spec: FeatureSpec, power_kw: Floats, origins: Ints, calendar: SlotCalendar, *, otherwise: Floats
+) -> Floats:
+    """Power [N, horizon] of the latest known day of the target's kind: its weekday, Sunday or holiday of a holiday."""
+    targets = origins[:, None] + np.arange(spec.horizon)
+    kind = calendar.kind(calendar.ordinal)
+    result = otherwise
+    for day in range(MAX_HISTORY_DAYS - 1, 0, -1):
+        source = targets - day * spec.per_day + calendar.shift(targets, day * spec.per_day)
+        alike = (source >= 0) & (source < origins[:, None])
+        source = np.where(alike, source, 0)
+        result = np.where(alike & (kind[source] == kind[targets]), power_kw[source], result)
+    return result
 
 
 def _calendar_columns(spec: FeatureSpec, origins: Ints, calendar: SlotCalendar) -> list[Floats]:
@@ -224,11 +241,12 @@ def _calendar_columns(spec: FeatureSpec, origins: Ints, calendar: SlotCalendar) 
     waves = [wave(number * angle) for number in HARMONICS for wave in (np.sin, np.cos)]
     position = np.broadcast_to(2 * np.arange(spec.horizon) / max(1, spec.horizon - 1) - 1, targets.shape)
     day = calendar.ordinal[targets]
-    weekday = (day + 6) % 7  # ordinal 1 is a Monday
+    kind = calendar.kind(day)
     columns = [*waves, position.astype(np.float64)]
-    columns += [(weekday == number).astype(np.float64) for number in range(7)]
+    columns += [(kind == number).astype(np.float64) for number in range(7)]
     columns.append(calendar.holiday(day).astype(np.float64))
     columns += [calendar.working(other).astype(np.float64) for other in (day, day - 1, day - 7, day + 1)]
+    columns += [calendar.holiday(other).astype(np.float64) for other in (day - 1, day - 7, day + 1)]
     if spec.seasonal:
         year = 2 * np.pi * day / _YEAR_DAYS
         columns += [np.sin(year), np.cos(year)]

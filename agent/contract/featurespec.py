@@ -29,7 +29,8 @@ _MAX_HOLIDAYS = 400
 _MAX_COVARIATES = 8
 _MAX_KW = 1e9
 _LEAST_SCALE = 1e-6
-_LOAD_COLUMNS = len(LAG_DAYS) + 6
+LEVEL_COLUMNS = ("level", "spread")  # they follow the load
+_LOAD_COLUMNS = len(LAG_DAYS) + 7
 _RECENT_STEPS_S = (*SLOT_LENGTHS_S, 7200, 10_800, 14_400, 21_600, 43_200, DAY_S)  # each divides a day
 
 
@@ -151,17 +152,17 @@ class FeatureSpec:
 
     @property
     def step_names(self) -> tuple[str, ...]:
-        """Names of the F features of `steps`, in order."""
+        """Names of the F features of `steps`, in order. The weekday of a holiday is Sunday, in `lag_same_kind` too."""
         return (
             *(f"lag_{day}d" for day in LAG_DAYS),
+            "lag_same_kind",
             "mean_same_weekday",
             "mean_7d",
             "last",
             "last_day_mean",
             "last_day_max",
             "last_day_min",
-            "level",
-            "spread",
+            *LEVEL_COLUMNS,
             *(f"day_{number}_{wave}" for number in HARMONICS for wave in ("sin", "cos")),
             "position",
             *(f"weekday_{day}" for day in range(7)),
@@ -170,6 +171,9 @@ class FeatureSpec:
             "working_lag_1d",
             "working_lag_7d",
             "working_next_day",
+            "holiday_lag_1d",
+            "holiday_lag_7d",
+            "holiday_next_day",
             *(("year_sin", "year_cos") if self.seasonal else ()),
             *(f"{covariate.name}{part}" for covariate in self.covariates for part in _COVARIATE_PARTS),
         )

@@ -38,7 +38,7 @@ class SlotCalendar:
         self.second_of_day: Ints = local_s % _DAY_S
 
     def shift(self, targets: Ints, back: int) -> Ints:
-        """How many slots the clocks moved between the target and `back` slots before it."""
+        """How many slots the clocks moved between each target and `back` slots before it."""
         sources = np.maximum(targets - back, 0)
         moved_s = self._offset_s[targets] - self._offset_s[sources]
         moved: Ints = np.sign(moved_s) * (np.abs(moved_s) // self._slot_s)  # half an hour is no step of whole hours
@@ -47,6 +47,10 @@ class SlotCalendar:
     def holiday(self, ordinal: Ints) -> NDArray[np.bool_]:
         """Whether days are holidays."""
         return np.isin(ordinal, self._holidays)
+
+    def kind(self, ordinal: Ints) -> Ints:
+        """Return the weekday of days, Monday 0; of holidays that of Sundays, 6."""
+        return np.where(self.holiday(ordinal), 6, (ordinal + 6) % 7)
 
     def working(self, ordinal: Ints) -> NDArray[np.bool_]:
         """Whether days are Monday to Friday and no holidays."""

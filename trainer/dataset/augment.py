@@ -3,6 +3,7 @@
 Each day of the calendar gets a day that the plant lived through: of the same type, of the same kind in the calendar, of
 about the same season, scaled to the level of its new place. Where it can, the next day is the one that really followed,
 so that yesterday still tells of today. Blocks of ten days are a little higher, livelier and earlier than they were.
+Some days may become holidays: a real year shows too few to learn what a holiday does on each day of the week.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ class Jitter:
     Attributes:
         level, amplitude: relative, one standard deviation, of the mean of a day and of what swings about it.
         shift_s: the most that a block is earlier or later; rounded down to slots.
+        holidays: share of the days that become holidays, beside those of the plant.
     """
 
     level: float = 0.04
     amplitude: float = 0.06
     shift_s: int = 900
+    holidays: float = 0.0
 
 
 class DayBootstrap:
@@ -65,7 +68,8 @@ class DayBootstrap:
         first = int(calendar.ordinal[0])
         self._day = calendar.ordinal - first
         ordinal = np.arange(first, int(calendar.ordinal[-1]) + 1)
-        kind = np.where(calendar.holiday(ordinal), 2, np.maximum((ordinal + 6) % 7 - 4, 0))
+        holiday = calendar.holiday(ordinal)
+        kind = np.where(holiday, 2, np.maximum((ordinal + 6) % 7 - 4, 0))
         types = day_types(snapshot)
         label = np.full(len(ordinal), UNUSUAL)
         label[types.days.ordinal - first] = types.labels
@@ -80,16 +84,20 @@ class DayBootstrap:
         if not self._usable.any():
             raise ConfigError("no day is known in each of its slots", where=f"plant {snapshot.plant}")
         self._candidates = [self._similar(day, kind, label) for day in range(len(ordinal))]
+        # What a made holiday may look like: the plant's own holidays, or, where it has too few, its Sundays.
+        free = np.flatnonzero(self._usable & holiday)
+        self._free = free if len(free) >= _FEW else np.flatnonzero(self._usable & (kind == 2))
+        self._ordinal, self._holiday = ordinal, holiday
 
     def year(self, rng: np.random.Generator, jitter: Jitter | None = None) -> Snapshot:
-        """Return a made year: the plant's slots with other load, and the covariates of the days it was made of.
+        """Return a made year: the plant's slots with other load and more holidays, and covariates of the source days.
 
         Args:
             rng: of everything random.
             jitter: how far days are changed; None for a little.
         """
         jitter = jitter or Jitter()
-        snapshot, source = self._snapshot, self._order(rng)
+        snapshot, (source, made) = self._snapshot, self._with_holidays(self._order(rng), jitter.holidays, rng)
         most = jitter.shift_s // snapshot.slot_s
         shift = np.rint(self._blocks(rng) * most / 2).clip(-most, most).astype(np.int64)
         level = np.exp(jitter.level * self._blocks(rng)) * (self._level / self._level[source]).clip(0.5, 2.0)
@@ -107,7 +115,19 @@ class DayBootstrap:
         power_kw = np.maximum(power_kw, floor_kw[self._day])
         power_kw[~np.isfinite(snapshot.power_kw)] = np.nan
         covariates = {name: values[moved] for name, values in snapshot.covariates.items()}
-        return replace(snapshot, power_kw=power_kw, covariates=covariates)
+        more = (dt.date.fromordinal(int(day)).isoformat() for day in self._ordinal[made])
+        holidays = tuple(sorted({*snapshot.holidays, *more}))
+        return replace(snapshot, power_kw=power_kw, covariates=covariates, holidays=holidays)
+
+    def _with_holidays(self, source: Ints, share: float, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Turn a share of the days into holidays; return the source of each day, and which days were turned."""
+        if not share or not len(self._free):
+            return source, np.empty(0, dtype=np.int64)
+        made = np.flatnonzero((rng.random(len(source)) < share) & ~self._holiday)
+        source = source.copy()
+        for day in made.tolist():
+            source[day] = rng.choice(self._free[self._nearest(day, self._free)])
+        return source, made
 
     def _similar(self, day: int, kind: Ints, label: Ints) -> Ints:
         """Usable days that may stand for a day, the nearest in the season; a rare one that is usable is itself."""
@@ -118,8 +138,13 @@ class DayBootstrap:
             return np.array([day])
         if len(found) < _FEW:  # its load is not known: any day of its kind
             found = np.flatnonzero(same if same.any() else self._usable)
+        return found[self._nearest(day, found)]
+
+    @staticmethod
+    def _nearest(day: int, found: Ints) -> Ints:
+        """Which of the days found are nearest in the season."""
         apart = np.abs(found - day) % _YEAR
-        return found[np.argsort(np.minimum(apart, _YEAR - apart), kind="stable")[:_CHOICES]]
+        return np.argsort(np.minimum(apart, _YEAR - apart), kind="stable")[:_CHOICES]
 
     def _order(self, rng: np.random.Generator) -> Ints:
         """Draw the source of each day: the follower of the last one where that is a choice, else any.

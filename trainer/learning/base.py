@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ def pretrain(pool: Pool, name: str, options: Options, progress: Progress) -> Bas
     together = windows.join([one.learnt for one in pool.plants])
     updates = options.base_updates * min(_MOST_UPDATES, len(pool.plants))
     model = networks.build(spec, options.teacher, name="base", seed=options.seed)
+    networks.silence(options.teacher, model, together.inputs.steps)
     fitting.fit(
         model,
         together.inputs,
@@ -151,10 +152,10 @@ def adapt(base: Base, spec: FeatureSpec, shape: Shape, seed: int, *, name: str =
             todo="Make the base again: edgewatt-trainer base",
         )
     model = networks.build(spec, shape, name=name, seed=seed)
-    places = _places(base, spec, model, shape)
+    places = networks.places_of_steps(shape)
     for source in _with_weights(base.model):
         kernel, *rest = source.get_weights()
-        if (before := places[source.name]) is not None:
+        if (before := places.get(source.name)) is not None:
             kernel = _moved(kernel, before, base.step_names, spec.step_names)
         model.get_layer(source.name).set_weights([kernel, *rest])
     return model
@@ -191,7 +192,7 @@ def check_fits(base: Base, spec: FeatureSpec) -> None:
 
 def same_size(one: Shape, other: Shape) -> bool:
     """Whether weights of networks of these shapes fit each other."""
-    return replace(one, noise=0.0, dropout=0.0) == replace(other, noise=0.0, dropout=0.0)
+    return one.plain == other.plain
 
 
 def save(base: Base, folder: Path) -> None:
@@ -263,27 +264,3 @@ def _sha256(model: Any) -> str:
 def _with_weights(model: Any) -> list[Any]:
     """Layers that learn; networks of one shape call them alike."""
     return [layer for layer in model.layers if layer.get_weights()]
-
-
-def _places(base: Base, spec: FeatureSpec, model: Any, shape: Shape) -> dict[str, int | None]:
-    """Return for each layer how many of its inputs come before the columns of a step; None where it sees none of them.
-
-    Two networks of one size differ only where the columns go in, directly or as one part of a concatenation. Where both
-    have as many columns, a third one with more or less of them shows the places.
-    """
-    if len(base.step_names) == len(spec.step_names):
-        model = networks.build(replace(spec, seasonal=not spec.seasonal), shape, name="places", seed=0)
-    found: dict[str, int | None] = {}
-    for source in _with_weights(base.model):
-        ours, others = _parts(base.model, source), _parts(model, model.get_layer(source.name))
-        differ = [number for number, (one, other) in enumerate(zip(ours, others, strict=True)) if one != other]
-        found[source.name] = sum(ours[: differ[0]]) if differ else None
-    return found
-
-
-def _parts(model: Any, layer: Any) -> list[int]:
-    """Widths of the tensors that are concatenated to the input of a layer."""
-    makers = [other for other in model.layers if other.output is layer.input]
-    if makers and isinstance(makers[0], keras.layers.Concatenate):
-        return [int(part.shape[-1]) for part in makers[0].input]
-    return [int(layer.input.shape[-1])]

@@ -2,9 +2,10 @@
 
 One regression for each hour of the day at which a forecast may begin, from the last week and the calendar of the
 target days to all rows at once. The kernel is linear plus Gaussian: a ridge regression that also compares a window
-with the windows it has seen. Quantiles are the median and leave-one-out residuals of the same time of day.
+with the windows it has seen. Quantiles are the median and, at the same time of day, the residuals of windows whose
+fortnight was left out: windows of one week know each other, so that single ones left out would flatter it.
 Knows model inputs, not plants. (Saunders, Gammerman and Vovk, "Ridge regression learning algorithm in dual variables",
-1998; leave-one-out by the inverse's diagonal: Wahba, "Spline models for observational data", 1990.)
+1998; leaving out by parts of the inverse: Wahba, "Spline models for observational data", 1990.)
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import numpy as np
 
 from agent.contract.features import Floats, Inputs, Ints, Singles
 from agent.contract.featurespec import QUANTILES, FeatureSpec
+from trainer.learning.levels import Level, center_and_scale
 
+_LEVELS = (Level.OWN_WEEK, Level.TRAILING, Level.PLANT)
 _WIDTHS = (1.0, 2.0)  # of the Gaussian, in root mean square distance of features
 _PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 _FOLDS = 6
@@ -25,7 +28,7 @@ _HOURS = 24
 _CALENDAR_WEIGHT = 3.0
 _LEAST_WINDOWS = 14  # below this an hour has no regression of its own, and the nearest one answers
 _MOST_WINDOWS = 1500  # a regression's time grows with their cube
-_SCALE_FLOOR = 0.05
+_LEFT_OUT_DAYS = 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ class KernelRidge:
     """
 
     def __init__(self, spec: FeatureSpec, levels: list[dict[int, _Hour]], spread: Floats) -> None:
-        """Hold what `fit` found: regressions by level and hour, and spreads [24, rows, 2]."""
+        """Hold what `fit` found: for each of the levels regressions by hour, and spreads [24, rows, 2]."""
         self._spec, self._levels, self._spread = spec, levels, spread
 
     @staticmethod
@@ -62,24 +65,29 @@ class KernelRidge:
         spec: FeatureSpec,
         inputs: Inputs,
         target: Singles,
+        origins: Ints,
         *,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
-    ) -> KernelRidge:
-        """Fit to N windows.
+    ) -> tuple[KernelRidge, Singles]:
+        """Fit to N windows; return the member, and the median [N, rows] that each window had been told if left out.
+
+        Windows of which nothing could be learnt are told NaN.
 
         Args:
             spec: of the inputs.
             inputs: N windows.
             target: [N, rows] standardised truth; windows with a NaN among their slots are left out.
+            origins: [N] slot of the first step: windows of the same fortnight are left out together.
             progress: called after each hour.
         """
         known = np.isfinite(target).all(axis=1)
         hours = hour_of(spec, inputs)
+        blocks = origins // (_LEFT_OUT_DAYS * spec.per_day)
         levels: list[dict[int, _Hour]] = []
-        residuals = np.full(target.shape, np.nan)
-        share = np.zeros(target.shape)
-        for own_level in (True, False):
-            x, center, scale = _features(spec, inputs, own_level=own_level)
+        told = np.zeros(target.shape)
+        fitted = np.zeros(len(target), dtype=bool)
+        for level in _LEVELS:
+            x, center, scale = _features(spec, inputs, level)
             y = (target - center[:, None]) / scale[:, None]
             found: dict[int, _Hour] = {}
             penalties: list[float] | None = None
@@ -89,25 +97,26 @@ class KernelRidge:
                     continue
                 rows = rows[-_MOST_WINDOWS:]
                 penalties = penalties or _choose(x[rows], y[rows], scale[rows])
-                found[hour], left_out = _solve(x[rows], y[rows], penalties)
-                share[rows] += (y[rows] - left_out) * scale[rows, None] / 2
-                residuals[rows] = share[rows]
-                progress(len(levels) * _HOURS + len(found), 2 * _HOURS)
+                found[hour], left_out = _solve(x[rows], y[rows], blocks[rows], penalties)
+                told[rows] += (left_out * scale[rows, None] + center[rows, None]) / len(_LEVELS)
+                fitted[rows] = True
+                progress(len(levels) * _HOURS + len(found), len(_LEVELS) * _HOURS)
             levels.append(found)
-        return cls(spec, levels, _spreads(spec, hours, residuals))
+        told[~fitted] = np.nan
+        return cls(spec, levels, _spreads(spec, hours, target - told)), told.astype(np.float32)
 
     def predict(self, inputs: Inputs) -> Singles:
         """Return standardised quantiles [N, rows, 3]."""
         hours = hour_of(self._spec, inputs)
         median = np.zeros((len(hours), self._spread.shape[1]))
-        for own_level, found in zip((True, False), self._levels, strict=True):
-            x, center, scale = _features(self._spec, inputs, own_level=own_level)
+        for level, found in zip(_LEVELS, self._levels, strict=True):
+            x, center, scale = _features(self._spec, inputs, level)
             nearest = np.array([min(found, key=lambda h: _apart(h, hour)) for hour in range(_HOURS)])[hours]
             for hour, fitted in found.items():
                 rows = np.flatnonzero(nearest == hour)
                 if len(rows):
                     y = _apply(fitted, x[rows])
-                    median[rows] += (y * scale[rows, None] + center[rows, None]) / len(self._levels)
+                    median[rows] += (y * scale[rows, None] + center[rows, None]) / len(_LEVELS)
         low, high = self._spread[hours, :, 0], self._spread[hours, :, 1]
         result: Singles = np.stack([median - low, median, median + high], axis=-1).astype(np.float32)
         return result
@@ -125,7 +134,7 @@ class KernelRidge:
     @classmethod
     def of(cls, spec: FeatureSpec, arrays: Mapping[str, Any]) -> KernelRidge:
         """Build from what `arrays` gave."""
-        levels: list[dict[int, _Hour]] = [{}, {}]
+        levels: list[dict[int, _Hour]] = [{} for _ in _LEVELS]
         for key in (name.removeprefix("seen_") for name in arrays if name.startswith("seen_")):
             level, hour = (int(part) for part in key.split("_"))
             weights = tuple(arrays[f"weights_{key}_{number}"].astype(np.float32) for number in range(len(_WIDTHS)))
@@ -145,14 +154,11 @@ def _apart(one: int, other: int) -> int:
     return min((one - other) % _HOURS, (other - one) % _HOURS)
 
 
-def _features(spec: FeatureSpec, inputs: Inputs, *, own_level: bool) -> tuple[Floats, Floats, Floats]:
-    """Features [N, P], and the level [N] and scale [N] in which the regression works: the week's own, or as given."""
-    week = inputs.recent.astype(np.float64)
-    count = len(week)
-    center, scale = np.zeros(count), np.ones(count)
-    if own_level:
-        center, scale = week.mean(axis=1), np.maximum(week.std(axis=1), _SCALE_FLOOR)
-        week = (week - center[:, None]) / scale[:, None]
+def _features(spec: FeatureSpec, inputs: Inputs, level: Level) -> tuple[Floats, Floats, Floats]:
+    """Features [N, P] at a level, and its center [N] and scale [N]."""
+    count = len(inputs.recent)
+    center, scale = center_and_scale(spec, inputs, level)
+    week = (inputs.recent - center[:, None]) / scale[:, None]
     per_day = week.shape[1] // spec.recent_days
     names = spec.step_names
     calendar = inputs.steps[:, :, names.index("weekday_0") :].astype(np.float64)
@@ -175,7 +181,7 @@ def _features(spec: FeatureSpec, inputs: Inputs, *, own_level: bool) -> tuple[Fl
     return np.concatenate(parts, axis=1), center, scale
 
 
-_CALENDAR_COLUMNS = 12  # seven weekdays, holiday, four working-day flags
+_CALENDAR_COLUMNS = 15  # seven weekdays, holiday, four working-day flags, three holiday flags
 
 
 def _kernels(x: Floats | Singles, other: Floats | Singles) -> list[Floats]:
@@ -213,15 +219,17 @@ def _regress(kernel: Floats, penalty: float, y: Floats) -> Floats:
     return np.asarray(np.linalg.solve(kernel + penalty * np.eye(len(kernel)), y), dtype=np.float64)
 
 
-def _solve(x: Floats, y: Floats, penalties: list[float]) -> tuple[_Hour, Floats]:
-    """Return the regressions of an hour, and what each window would be told had it been left out [n, rows]."""
+def _solve(x: Floats, y: Floats, blocks: Ints, penalties: list[float]) -> tuple[_Hour, Floats]:
+    """Return the regressions of an hour, and what each window would be told had its block been left out [n, rows]."""
     mean, offset = x.mean(axis=0), y.mean(axis=0)
     weights, left_out = [], np.zeros_like(y)
     for kernel, penalty in zip(_kernels(x - mean, x - mean), penalties, strict=True):
         inverse = np.linalg.inv(kernel + penalty * np.eye(len(kernel)))
         found = inverse @ (y - offset)
         weights.append(found.astype(np.float32))
-        left_out += (y - found / np.diag(inverse)[:, None]) / len(penalties)
+        for block in np.unique(blocks):
+            out = np.flatnonzero(blocks == block)
+            left_out[out] += (y[out] - np.linalg.solve(inverse[np.ix_(out, out)], found[out])) / len(penalties)
     hour = _Hour((x - mean).astype(np.float32), mean.astype(np.float32), tuple(weights), offset.astype(np.float32))
     return hour, left_out
 

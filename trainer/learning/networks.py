@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
-from agent.contract.featurespec import FeatureSpec
+from agent.contract.features import Singles
+from agent.contract.featurespec import LEVEL_COLUMNS, FeatureSpec
 
 RAW_SIZE = 3  # median and two spreads
 _PATHS = 16  # whose highest slots foretell the daily peak
@@ -34,6 +36,8 @@ class Shape:
         blocks: residual convolutions of 5 steps.
         dropout: share of units dropped while training.
         noise: standard deviation of the noise added to the load inputs while training.
+        level_noise: the same for the level of a window, one value for all of its steps: levels tell the season of a
+            window, and a network that knows it by heart does worse in the seasons to come.
     """
 
     context: int
@@ -42,10 +46,17 @@ class Shape:
     blocks: int = 1
     dropout: float = 0.1
     noise: float = 0.1
+    level_noise: float = 0.0
+
+    @property
+    def plain(self) -> Shape:
+        """The same without what only training has."""
+        return replace(self, dropout=0.0, noise=0.0, level_noise=0.0)
 
 
-STUDENT = Shape(context=64, context_channels=4, channels=32, dropout=0.05, noise=0.03)
-TEACHER = Shape(context=128, context_channels=4, channels=64, dropout=0.3)
+# A student has more windows than it can learn by heart, and its teacher's word for each: noise would only blur that.
+STUDENT = Shape(context=80, context_channels=4, channels=48, dropout=0.0, noise=0.0)
+TEACHER = Shape(context=128, context_channels=4, channels=64, dropout=0.3, level_noise=0.2)
 
 
 def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int | None = None) -> Any:
@@ -68,15 +79,14 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
     steps = keras.Input(shape=(horizon, width), batch_size=batch, name="steps")
     # One row of `horizon` pixels: a convolution that both runtimes run fast and that an Edge TPU maps.
     clean_row = layers.Reshape((1, horizon, width))(steps)
-    week = row = None
+    week, row = recent, clean_row
     if shape.noise:
         week = layers.GaussianNoise(shape.noise, seed=seeds.next())(recent)
-        row = ColumnNoise(shape.noise, spec.load_columns, seed=seeds.next())(clean_row)
-    week, row = (recent, clean_row) if week is None else (week, row)
+        row = ColumnNoise(shape.noise, spec.load_columns, shape.level_noise, seed=seeds.next())(clean_row)
 
     # Which days lie ahead decides what the week means. A pooled convolution of its own, not the row itself: in int8
     # pooling forces one step size upon what goes in and what comes out.
-    ahead = _conv(_AHEAD_CHANNELS, 1, seeds, activation="relu")(row)
+    ahead = _conv(_AHEAD_CHANNELS, 1, seeds, activation="relu", name="ahead")(row)
     ahead = layers.AveragePooling2D((1, max(1, horizon // (_AHEAD_PARTS * spec.days))))(ahead)
     ahead = layers.Flatten()(ahead)
     summary = layers.Add()([_dense(shape.context, seeds)(week), _dense(shape.context, seeds)(ahead)])
@@ -88,7 +98,7 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
     context = layers.Reshape((1, horizon, context_channels))(context)
 
     hidden = layers.Concatenate()([row, context])
-    hidden = _conv(shape.channels, 1, seeds, activation="relu")(hidden)
+    hidden = _conv(shape.channels, 1, seeds, activation="relu", name="mixed")(hidden)
     for _ in range(shape.blocks):
         inner = layers.Dropout(shape.dropout, seed=seeds.next())(hidden)
         inner = _conv(shape.channels, 5, seeds, activation="relu")(inner)
@@ -102,7 +112,7 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
     linear = layers.Reshape((1, horizon, RAW_SIZE))(linear)
     # One convolution adds up all parts. Added one by one in int8, a part whose step is coarser than the output's makes
     # two steps of a difference of one between runtimes.
-    raw = _conv(RAW_SIZE, 1, seeds)(layers.Concatenate()([hidden, row, linear]))
+    raw = _conv(RAW_SIZE, 1, seeds, name="sum")(layers.Concatenate()([hidden, row, linear]))
     peaks = _peaks(spec, clean_row, hidden, summary, shape, seeds)
     raw = layers.Concatenate(axis=2)([raw, peaks])
     raw = layers.Reshape((spec.output_size, RAW_SIZE), name="raw")(raw)
@@ -111,28 +121,49 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
 
 def without_noise(spec: FeatureSpec, shape: Shape, model: Any) -> Any:
     """Return the same network for use, not for training: only layers that every Keras knows, the same weights."""
-    plain = build(spec, replace(shape, noise=0.0, dropout=0.0), name=model.name, seed=0)
+    plain = build(spec, shape.plain, name=model.name, seed=0)
     for layer in model.layers:
         if layer.get_weights():  # by name: Keras orders the layers of the two networks differently
             plain.get_layer(layer.name).set_weights(layer.get_weights())
     return plain
 
 
-class ColumnNoise(layers.Layer):  # type: ignore[misc]  # keras has no types
-    """Gaussian noise on the first columns while training; nothing otherwise."""
+def places_of_steps(shape: Shape) -> dict[str, int]:
+    """Return the layers whose kernel [1, W, C, U] takes the columns of `steps`, and how many inputs stand before."""
+    return {"ahead": 0, "mixed": 0, "sum": shape.channels, "tops": 0}
 
-    def __init__(self, stddev: float, columns: int, *, seed: int) -> None:
-        """Noise of `stddev` on features 0 to `columns` - 1."""
+
+def silence(shape: Shape, model: Any, steps: Singles) -> None:
+    """Zero the weights of columns that are zero in all of `steps` [N, H, F], which a new network is to learn from.
+
+    Learning never touches them: a plant's first holiday would meet the random numbers that they began with.
+    """
+    silent = np.flatnonzero(~steps.any(axis=(0, 1)))
+    for name, before in places_of_steps(shape).items():
+        kernel, *rest = model.get_layer(name).get_weights()
+        kernel[:, :, before + silent] = 0.0
+        model.get_layer(name).set_weights([kernel, *rest])
+
+
+class ColumnNoise(layers.Layer):  # type: ignore[misc]  # keras has no types
+    """Gaussian noise on the load and the level of a row while training; nothing otherwise."""
+
+    def __init__(self, stddev: float, columns: int, level_stddev: float, *, seed: int) -> None:
+        """Noise of `stddev` on features 0 to `columns` - 1, and of `level_stddev` on the next two, level and spread."""
         super().__init__()
-        self._stddev, self._columns = stddev, columns
+        self._stddev, self._columns, self._level_stddev = stddev, columns, level_stddev
         self._seed = keras.random.SeedGenerator(seed)
 
     def call(self, values: Any, training: bool | None = None) -> Any:  # Keras calls it so
-        """Return `values` [..., F], noisy while training."""
+        """Return `values` [B, 1, H, F], noisy while training."""
         if not training:
             return values
-        mask = [self._stddev if column < self._columns else 0.0 for column in range(values.shape[-1])]
-        return values + keras.random.normal(keras.ops.shape(values), seed=self._seed) * keras.ops.array(mask)
+        batch, _, steps, width = keras.ops.shape(values)
+        # Random numbers cost as much as a convolution: none are made for columns that get no noise.
+        load = self._stddev * keras.random.normal((batch, 1, steps, self._columns), seed=self._seed)
+        level = self._level_stddev * keras.random.normal((batch, 1, 1, len(LEVEL_COLUMNS)), seed=self._seed)
+        rest = keras.ops.zeros((batch, 1, steps, width - self._columns - len(LEVEL_COLUMNS)))
+        return values + keras.ops.concatenate([load, keras.ops.repeat(level, steps, axis=2), rest], axis=3)
 
 
 def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape, seeds: _Seeds) -> Any:
@@ -150,7 +181,7 @@ def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape,
             tensor = layers.ZeroPadding2D(((0, 0), (0, short)))(tensor)
         return pooling((1, spec.per_day))(tensor)
 
-    tops = by_day(_conv(_PATHS, 1, seeds, activation="relu")(row), layers.MaxPooling2D)
+    tops = by_day(_conv(_PATHS, 1, seeds, activation="relu", name="tops")(row), layers.MaxPooling2D)
     if shape.noise:
         tops = layers.GaussianNoise(shape.noise, seed=seeds.next())(tops)
     tops = _conv(RAW_SIZE, 1, seeds)(tops)
@@ -181,14 +212,14 @@ def _dense(units: int, seeds: _Seeds, *, activation: str | None = None, small: b
     return layers.Dense(units, activation=activation, kernel_initializer=initializer, name=seeds.layer_name())
 
 
-def _conv(channels: int, width: int, seeds: _Seeds, *, activation: str | None = None) -> Any:
+def _conv(channels: int, width: int, seeds: _Seeds, *, activation: str | None = None, name: str | None = None) -> Any:
     return layers.Conv2D(
         channels,
         (1, width),
         padding="same",
         activation=activation,
         kernel_initializer=_initializer(seeds),
-        name=seeds.layer_name(),
+        name=name or seeds.layer_name(),
     )
 
 

@@ -45,13 +45,13 @@ class Options:
     horizon_hours: int = 24
     validation_days: int = 28
     scaling: Scaling = Scaling.TRAILING
-    teachers: int = 3
+    teachers: int = 4
     teacher_updates: int = 1200
     base_updates: int = 900
-    boosting_rounds: int = 130
+    boosting_rounds: int = 220
     adapt_updates: int = 300
     adapt_rate: float = 1e-3
-    student_updates: int = 1500
+    student_updates: int = 6000
     made_years: int = 4
     made_share: float = 0.6
     batch: int = 64

@@ -1,38 +1,40 @@
 """The teacher: networks, boosting and kernel regression, each weighed by how well it did on the held-out weeks.
 
-Decides who its members are and what they weigh. A teacher is a function of model inputs, so it can label as many
-windows, real or made, as its student is to learn from.
+Decides who its members are, what they weigh, and that the kernel's median guides the trees. A teacher is a function of
+model inputs, so it can label as many windows, real or made, as its student is to learn from.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import keras
+import lightgbm
 import numpy as np
 
 from agent.contract.durable import write_durable
-from agent.contract.errors import ConfigError
+from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.features import Floats, Inputs, Singles, split_peak
 from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.inference.scoring import pinball
 from trainer.learning import fitting, networks, windows
 from trainer.learning.base import Base, adapt
-from trainer.learning.boosting import MOST_ROWS, Boosting
+from trainer.learning.boosting import LEVELS, MOST_ROWS, Boosting
 from trainer.learning.fitting import Schedule
 from trainer.learning.kernel import KernelRidge
 from trainer.learning.options import Options, Progress
-from trainer.learning.pool import PoolPlant, balanced_odds, thinned
+from trainer.learning.pool import PoolPlant, balanced_odds
 from trainer.learning.windows import Windows
 
 _SHARPNESS = 4.0  # a member of twice the loss weighs a sixteenth; some weeks of judgement do not bear more
 # Weeks held out amid the data flatter members that compare with what they have seen: later weeks are less like it.
-_PRIOR = {"networks": 3.0, "boosting": 1.0, "kernel": 1.0}
-_WIDTHS = np.arange(0.7, 2.01, 0.05).round(2).tolist()
+_PRIOR = {"networks": 3.0, "boosting": 2.0, "kernel": 1.0}
 OWN_SHARE_OF_STEPS, OWN_SHARE_OF_WINDOWS = 0.6, 0.5  # of a plant that learns beside others
 _HEAD, _KERNEL = "teacher.json", "teacher-kernel.npz"
 
@@ -60,46 +62,20 @@ class Networks:
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """Members by name, what each weighs, and how much wider than theirs its band is.
+    """Members by name, and what each weighs.
 
     Attributes:
         spec: of the inputs.
         members: by name.
         weights: by name; they add up to one.
-        widths: factors of the lower and the upper spread, of slots and of daily peaks: members know the load that they
-            learnt from better than the load to come.
     """
 
     spec: FeatureSpec
     members: Mapping[str, Member]
     weights: Mapping[str, float]
-    widths: Mapping[str, tuple[float, float]] = field(default_factory=lambda: {"slots": (1, 1), "peaks": (1, 1)})
 
     def predict(self, inputs: Inputs) -> Singles:
         """Return standardised quantiles [N, H + D, 3]."""
-        told = self._mean(inputs)
-        for name, rows in _parts(self.spec).items():
-            for quantile, width in zip((0, 2), self.widths[name], strict=True):
-                told[:, rows, quantile] = told[:, rows, 1] + width * (told[:, rows, quantile] - told[:, rows, 1])
-        return told
-
-    def widened(self, held_out: Windows) -> Teacher:
-        """Return the teacher with the widths that lose least on windows that nothing learnt from."""
-        told, truth = self._mean(held_out.inputs), held_out.target
-        weight = held_out.inputs.scale_kw[:, None]
-        widths = {}
-        for name, rows in _parts(self.spec).items():
-            middle, error = told[:, rows, 1], truth[:, rows] - told[:, rows, 1]
-            found = []
-            for quantile, level in ((0, QUANTILES[0]), (2, QUANTILES[2])):
-                spread = told[:, rows, quantile] - middle
-                beyond = [error - width * spread for width in _WIDTHS]
-                losses = [np.nansum(weight * np.maximum(level * one, (level - 1) * one)) for one in beyond]
-                found.append(_WIDTHS[int(np.argmin(losses))] if np.isfinite(error).any() else 1.0)
-            widths[name] = (found[0], found[1])
-        return replace(self, widths=widths)
-
-    def _mean(self, inputs: Inputs) -> Singles:
         total: Floats | float = 0.0
         weight: Floats | float = 0.0
         for name, member in self.members.items():
@@ -117,16 +93,15 @@ class Teacher:
                 for number, model in enumerate(member.models, 1):
                     model.save(folder / f"teacher-network-{number}.keras")
             elif isinstance(member, Boosting):
-                for level, text in zip(QUANTILES, member.texts(), strict=True):
-                    write_durable(folder / f"teacher-boosting-{level}.txt", text.encode())
+                for number, text in enumerate(member.texts(), 1):
+                    write_durable(folder / f"teacher-boosting-{number}.txt", text.encode())
             elif isinstance(member, KernelRidge):
-                np.savez(folder / _KERNEL, **member.arrays())
+                packed = io.BytesIO()
+                np.savez(packed, **member.arrays())
+                write_durable(folder / _KERNEL, packed.getvalue())
             else:
                 raise TypeError(name)
-        write_durable(
-            folder / _HEAD,
-            (json.dumps({"weights": dict(self.weights), "widths": dict(self.widths)}, indent=1) + "\n").encode(),
-        )
+        write_durable(folder / _HEAD, (json.dumps({"weights": dict(self.weights)}, indent=1) + "\n").encode())
 
 
 def load(spec: FeatureSpec, folder: Path) -> Teacher:
@@ -134,25 +109,38 @@ def load(spec: FeatureSpec, folder: Path) -> Teacher:
 
     Raises:
         ConfigError: when the folder has no teacher.
+        RejectedError: when a file of it is damaged or missing.
     """
     try:
-        head = json.loads((folder / _HEAD).read_bytes())
+        data = (folder / _HEAD).read_bytes()
     except OSError as exc:
         raise ConfigError(
             "has no teacher", where=str(folder), todo="Give a folder made by edgewatt-trainer train"
         ) from exc
-    members: dict[str, Member] = {}
-    for name in head["weights"]:
-        if name == "networks":
-            paths = sorted(folder.glob("teacher-network-*.keras"))
-            members[name] = Networks([keras.models.load_model(path, compile=False) for path in paths])
-        elif name == "boosting":
-            texts = [(folder / f"teacher-boosting-{level}.txt").read_text() for level in QUANTILES]
-            members[name] = Boosting.of(spec, texts)
-        else:
-            with np.load(folder / _KERNEL, allow_pickle=False) as arrays:
-                members[name] = KernelRidge.of(spec, dict(arrays))
-    return Teacher(spec, members, head["weights"], head["widths"])
+    try:
+        weights = {str(name): float(weight) for name, weight in json.loads(data)["weights"].items()}
+        members: dict[str, Member] = {}
+        for name in weights:  # the kernel first: it guides the trees
+            members[name] = _read_member(spec, folder, name, members)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, BadZipFile, lightgbm.basic.LightGBMError) as exc:
+        raise RejectedError(f"its teacher is damaged ({exc})", where=str(folder), todo="Train the model again") from exc
+    return Teacher(spec, members, weights)
+
+
+def _read_member(spec: FeatureSpec, folder: Path, name: str, before: Mapping[str, Member]) -> Member:
+    if name == "networks":
+        paths = sorted(folder.glob("teacher-network-*.keras"))
+        if not paths:
+            raise FileNotFoundError("no teacher-network-*.keras")
+        return Networks([keras.models.load_model(path, compile=False) for path in paths])
+    if name == "boosting":
+        count = len(LEVELS) * len(QUANTILES)
+        texts = [(folder / f"teacher-boosting-{number}.txt").read_text() for number in range(1, count + 1)]
+        return Boosting.of(spec, texts, before.get("kernel"))
+    if name == "kernel":
+        with np.load(folder / _KERNEL, allow_pickle=False) as arrays:
+            return KernelRidge.of(spec, dict(arrays))
+    raise KeyError(name)
 
 
 def fit(
@@ -179,16 +167,30 @@ def fit(
         others: plants whose windows all members learn from, too: for a plant that has little of its own.
     """
     members: dict[str, Member] = {}
-    together = windows.join([*(one.learnt for one in others), learnt])
+    together = windows.join([*(one.learnt for one in others), learnt]) if others else learnt
+    guide, guided = None, None
     if KernelRidge.can_fit(spec, together.inputs, together.target):
-        members["kernel"] = KernelRidge.fit(spec, together.inputs, together.target, progress=_stage(progress, "kernel"))
-    members["boosting"] = _boosting(spec, learnt, others, options, progress)
+        guide, guided = KernelRidge.fit(
+            spec, together.inputs, together.target, together.origins, progress=_stage(progress, "kernel")
+        )
+        members["kernel"] = guide
+    members["boosting"] = Boosting.fit(
+        spec,
+        together.inputs,
+        together.target,
+        seed=options.seed,
+        rounds=options.boosting_rounds,
+        share=_shares(spec, learnt, others, options.seed) if others else None,
+        guide=guide,
+        guided=guided,
+        progress=_stage(progress, "boosting"),
+    )
     members["networks"] = Networks(_networks(spec, learnt, others, base, options, progress))
     losses = {name: loss_kw(spec, member, held_out) for name, member in members.items()}
     best = min(losses.values())
     raw = {name: _PRIOR[name] * (best / loss) ** _SHARPNESS for name, loss in losses.items()}
     weights = {name: value / sum(raw.values()) for name, value in raw.items()}
-    return Teacher(spec, members, weights).widened(held_out)
+    return Teacher(spec, members, weights)
 
 
 def loss_kw(spec: FeatureSpec, member: Member | Teacher, of: Windows) -> float:
@@ -201,25 +203,19 @@ def to_kw(quantiles: Floats | Singles, of: Windows) -> Floats:
     return quantiles * of.inputs.scale_kw[:, None, None] + of.inputs.center_kw[:, None, None]
 
 
-def _boosting(
-    spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], options: Options, progress: Progress
-) -> Boosting:
-    """Boosting sees single steps and fills up with those of other plants; the plant's own weigh more than these."""
-    if not others:
-        parts, share = learnt, None
-    else:
-        room = max(1, (MOST_ROWS // spec.horizon - len(learnt)) // len(others))
-        few = [replace(one, learnt=thinned(one.learnt, room, options.seed)) for one in others]
-        parts, share = _beside(spec, learnt, few, OWN_SHARE_OF_STEPS)
-    return Boosting.fit(
-        spec,
-        parts.inputs,
-        parts.target,
-        seed=options.seed,
-        rounds=options.boosting_rounds,
-        share=share,
-        progress=_stage(progress, "boosting"),
-    )
+def _shares(spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], seed: int) -> Floats:
+    """What each window of others and of the plant, joined in order, weighs in boosting.
+
+    Boosting sees single steps and fills up with those of other plants: a draw, which weighs less than the plant's own.
+    """
+    random = np.random.default_rng(seed)
+    room = max(1, (MOST_ROWS // spec.horizon - len(learnt)) // len(others))
+    parts = []
+    for one in others:
+        drawn = random.permutation(len(one.learnt)) < room
+        odds = windows.odds(one.spec, one.learnt) * drawn
+        parts.append((1 - OWN_SHARE_OF_STEPS) / len(others) * odds / odds.sum())
+    return np.concatenate([*parts, OWN_SHARE_OF_STEPS * windows.odds(spec, learnt)])
 
 
 def _networks(
@@ -242,6 +238,7 @@ def _networks(
         seed, name = options.seed * 100 + number + 1, f"teacher_{number + 1}"
         if base is None:
             model = networks.build(spec, options.teacher, name=name, seed=seed)
+            networks.silence(options.teacher, model, parts.inputs.steps)
         else:
             model = adapt(base, spec, options.teacher, seed, name=name)
         fitting.fit(
@@ -265,10 +262,6 @@ def _beside(
         return learnt, own
     parts = windows.join([*(one.learnt for one in others), learnt])
     return parts, np.concatenate([balanced_odds(others) * (1 - own_share), own * own_share])
-
-
-def _parts(spec: FeatureSpec) -> dict[str, slice]:
-    return {"slots": slice(0, spec.horizon), "peaks": slice(spec.horizon, spec.output_size)}
 
 
 def _stage(progress: Progress, stage: str) -> Callable[[int, int], None]:

@@ -22,7 +22,7 @@ from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.inference.scoring import pinball
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir
-from trainer.dataset.augment import DayBootstrap
+from trainer.dataset.augment import DayBootstrap, Jitter
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import base as bases
 from trainer.learning import fitting, networks, windows
@@ -38,6 +38,7 @@ from trainer.learning.windows import Split, Windows
 
 CALIBRATION_WINDOWS = 300
 SHORT_DAYS = 60  # with less to learn from, a plant learns beside others where there are some
+_MADE = Jitter(holidays=0.04)
 _OTHERS_WINDOWS = 1000  # of other plants, labelled for the student
 
 
@@ -147,6 +148,7 @@ def _student(
         student = bases.adapt(base, spec, options.student, options.seed, name="student")
     else:
         student = networks.build(spec, options.student, name="student", seed=options.seed)
+        networks.silence(options.student, student, together.inputs.steps)
     fitting.fit(
         student,
         together.inputs,
@@ -178,13 +180,13 @@ def _made_years(
     random = np.random.default_rng(options.seed)
     slots = max(1, windows.HOUR_S // spec.slot_s)
     for number in range(options.made_years):
-        year = bootstrap.year(random)
+        year = bootstrap.year(random, _MADE)
         # Later within the hour each time: devices forecast at any slot, the plant's own windows begin at full hours.
         some = random.permutation(len(learnt))[: -(-len(learnt) * 3 // (2 * options.made_years))]
         origins = np.minimum(learnt.origins[np.sort(some)] + number % slots, part.end - spec.horizon)
         if 0 < number == options.made_years - 1:
             year = replace(year, covariates={})  # what is known ahead may be missing on the day
-        yield _unknown(windows.make(spec, year, origins))
+        yield _unknown(windows.make(replace(spec, holidays=year.holidays), year, origins))
 
 
 def _unknown(of: Windows) -> Windows:

@@ -40,12 +40,13 @@ class TestPinned:
     def test_names_and_order(self):
         assert SPEC.step_names == (
             *("lag_1d", "lag_2d", "lag_3d", "lag_4d", "lag_5d", "lag_6d", "lag_7d", "lag_14d"),
-            *("mean_same_weekday", "mean_7d", "last", "last_day_mean", "last_day_max", "last_day_min"),
+            *("lag_same_kind", "mean_same_weekday", "mean_7d", "last", "last_day_mean", "last_day_max", "last_day_min"),
             *("level", "spread"),
             *("day_1_sin", "day_1_cos", "day_2_sin", "day_2_cos", "day_3_sin", "day_3_cos"),
             *("day_4_sin", "day_4_cos", "day_5_sin", "day_5_cos", "day_6_sin", "day_6_cos", "position"),
             *("weekday_0", "weekday_1", "weekday_2", "weekday_3", "weekday_4", "weekday_5", "weekday_6"),
             *("holiday", "working", "working_lag_1d", "working_lag_7d", "working_next_day"),
+            *("holiday_lag_1d", "holiday_lag_7d", "holiday_next_day"),
         )
         assert SPEC.step_names[: SPEC.load_columns][-1] == "last_day_min"
         more = dataclasses.replace(SPEC, seasonal=True, covariates=(TEMPERATURE, Covariate("sun", 0.0, 1.0)))
@@ -60,11 +61,12 @@ class TestPinned:
         spec = dataclasses.replace(SPEC, scaling=Scaling.GLOBAL, center_kw=1500.0, scale_kw=1000.0)
         origin = 30 * PER_DAY
         inputs = compute(spec, MONDAY_MS, np.arange(float(origin)), np.array([origin]))
-        assert (inputs.recent.shape, inputs.steps.shape) == ((1, 336), (1, 48, 41))
+        assert (inputs.recent.shape, inputs.steps.shape) == ((1, 336), (1, 48, 45))
         assert inputs.recent.dtype == inputs.steps.dtype == np.float32
         target = origin + np.arange(48)
         for day in (1, 2, 3, 4, 5, 6, 7, 14):
             assert in_kw(spec, inputs, f"lag_{day}d")[0] == pytest.approx(target - 48 * day, abs=1e-3)
+        assert in_kw(spec, inputs, "lag_same_kind")[0] == pytest.approx(target - 48 * 7, abs=1e-3)
         assert in_kw(spec, inputs, "mean_same_weekday")[0] == pytest.approx(target - 48 * 17.5, abs=1e-3)
         assert in_kw(spec, inputs, "mean_7d")[0] == pytest.approx(target - 48 * 4, abs=1e-3)
         for name, value in {"last": 1439, "last_day_mean": 1415.5, "last_day_max": 1439, "last_day_min": 1392}.items():
@@ -93,7 +95,7 @@ class TestPinned:
         spec = FeatureSpec(slot_s=slot_s, horizon=86_400 // slot_s, zone="Europe/Berlin")
         inputs = compute(spec, MONDAY_MS, history(16, slot_s=slot_s), np.array([spec.min_history, 16 * spec.per_day]))
         assert inputs.recent.shape == (2, spec.recent_size)
-        assert inputs.steps.shape == (2, spec.per_day, 41)
+        assert inputs.steps.shape == (2, spec.per_day, 45)
         assert np.isfinite(inputs.steps).all()
         assert np.abs(inputs.steps).max() <= features.CLIP_SIGMA
 
@@ -247,13 +249,68 @@ class TestClocks:
         start_ms = round(dt.datetime(2026, 1, 10, 13, tzinfo=dt.UTC).timestamp() * 1000)  # 11 January, local midnight
         inputs = compute(spec, start_ms, history(15), np.array([15 * PER_DAY]))
         assert column(spec, inputs, "holiday")[0].tolist() == [1] * 48  # a Monday
-        assert column(spec, inputs, "weekday_0")[0].tolist() == [1] * 48
+        assert column(spec, inputs, "weekday_0")[0].tolist() == [0] * 48  # a holiday counts as a Sunday
+        assert column(spec, inputs, "weekday_6")[0].tolist() == [1] * 48
         assert column(spec, inputs, "working")[0].tolist() == [0] * 48
         assert column(spec, inputs, "working_lag_1d")[0].tolist() == [0] * 48  # Sunday
         assert column(spec, inputs, "working_lag_7d")[0].tolist() == [1] * 48
         assert column(spec, inputs, "working_next_day")[0].tolist() == [1] * 48
         without = compute(dataclasses.replace(spec, holidays=()), start_ms, history(15), np.array([15 * PER_DAY]))
         assert column(spec, without, "working")[0].tolist() == [1] * 48
+        assert column(spec, without, "weekday_0")[0].tolist() == [1] * 48
+
+    @pytest.mark.parametrize(
+        ("holiday", "ahead", "behind"),
+        [("2026-01-26", 0, 0), ("2026-01-25", 0, 1), ("2026-01-19", 0, 7), ("2026-01-27", 1, 0)],
+    )
+    def test_holidays_around_the_target_are_told(self, holiday, ahead, behind):
+        spec = dataclasses.replace(SPEC, holidays=(holiday,))
+        start_ms = round(dt.datetime(2026, 1, 11, tzinfo=dt.UTC).timestamp() * 1000)
+        inputs = compute(spec, start_ms, history(15), np.array([15 * PER_DAY]))  # of Monday, 26 January
+        for name, wanted in (
+            ("holiday", not ahead and not behind),
+            ("holiday_next_day", ahead == 1),
+            ("holiday_lag_1d", behind == 1),
+            ("holiday_lag_7d", behind == 7),
+        ):
+            assert column(spec, inputs, name)[0].tolist() == [wanted] * 48, name
+
+
+class TestSameKind:
+    """`lag_same_kind` on load that is the number of its day; 2026-01-05 is a Monday, day 0."""
+
+    def days_back(self, holidays: tuple[int, ...], day: int, *, slot: int = 0, horizon: int = 48) -> np.ndarray:
+        dates = tuple(str(dt.date(2026, 1, 5) + dt.timedelta(days=holiday)) for holiday in holidays)
+        spec = dataclasses.replace(
+            SPEC, horizon=horizon, holidays=dates, scaling=Scaling.GLOBAL, center_kw=20.0, scale_kw=10.0
+        )
+        power = np.repeat(np.arange(60.0), PER_DAY)
+        inputs = compute(spec, MONDAY_MS, power, np.array([day * PER_DAY + slot]))
+        targets = (day * PER_DAY + slot + np.arange(horizon)) // PER_DAY
+        back: np.ndarray = targets - in_kw(spec, inputs, "lag_same_kind")[0]
+        return back
+
+    def test_is_the_same_weekday_of_the_week_before(self):
+        for day in range(28, 35):
+            assert self.days_back((), day) == pytest.approx([7] * 48, abs=1e-3)
+
+    def test_skips_a_holiday_of_that_weekday(self):
+        assert self.days_back((21,), 28) == pytest.approx([14] * 48, abs=1e-3)
+        assert self.days_back((21, 14), 28) == pytest.approx([21] * 48, abs=1e-3)
+
+    def test_of_a_holiday_is_the_latest_sunday_or_holiday(self):
+        assert self.days_back((30,), 30) == pytest.approx([3] * 48, abs=1e-3)  # a Wednesday
+        assert self.days_back((29, 30), 30) == pytest.approx([1] * 48, abs=1e-3)
+        assert self.days_back((33,), 34) == pytest.approx([1] * 48, abs=1e-3)  # a Sunday after a holiday
+
+    def test_is_a_week_back_where_no_day_is_alike(self):
+        assert self.days_back((0, 7, 14), 21) == pytest.approx([7] * 48, abs=1e-3)
+
+    def test_looks_at_no_slot_that_is_not_over(self):
+        back = self.days_back((30, 31), 30, slot=20, horizon=72)  # in the first of two holidays
+        assert back[:28] == pytest.approx([3] * 28, abs=1e-3)
+        assert back[28:48] == pytest.approx([1] * 20, abs=1e-3)  # as early in the second as is over of the first
+        assert back[48:] == pytest.approx([4] * 24, abs=1e-3)
 
 
 class TestLevel:

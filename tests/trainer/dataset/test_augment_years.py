@@ -1,5 +1,6 @@
 """Made years: like the plant's own in all that matters, and never the same."""
 
+import datetime as dt
 from dataclasses import replace
 
 import numpy as np
@@ -64,6 +65,48 @@ def test_nothing_is_negative_and_midnight_is_no_cliff(works, years):
     for year in years:
         assert year.power_kw.min() >= 0
         assert np.abs(np.diff(year.power_kw))[95::96].mean() < 1.5 * usual.mean()
+
+
+class TestMadeHolidays:
+    def year(self, of, *, share=0.1, seed=8):
+        return DayBootstrap(of).year(np.random.default_rng(seed), Jitter(holidays=share))
+
+    def test_are_told_beside_those_of_the_plant(self, works):
+        made = self.year(replace(works, holidays=("2022-04-06",))).holidays
+        assert "2022-04-06" in made
+        assert 0.05 < (len(made) - 1) / (len(works.power_kw) / works.per_day) < 0.15
+        assert list(made) == sorted(set(made))
+
+    def test_are_like_sundays_where_the_plant_has_shown_no_holiday(self, works):
+        year = self.year(replace(works, holidays=()))
+        days = {str(dt.date.fromordinal(int(day))): load for day, load in zip(*self.loads(year), strict=True)}
+        sundays = np.mean([load for day, load in days.items() if dt.date.fromisoformat(day).weekday() == 6])
+        others = [load for day, load in days.items() if dt.date.fromisoformat(day).weekday() < 5]
+        holidays = [load for day, load in days.items() if day in year.holidays]
+        assert np.mean(holidays) == pytest.approx(sundays, rel=0.15)
+        assert np.mean(holidays) < 0.8 * np.mean(others)
+
+    def test_are_like_the_holidays_of_the_plant_where_there_are_some(self, works):
+        holidays = tuple(str(dt.date(2022, 1, 11) + dt.timedelta(days=14 * number)) for number in range(5))
+        power = works.power_kw.copy()
+        ordinal, _ = self.loads(works)
+        for day in holidays:  # the plant's holidays are its busiest days
+            first = (dt.date.fromisoformat(day).toordinal() - int(ordinal[0])) * works.per_day
+            power[first : first + works.per_day] = 400.0
+        year = self.year(replace(works, power_kw=power, holidays=holidays))
+        made = [load for day, load in zip(*self.loads(year), strict=True) if self.date(day) in year.holidays]
+        assert len(made) > len(holidays)
+        assert np.mean(made) > 300
+
+    def test_none_are_made_unless_asked_for(self, works, years):
+        assert {year.holidays for year in years} == {works.holidays}
+
+    def date(self, ordinal):
+        return str(dt.date.fromordinal(int(ordinal)))
+
+    def loads(self, of):
+        whole = whole_days(of)
+        return whole.ordinal, whole.power_kw.mean(axis=1)
 
 
 def test_gaps_stay_and_no_others_come(works):

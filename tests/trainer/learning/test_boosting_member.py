@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_trees_and_another_seed_others(plant, fitte
 
 def test_what_was_saved_and_read_says_the_same(plant, fitted):
     spec, _, held_out = plant
-    back = Boosting.of(spec, fitted.texts())
+    back = Boosting.of(spec, fitted.texts(), None)
     assert np.array_equal(back.predict(held_out.inputs), fitted.predict(held_out.inputs), equal_nan=True)
 
 
@@ -74,3 +74,40 @@ def test_windows_answer_alike_alone_and_together(plant, fitted):
         type(inputs)(inputs.recent[7:8], inputs.steps[7:8], inputs.center_kw[7:8], inputs.scale_kw[7:8])
     )
     assert np.array_equal(together[7:8], alone, equal_nan=True)
+
+
+class Knows:
+    """A guide that says of any window what a plain mean of its features does."""
+
+    def predict(self, inputs):
+        median = inputs.steps[:, :, :3].mean(axis=2)
+        return np.repeat(np.pad(median, ((0, 0), (0, 1)))[:, :, None], 3, axis=2)
+
+
+def test_trees_learn_what_a_guide_knows(plant, fitted):
+    spec, learnt, held_out = plant
+    target = learnt.target.copy()
+    target[:, :24] = Knows().predict(learnt.inputs)[:, :24, 1] ** 2
+    truth = Knows().predict(held_out.inputs)[:, :24, 1].astype(float) ** 2
+    guided, alone = (
+        Boosting.fit(spec, learnt.inputs, target, seed=1, guide=guide, guided=told)
+        for guide, told in ((Knows(), Knows().predict(learnt.inputs)[..., 1]), (None, None))
+    )
+    losses = [pinball(one.predict(held_out.inputs)[:, :24], truth, QUANTILES) for one in (guided, alone)]
+    assert losses[0] < 0.8 * losses[1]
+
+
+def test_windows_of_which_the_guide_says_nothing_are_learnt_from_all_the_same(plant):
+    spec, learnt, held_out = plant
+    told = np.full_like(learnt.target, np.nan)
+    member = Boosting.fit(spec, learnt.inputs, learnt.target, seed=1, guide=Knows(), guided=told)
+    assert np.isfinite(member.predict(held_out.inputs)[:, :24]).all()
+
+
+def test_windows_without_a_share_teach_nothing(plant):
+    spec, learnt, held_out = plant
+    share = np.where(np.arange(len(learnt)) < 200, 1.0, 0.0)
+    target = learnt.target.copy()
+    target[200:] = 1e3
+    told = Boosting.fit(spec, learnt.inputs, target, seed=1, share=share).predict(held_out.inputs)
+    assert np.nanmax(np.abs(told)) < 100

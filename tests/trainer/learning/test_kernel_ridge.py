@@ -26,7 +26,12 @@ def plant():
 @pytest.fixture(scope="module")
 def fitted(plant):
     spec, learnt, _ = plant
-    return KernelRidge.fit(spec, learnt.inputs, learnt.target)
+    return fit(spec, learnt)
+
+
+def fit(spec, of, rows=slice(None), target=None):
+    target = of.target[rows] if target is None else target
+    return KernelRidge.fit(spec, some(of.inputs, rows), target, of.origins[rows])[0]
 
 
 def some(inputs, rows):
@@ -52,24 +57,39 @@ def test_quantiles_are_ordered_and_the_band_holds_about_what_it_should(plant, fi
     assert 0.6 < inside.mean() < 0.95
 
 
-def test_what_a_window_left_out_would_be_told_is_what_refitting_without_it_says():
+def test_what_a_block_left_out_would_be_told_is_what_refitting_without_it_says():
     random = np.random.default_rng(1)
     x, y = random.normal(size=(30, 12)), random.normal(size=(30, 5))
-    penalties = [0.1, 0.3]
-    _, left_out = kernel._solve(x, y, penalties)
+    blocks, penalties = np.arange(30) // 4, [0.1, 0.3]
+    _, left_out = kernel._solve(x, y, blocks, penalties)
     centred, offset = x - x.mean(axis=0), y.mean(axis=0)
     for row in (0, 7, 29):
-        rest = np.arange(30) != row
+        rest = blocks != blocks[row]
         told = [
-            of[row, rest] @ np.linalg.solve(of[np.ix_(rest, rest)] + penalty * np.eye(29), (y - offset)[rest])
+            of[row, rest] @ np.linalg.solve(of[np.ix_(rest, rest)] + penalty * np.eye(rest.sum()), (y - offset)[rest])
             for of, penalty in zip(kernel._kernels(centred, centred), penalties, strict=True)
         ]
         assert left_out[row] == pytest.approx(np.mean(told, axis=0) + offset)
 
 
+def test_what_windows_would_be_told_is_no_better_than_what_unseen_weeks_are_told(plant):
+    spec, learnt, held_out = plant
+    member, told = KernelRidge.fit(spec, learnt.inputs, learnt.target, learnt.origins)
+    left_out, unseen, seen = (
+        np.nanmean(np.abs(median[:, :24] - of.target[:, :24]))
+        for median, of in (
+            (told, learnt),
+            (member.predict(held_out.inputs)[..., 1], held_out),
+            (member.predict(learnt.inputs)[..., 1], learnt),
+        )
+    )
+    assert seen < 0.8 * left_out
+    assert left_out > 0.8 * unseen
+
+
 def test_the_same_windows_give_the_same_member(plant, fitted):
     spec, learnt, held_out = plant
-    again = KernelRidge.fit(spec, learnt.inputs, learnt.target)
+    again = fit(spec, learnt)
     assert np.array_equal(again.predict(held_out.inputs), fitted.predict(held_out.inputs))
 
 
@@ -87,8 +107,8 @@ def test_windows_with_unknown_slots_teach_nothing(plant):
     target = learnt.target[midnight].copy()
     target[::5, 3] = np.nan
     rest = np.setdiff1d(np.arange(len(midnight)), np.arange(0, len(midnight), 5))
-    with_gaps = KernelRidge.fit(spec, some(learnt.inputs, midnight), target)
-    without = KernelRidge.fit(spec, some(learnt.inputs, midnight[rest]), target[rest])
+    with_gaps = fit(spec, learnt, midnight, target)
+    without = fit(spec, learnt, midnight[rest])
     assert np.array_equal(with_gaps.predict(held_out.inputs), without.predict(held_out.inputs))
 
 
@@ -98,7 +118,7 @@ def test_an_hour_without_windows_is_answered_by_the_nearest_one(plant):
 
     def median(at, *fitted_to):
         rows = np.flatnonzero(np.isin(hours, fitted_to))
-        member = KernelRidge.fit(spec, some(learnt.inputs, rows), learnt.target[rows])
+        member = fit(spec, learnt, rows)
         return member.predict(some(learnt.inputs, np.flatnonzero(hours == at)))[..., 1]
 
     assert np.isfinite(median(5, 0)).all()
@@ -119,4 +139,4 @@ def test_few_windows_are_told_to_be_too_few():
     spec, learnt, held_out = learnt_and_held_out(45)
     assert KernelRidge.can_fit(spec, learnt.inputs, learnt.target)
     assert not KernelRidge.can_fit(spec, learnt.inputs, np.full_like(learnt.target, np.nan))
-    assert np.isfinite(KernelRidge.fit(spec, learnt.inputs, learnt.target).predict(held_out.inputs)).all()
+    assert np.isfinite(fit(spec, learnt).predict(held_out.inputs)).all()

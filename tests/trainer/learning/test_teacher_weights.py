@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from agent.contract.errors import ConfigError
+from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.featurespec import Scaling
 from tests.support.livedplants import lived_plant
 from trainer.learning import teacher, windows
@@ -63,18 +63,6 @@ def test_members_are_weighed_row_by_row_where_they_say_something(plant):
     assert told[0, 24] == pytest.approx([-1.0, 0.0, 1.0])
 
 
-def test_a_band_that_is_too_narrow_is_widened_and_what_is_never_known_stays_as_it_is(plant):
-    spec, _, held_out = plant
-    narrow = teacher.Teacher(spec, {"one": Says((-0.01, 0.0, 0.01))}, {"one": 1.0})
-    unknown = held_out.target.copy()
-    unknown[:, 24:] = np.nan
-    widened = narrow.widened(replace(held_out, target=unknown))
-    assert widened.widths["peaks"] == (1, 1)
-    assert widened.widths["slots"] == (2, 2)
-    assert widened.predict(held_out.inputs)[0, 0] == pytest.approx([-0.02, 0.0, 0.02])
-    assert teacher.loss_kw(spec, widened, held_out) < teacher.loss_kw(spec, narrow, held_out)
-
-
 def test_no_quantiles_are_missing_or_out_of_order(plant, fitted):
     _, learnt, held_out = plant
     for of in (learnt, held_out):
@@ -95,6 +83,34 @@ def test_a_folder_without_a_teacher_is_named(plant, tmp_path):
     with pytest.raises(ConfigError, match="has no teacher") as caught:
         teacher.load(plant[0], tmp_path)
     assert caught.value.where == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("teacher.json", b"{"),
+        ("teacher.json", b'{"weights": {"oracle": 1.0}}'),
+        ("teacher-boosting-4.txt", None),
+        ("teacher-boosting-4.txt", b"tree"),
+        ("teacher-kernel.npz", None),
+        ("teacher-kernel.npz", b"PK"),
+        ("teacher-network-1.keras", None),
+        ("teacher-network-1.keras", b"zip"),
+    ],
+)
+def test_a_damaged_teacher_is_refused(plant, fitted, tmp_path, name, content):
+    fitted.save(tmp_path)
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(RejectedError, match="damaged") as caught:
+        teacher.load(plant[0], tmp_path)
+    assert caught.value.where == str(tmp_path)
+
+
+def test_trees_are_guided_by_the_kernel_of_their_own_teacher(fitted):
+    assert fitted.members["boosting"]._guide is fitted.members["kernel"]
 
 
 def test_no_member_learns_from_held_out_weeks(plant, fitted):
