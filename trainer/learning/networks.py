@@ -162,8 +162,9 @@ class ColumnNoise(layers.Layer):  # type: ignore[misc]  # keras has no types
         # Random numbers cost as much as a convolution: none are made for columns that get no noise.
         load = self._stddev * keras.random.normal((batch, 1, steps, self._columns), seed=self._seed)
         level = self._level_stddev * keras.random.normal((batch, 1, 1, len(LEVEL_COLUMNS)), seed=self._seed)
-        rest = keras.ops.zeros((batch, 1, steps, width - self._columns - len(LEVEL_COLUMNS)))
-        return values + keras.ops.concatenate([load, keras.ops.repeat(level, steps, axis=2), rest], axis=3)
+        after = width - self._columns - len(LEVEL_COLUMNS)
+        values += keras.ops.pad(load, ((0, 0), (0, 0), (0, 0), (0, width - self._columns)))
+        return values + keras.ops.pad(level, ((0, 0), (0, 0), (0, 0), (self._columns, after)))
 
 
 def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape, seeds: _Seeds) -> Any:

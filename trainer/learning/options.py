@@ -82,7 +82,7 @@ class Options:
             base_updates=150,
             adapt_updates=60,
             student_updates=200,
-            boosting_rounds=20,
+            boosting_rounds=60,
             made_years=1,
             batch=32,
             teacher=small,
