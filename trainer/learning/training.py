@@ -144,6 +144,7 @@ def _student(
     if len(parts) > 1:
         odds = [odds[0] * (1 - options.made_share), *(one * options.made_share / (len(odds) - 1) for one in odds[1:])]
     together = windows.join(parts)
+    del parts  # as large as all of them together
     if base is not None and bases.same_size(base.shape, options.student):
         student = bases.adapt(base, spec, options.student, options.seed, name="student")
     else:
