@@ -21,7 +21,7 @@ from agent.contract.errors import UnavailableError
 from converter.modeldir import TRAINING, ModelDir
 from tests.benchmarks import forecast_series
 from tests.benchmarks.measured import run_measured
-from trainer.learning.frames import Frame
+from trainer.backtest.frames import Frame
 
 OUT = Path("build/bench/transfer")
 TARGETS = (
