@@ -141,7 +141,7 @@ def search(
         run = _Run(number, search_space.with_values(options, drawn), weeks, progress)
         state, made = run.attempt(asked, math.inf if number == 1 else deadline)
         _tell(study, asked, state, made)
-        results.append(Trial(number, state, drawn, made and made.loss_kw))
+        results.append(Trial(number, state, drawn, None if made is None else made.loss_kw))
         told(results[-1])
         default = made if number == 1 else default
         if made is not None and (best is None or made.loss_kw < best.loss_kw):
