@@ -100,11 +100,11 @@ def train(
         base = bases.pretrain(Pool((own, *known.plants), known.left_out), name, options, progress)
     teacher = teachers.fit(spec, learnt, held_out, options, progress, base=base, others=known.plants)
     meter.sample()
-    student = _student(spec, teacher, snapshot, part, learnt, options, progress, base=base, others=known.plants)
+    student = distil(spec, teacher, snapshot, part, learnt, options, progress, base=base, others=known.plants)
     scores = {
         "naive": pinball(naive_kw, held_out.truth_kw, QUANTILES),
         "teacher": teachers.loss_kw(spec, teacher, held_out),
-        "student_float": _score(spec, student, held_out),
+        "student_float": score(spec, student, held_out),
     }
     footprint = meter.stop()
     record = _record(snapshot, options, spec, learnt, held_out, scores, footprint)
@@ -124,7 +124,7 @@ def _beside(pool: Sequence[Snapshot], spec: FeatureSpec, learnt: Windows, option
     return pools.gather(pool, spec, validation_days=options.validation_days, seed=options.seed)
 
 
-def _student(
+def distil(
     spec: FeatureSpec,
     teacher: Teacher,
     snapshot: Snapshot,
@@ -133,13 +133,16 @@ def _student(
     options: Options,
     progress: Progress,
     *,
-    base: Base | None,
-    others: Sequence[PoolPlant],
+    base: Base | None = None,
+    others: Sequence[PoolPlant] = (),
 ) -> Any:
-    """Distil: windows of the plant with truth and the teacher's quantiles, others with the latter alone.
+    """Return a student, which learns from windows of the plant and others.
 
-    Others are of made years, and of other plants where the plant has little of its own. The student starts from a base
-    where there is one of its size.
+    Those of the plant have truth and the teacher's quantiles, others the latter alone: they are of made years, and of
+    other plants where the plant has little of its own. The student starts from a base where there is one of its size.
+
+    Raises:
+        UnavailableError: when it diverges.
     """
     taught = [teacher.predict(learnt.inputs)]
     parts, odds = [learnt], [windows.odds(spec, learnt)]
@@ -203,7 +206,8 @@ def _unknown(of: Windows) -> Windows:
     return replace(of, target=np.full_like(of.target, np.nan))
 
 
-def _score(spec: FeatureSpec, model: Any, of: Windows) -> float:
+def score(spec: FeatureSpec, model: Any, of: Windows) -> float:
+    """Return the mean pinball loss of a student's slots, in kW."""
     raw = fitting.predict(model, of.inputs)
     return scoring.score(spec, raw, of.inputs.center_kw, of.inputs.scale_kw, of.truth_kw)
 
