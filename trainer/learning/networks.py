@@ -16,8 +16,6 @@ from keras import layers
 from agent.contract.features import Singles
 from agent.contract.featurespec import LEVEL_COLUMNS, FeatureSpec
 
-# Nothing grows beyond this: what is concatenated shares one int8 step, and the widest part decides it for all.
-_TOP, _RELU = 6.0, "relu6"
 RAW_SIZE = 3  # median and two spreads
 _PATHS = 16  # whose highest slots foretell the daily peak
 _FACTORED_ABOVE = 48  # steps; beyond this a full linear map from `recent` would fill the student's 200 kB alone
@@ -89,29 +87,29 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
 
     # Which days lie ahead decides what the week means. A pooled convolution of its own, not the row itself: in int8
     # pooling forces one step size upon what goes in and what comes out.
-    ahead = _conv(_AHEAD_CHANNELS, 1, seeds, activation=_RELU, name="ahead")(row)
+    ahead = _conv(_AHEAD_CHANNELS, 1, seeds, activation="relu", name="ahead")(row)
     ahead = layers.AveragePooling2D((1, max(1, horizon // (_AHEAD_PARTS * spec.days))))(ahead)
     ahead = layers.Flatten()(ahead)
     summary = layers.Add()([_dense(shape.context, seeds)(week), _dense(shape.context, seeds)(ahead)])
-    summary = layers.Dropout(shape.dropout, seed=seeds.next())(layers.ReLU(_TOP)(summary))
+    summary = layers.Dropout(shape.dropout, seed=seeds.next())(layers.ReLU()(summary))
     # Long horizons get a leaner summary: their maps to each step would fill the student's 200 kB alone.
     long = horizon > _LONG
     context_channels = 1 if long else shape.context_channels
-    context = _dense(horizon * context_channels, seeds, activation=_RELU)(summary)
+    context = _dense(horizon * context_channels, seeds, activation="relu")(summary)
     context = layers.Reshape((1, horizon, context_channels))(context)
 
     hidden = layers.Concatenate()([row, context])
-    hidden = _conv(shape.channels, 1, seeds, activation=_RELU, name="mixed")(hidden)
-    for _ in range(shape.blocks):
+    hidden = _conv(shape.channels, 1, seeds, activation="relu", name="mixed")(hidden)
+    for block in block_names(shape):
         inner = layers.Dropout(shape.dropout, seed=seeds.next())(hidden)
-        inner = _conv(shape.channels, 5, seeds, activation=_RELU)(inner)
-        hidden = layers.ReLU(_TOP)(layers.Add()([hidden, inner]))
+        inner = _conv(shape.channels, 5, seeds, activation="relu", name=block)(inner)
+        hidden = layers.Add()([hidden, inner])
     hidden = layers.Dropout(shape.dropout, seed=seeds.next())(hidden)
     # A linear skip: on many plants a ridge regression is the best single model, and no ReLU should stand in its way.
     linear = week
     if horizon > _FACTORED_ABOVE:
         linear = _dense(_FACTOR_RANK // 3 if long else _FACTOR_RANK, seeds)(linear)
-    linear = _dense(horizon * RAW_SIZE, seeds, small=True)(linear)
+    linear = _dense(horizon * RAW_SIZE, seeds, small=True, name="linear")(linear)
     linear = layers.Reshape((1, horizon, RAW_SIZE))(linear)
     # One convolution adds up all parts. Added one by one in int8, a part whose step is coarser than the output's makes
     # two steps of a difference of one between runtimes.
@@ -134,6 +132,11 @@ def without_noise(spec: FeatureSpec, shape: Shape, model: Any) -> Any:
 def places_of_steps(shape: Shape) -> dict[str, int]:
     """Return the layers whose kernel [1, W, C, U] takes the columns of `steps`, and how many inputs stand before."""
     return {"ahead": 0, "mixed": 0, "sum": shape.channels, "tops": 0}
+
+
+def block_names(shape: Shape) -> list[str]:
+    """Return the names of the residual convolutions."""
+    return [f"block_{number}" for number in range(1, shape.blocks + 1)]
 
 
 def silence(shape: Shape, model: Any, steps: Singles) -> None:
@@ -185,11 +188,11 @@ def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape,
             tensor = layers.ZeroPadding2D(((0, 0), (0, short)))(tensor)
         return pooling((1, spec.per_day))(tensor)
 
-    tops = by_day(_conv(_PATHS, 1, seeds, activation=_RELU, name="tops")(row), layers.MaxPooling2D)
+    tops = by_day(_conv(_PATHS, 1, seeds, activation="relu", name="tops")(row), layers.MaxPooling2D)
     if shape.noise:
         tops = layers.GaussianNoise(shape.noise, seed=seeds.next())(tops)
     tops = _conv(RAW_SIZE, 1, seeds)(tops)
-    means = by_day(_conv(RAW_SIZE, 1, seeds)(hidden), layers.AveragePooling2D)
+    means = by_day(_conv(RAW_SIZE, 1, seeds, name="means")(hidden), layers.AveragePooling2D)
     week = layers.Reshape((1, spec.days, RAW_SIZE))(_dense(spec.days * RAW_SIZE, seeds, small=True)(summary))
     return layers.Add()([layers.Add()([tops, means]), week])
 
@@ -211,9 +214,11 @@ class _Seeds:
         return f"layer_{self._layers}"
 
 
-def _dense(units: int, seeds: _Seeds, *, activation: str | None = None, small: bool = False) -> Any:
+def _dense(
+    units: int, seeds: _Seeds, *, activation: str | None = None, small: bool = False, name: str | None = None
+) -> Any:
     initializer = _initializer(seeds, small=small)
-    return layers.Dense(units, activation=activation, kernel_initializer=initializer, name=seeds.layer_name())
+    return layers.Dense(units, activation=activation, kernel_initializer=initializer, name=name or seeds.layer_name())
 
 
 def _conv(channels: int, width: int, seeds: _Seeds, *, activation: str | None = None, name: str | None = None) -> Any:

@@ -29,6 +29,7 @@ from trainer.learning import fitting, networks, windows
 from trainer.learning import pool as pools
 from trainer.learning import teacher as teachers
 from trainer.learning.base import Base
+from trainer.learning.equalising import equalise
 from trainer.learning.fitting import Schedule
 from trainer.learning.footprint import Footprint, Meter
 from trainer.learning.options import Options, Progress
@@ -171,7 +172,9 @@ def distil(
         odds=np.concatenate(odds),
         progress=lambda done, total: progress("student", done, total),
     )
-    return networks.without_noise(spec, options.student, student)
+    clean = networks.without_noise(spec, options.student, student)
+    equalise(spec, options.student, clean, pools.thinned(learnt, CALIBRATION_WINDOWS, options.seed).inputs)
+    return clean
 
 
 def _made_years(
