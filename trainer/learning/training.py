@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import Floats
+from agent.contract.features import Floats, Inputs, Singles
 from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.inference.scoring import pinball
 from converter import modeldir, scoring
@@ -50,6 +50,23 @@ class Trained:
     pinball_kw: dict[str, float]
     spec: FeatureSpec
     footprint: Footprint
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """What a student learns from: N windows.
+
+    Attributes:
+        inputs: of the model.
+        target: [N, H + D] standardised truth, NaN where only the teacher says what follows.
+        taught: [N, H + D, 3] the teacher's standardised quantiles; None where there is no teacher.
+        odds: [N] how often each is drawn.
+    """
+
+    inputs: Inputs
+    target: Singles
+    taught: Singles | None
+    odds: Floats
 
 
 def no_progress(_stage: str, _done: int, _total: int) -> None:
@@ -100,7 +117,8 @@ def train(
     others = known.plants if len(np.unique(learnt.origins // spec.per_day)) < SHORT_DAYS else ()
     teacher = teachers.fit(spec, learnt, held_out, options, progress, base=base, others=others)
     meter.sample()
-    student = _student(spec, teacher, snapshot, part, learnt, options, progress, base=base, others=others)
+    taught = lessons(spec, teacher, snapshot, part, learnt, options, progress, others=others)
+    student = distil(spec, taught, options, progress, base=base)
     scores = {
         "naive": pinball(naive_kw, held_out.truth_kw, QUANTILES),
         "teacher": teachers.loss_kw(spec, teacher, held_out),
@@ -116,22 +134,20 @@ def train(
     return Trained(out, scores, spec, footprint)
 
 
-def _student(
+def lessons(
     spec: FeatureSpec,
     teacher: Teacher,
     snapshot: Snapshot,
     part: Split,
     learnt: Windows,
     options: Options,
-    progress: Progress,
+    progress: Progress = no_progress,
     *,
-    base: Base | None,
-    others: Sequence[PoolPlant],
-) -> Any:
-    """Distil: windows of the plant with truth and the teacher's quantiles, others with the latter alone.
+    others: Sequence[PoolPlant] = (),
+) -> Lessons:
+    """Return windows of the plant with truth and the teacher's quantiles, others with the latter alone.
 
-    Others are of made years, and of other plants where the plant has little of its own. The student starts from a base
-    where there is one of its size.
+    Others are of made years, and of other plants where the plant has little of its own.
     """
     taught = [teacher.predict(learnt.inputs)]
     parts, odds = [learnt], [windows.odds(spec, learnt)]
@@ -144,19 +160,26 @@ def _student(
     if len(parts) > 1:
         odds = [odds[0] * (1 - options.made_share), *(one * options.made_share / (len(odds) - 1) for one in odds[1:])]
     together = windows.join(parts)
+    return Lessons(together.inputs, together.target, np.concatenate(taught), np.concatenate(odds))
+
+
+def distil(
+    spec: FeatureSpec, of: Lessons, options: Options, progress: Progress = no_progress, *, base: Base | None = None
+) -> Any:
+    """Return a student that has learnt lessons, starting from a base where there is one of its size."""
     if base is not None and bases.same_size(base.shape, options.student):
         student = bases.adapt(base, spec, options.student, options.seed, name="student")
     else:
         student = networks.build(spec, options.student, name="student", seed=options.seed)
-        networks.silence(options.student, student, together.inputs.steps)
+        networks.silence(options.student, student, of.inputs.steps)
     fitting.fit(
         student,
-        together.inputs,
-        together.target,
+        of.inputs,
+        of.target,
         Schedule(options.student_updates, options.batch, options.peak_rate, options.weight_decay, options.seed * 100),
-        taught=np.concatenate(taught),
+        taught=of.taught,
         truth_share=options.truth_share,
-        odds=np.concatenate(odds),
+        odds=of.odds,
         progress=lambda done, total: progress("student", done, total),
     )
     return networks.without_noise(spec, options.student, student)
