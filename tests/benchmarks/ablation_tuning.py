@@ -12,6 +12,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -97,7 +98,9 @@ def main(folder):
     lessons, calibration = _arrays(folder / "lessons.npz"), _arrays(folder / "calibration.npz")
 
     def fresh():
-        model = networks.build(spec, Shape(**job["shape"]).plain, name="student", seed=0, kit=tf_keras)
+        model = networks.build(
+            spec, Shape(**job["shape"]).plain, name="student", seed=0, kit=trainable_in_int8(tf_keras)
+        )
         read_weights(folder / "student.npz", model)
         # tfmot rebuilds networks from their inputs in a row; by name it does not find them.
         return tf_keras.Model([model.input[name] for name in INPUTS], model.output, name="student")
@@ -126,6 +129,24 @@ def main(folder):
     quantised = tune(tfmot.quantization.keras.quantize_model(fresh()))
     model = to_int8(quantised, spec, calibration["recent"], calibration["steps"], kit=tf_keras)
     (folder / "qat.tflite").write_bytes(model)
+
+
+def trainable_in_int8(tf_keras):
+    """What builds networks of Keras 2 with ReLU6 as a layer of its own: tfmot does not know it as part of another."""
+
+    def apart(kind):
+        def make(*arguments, activation=None, **named):
+            if activation != "relu6":
+                return kind(*arguments, activation=activation, **named)
+            layer, top = kind(*arguments, **named), tf_keras.layers.ReLU(6.0)
+            return lambda values: top(layer(values))
+
+        return make
+
+    layers = {**vars(tf_keras.layers), **{name: apart(getattr(tf_keras.layers, name)) for name in ("Conv2D", "Dense")}}
+    return SimpleNamespace(
+        Input=tf_keras.Input, Model=tf_keras.Model, initializers=tf_keras.initializers, layers=SimpleNamespace(**layers)
+    )
 
 
 def _prune(sparsity, tf_keras, model, tune, tuning):

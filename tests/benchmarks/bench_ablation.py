@@ -5,10 +5,9 @@
 
 Of each series of `../shared/bench` (or BENCH_DATA) only the load before its test part is touched: models learn from its
 first 80 % and are judged on the rest, one forecast a day from local midnight, so that what follows from the figures is
-not chosen on test parts. All students are of one seed, but
-one that shows what seeds make of the same recipe. Each runs as a device runs it: LiteRT, one thread, a process of
-its own. Pruning and quantisation-aware training start from the distilled student, as does a plain control that is tuned
-as long: see `ablation_tuning`.
+not chosen on test parts. All students are of one seed, but one that shows what a seed makes of the same recipe. Each
+runs as a device runs it: LiteRT, one thread, a process of its own. Pruning and quantisation-aware training start from
+the distilled student, as does a plain control that is tuned as long: see `ablation_tuning`.
 
 The README's tables: `python -m tests.benchmarks.ablation_table`.
 """
