@@ -32,10 +32,10 @@ def tables(figures):
         product = one["models"][PRODUCT]["pinball"]
         for name, text in TEXTS.items():
             model = one["models"][name]
-            cells = [text, f"{model['pinball']:.4g}", f"{model['pinball'] / product:.3f}"]
+            cells = [text, f"{model['pinball']:#.4g}".rstrip("."), f"{model['pinball'] / product:.3f}"]
             if "model_bytes" in model:
                 cells += [f"{model[size] / 1000:.0f}" for size in ("model_bytes", "gzip_bytes")]
-                cells += [f"{model['forecast_ms_p50']:.2g}"]
+                cells += [f"{float(format(model['forecast_ms_p50'], '.2g')):g}"]  # never in powers of ten
             else:
                 cells += [""] * 3
             yield f"| {' | '.join(cells)} |"

@@ -76,6 +76,7 @@ def figures(**pinball):
     one = {"pinball": 2.0, "model_bytes": 99_400, "gzip_bytes": 70_000, "forecast_ms_p50": 0.0123}
     models = {name: {**one, "pinball": pinball.get(name, 2.0)} for name in TEXTS}
     models["naive"] = {"pinball": 3.0}
+    models["teacher"] |= {"pinball": 1234.5, "forecast_ms_p50": 123.4}
     return {"days_judged": 43, "models": models}
 
 
@@ -84,6 +85,7 @@ def test_each_series_has_a_table_of_all_models_against_the_product():
     assert len(lines) == 2 * (2 + len(TEXTS)) + 1
     assert {line.count("|") for line in lines} == {7, 0}
     assert lines[0].startswith("| mill, 43 days |")
-    assert f"| {TEXTS[PRODUCT]} | 2 | 1.000 | 99 | 70 | 0.012 |" in lines
-    assert f"| {TEXTS['qat_int8']} | 1.9 | 0.950 | 99 | 70 | 0.012 |" in lines
-    assert "| seasonal naive | 3 | 1.500 |  |  |  |" in lines
+    assert f"| {TEXTS[PRODUCT]} | 2.000 | 1.000 | 99 | 70 | 0.012 |" in lines
+    assert f"| {TEXTS['qat_int8']} | 1.900 | 0.950 | 99 | 70 | 0.012 |" in lines
+    assert f"| {TEXTS['teacher']} | 1234 | 617.250 | 99 | 70 | 120 |" in lines
+    assert "| seasonal naive | 3.000 | 1.500 |  |  |  |" in lines
