@@ -12,6 +12,7 @@ Which columns, zone, holidays and levels: `agent.contract.featurespec`. Gap repa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -91,13 +92,15 @@ def compute(
     center, scale = _level(spec, power_kw, origins)
     count = int(origins.max()) + spec.horizon + spec.per_day
     calendar = SlotCalendar(spec.zone, spec.holiday_ordinals, spec.slot_s, start_ms, count)
-    columns = [*_load_columns(spec, power_kw, origins, center, scale, calendar)]
-    columns += [
-        *_level_columns(spec, power_kw, origins),
-        *_calendar_columns(spec, origins, calendar),
-        *_covariate_columns(spec, origins, begin, covariates or {}),
-    ]
-    steps = np.stack(columns, axis=-1).astype(np.float32)
+    columns = itertools.chain(
+        _load_columns(spec, power_kw, origins, center, scale, calendar),
+        _level_columns(spec, power_kw, origins),
+        _calendar_columns(spec, origins, calendar),
+        _covariate_columns(spec, origins, begin, covariates or {}),
+    )
+    steps = np.empty((len(origins), spec.horizon, len(spec.step_names)), dtype=np.float32)
+    for number, column in enumerate(columns):  # one by one: all of them in float64 would be four times as large
+        steps[:, :, number] = column
     recent = _standardise(_recent(spec, power_kw, origins), center[:, None], scale[:, None]).astype(np.float32)
     return Inputs(recent, steps, center, scale)
 

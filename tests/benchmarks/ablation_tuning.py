@@ -29,13 +29,13 @@ class Tuning:
     """How a student is fine-tuned.
 
     Attributes:
-        updates: gradient steps. int8 steps follow the activations slowly: of where they begin, a twentieth is left
-            after 3000.
+        updates: gradient steps. int8 steps follow the activations slowly: of where they begin, an eighth is left after
+            2000.
         rate: highest learning rate.
         sparsity: share of the weights that pruning zeroes, half-way at the latest.
     """
 
-    updates: int = 3000
+    updates: int = 2000
     rate: float = 1e-3
     sparsity: float = 0.5
 

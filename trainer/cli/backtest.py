@@ -45,7 +45,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "pool",
     multiple=True,
     metavar="FILE[@FRAME[@ZONE[@CC]]]",
-    help="Another plant to learn from, cut at the same instant; a file alone is read as --csv is. May be repeated.",
+    help="Another plant, to learn beside where the plant has less than 60 days to learn from; cut at the same instant; "
+    "a file alone is read as --csv is. May be repeated.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option(

@@ -31,7 +31,7 @@ from trainer.cli.progress import Bar
     help="Held out, in weeks spread over the data.",
 )
 @click.option("--base", help="What the networks start from; made by edgewatt-trainer base.")
-@click.option("--teachers", type=int, default=3, show_default=True, help="Networks in the teacher's ensemble.")
+@click.option("--teachers", type=int, default=4, show_default=True, help="Networks in the teacher's ensemble.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option("--quick", is_flag=True, help="Small networks, few steps: seconds, for a first look.")
 @click.option(

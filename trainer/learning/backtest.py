@@ -105,6 +105,7 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
             version=1,
             options=replace(options, horizon_hours=HORIZON_HOURS),
             progress=stages.progress,
+            pool=prepared.pool,
         )
     with stages("convert"):
         conversion = convert(folder)
@@ -132,17 +133,17 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
         student_bytes=conversion.model_bytes,
         peak_rss_mib=_peak_rss_mib(),
         uses_temperature=warm,
-        remarks=(*prepared.remarks, *_unused(prepared, warm=warm)),
+        remarks=(*prepared.remarks, *_unused(prepared, folder, warm=warm)),
     )
 
 
-def _unused(prepared: Prepared, *, warm: bool) -> list[str]:
+def _unused(prepared: Prepared, folder: ModelDir, *, warm: bool) -> list[str]:
     """What was given and read, and did not make the model."""
     remarks = []
     if prepared.request.temperature_column is not None and not warm:
         remarks.append("the temperature is not used: models learn from load and calendar")
-    if prepared.pool:
-        remarks.append(f"{len(prepared.pool)} pool plants are not used: a model learns from its own plant alone")
+    left_out = folder.read_json(modeldir.TRAINING)["pool_left_out"]
+    remarks += [f"pool plant {name} is left out: {why}" for name, why in left_out.items()]
     return remarks
 
 

@@ -64,8 +64,6 @@ def fit(
     kit.utils.set_random_seed(schedule.seed)
     optimiser = _optimiser(schedule, kit)
     optimiser.build(model.trainable_variables)
-    recent, steps, truth = (tf.constant(array) for array in (inputs.recent, inputs.steps, target))
-    teacher = None if taught is None else tf.constant(taught)
     horizon = inputs.steps.shape[1]
 
     def weigh(quantiles: Any, truth: Any, teacher: Any) -> Any:
@@ -75,10 +73,9 @@ def fit(
         # Half the distance, so that both parts are of one size: pinball at the median is half an error too.
         return truth_share * loss + (1.0 - truth_share) * 0.5 * tf.reduce_mean(tf.abs(teacher - quantiles))
 
-    def step(rows: Any) -> Any:
+    def step(recent: Any, steps: Any, truth: Any, teacher: Any) -> Any:
         with tf.GradientTape() as tape:
-            raw = model({"recent": tf.gather(recent, rows), "steps": tf.gather(steps, rows)}, training=True)
-            given = (_quantiles(raw), tf.gather(truth, rows), None if teacher is None else tf.gather(teacher, rows))
+            given = (_quantiles(model({"recent": recent, "steps": steps}, training=True)), truth, teacher)
             slots = weigh(*(None if part is None else part[:, :horizon] for part in given))
             peaks = weigh(*(None if part is None else part[:, horizon:] for part in given))
             loss = slots + _PEAK_WEIGHT * peaks
@@ -88,8 +85,11 @@ def fit(
 
     update = tf.function(step)
     loss = 0.0
+    arrays = (inputs.recent, inputs.steps, target, *(() if taught is None else (taught,)))
     for done, rows in enumerate(_batches(len(target), schedule, odds), 1):
-        loss = update(tf.constant(rows))
+        # Batch by batch: all windows as tensors would be another copy of the largest arrays of a run.
+        batch = [tf.constant(array[rows]) for array in arrays]
+        loss = update(*batch, *([None] if taught is None else []))
         progress(done, schedule.updates)
     if not np.isfinite(float(loss)):
         raise UnavailableError("training diverged", where=model.name, todo="Train again with another --seed")

@@ -1,8 +1,8 @@
 """Levels at which a member of the teacher may work: what it takes from a window's load and divides it by.
 
-Windows come standardised by the trailing level. On plants that drift this is the best level to learn at, on steady ones
-the plant's own is; no level is best everywhere, so members learn at several and their mean is taken. Pure functions of
-model inputs: a made window has the same levels as a real one.
+On plants that drift the trailing level is the best one to learn at, on steady ones the plant's own is; none is best
+everywhere, so members learn at several and their mean is taken. Pure functions of model inputs: a made window has the
+same levels as a real one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import enum
 import numpy as np
 
 from agent.contract.features import Floats, Inputs
-from agent.contract.featurespec import LEVEL_COLUMNS, FeatureSpec
+from agent.contract.featurespec import LEVEL_COLUMNS, FeatureSpec, Scaling
 
 _SCALE_FLOOR = 0.05
 
@@ -20,8 +20,8 @@ _SCALE_FLOOR = 0.05
 class Level(enum.StrEnum):
     """What load is compared with.
 
-    TRAILING: as the window comes. PLANT: the plant's training data. LAST_WEEK: the mean of the last week, in the
-    plant's units. OWN_WEEK: mean and spread of the last week.
+    TRAILING: the last weeks. PLANT: the plant's training data. LAST_WEEK: the mean of the last week, in the plant's
+    units. OWN_WEEK: mean and spread of the last week.
     """
 
     TRAILING = "trailing"
@@ -32,13 +32,17 @@ class Level(enum.StrEnum):
 
 def center_and_scale(spec: FeatureSpec, inputs: Inputs, level: Level) -> tuple[Floats, Floats]:
     """Return [N] and [N], in standardised units: load z stands at (z - center) / scale."""
-    count = len(inputs.recent)
-    if level is Level.TRAILING:
-        return np.zeros(count), np.ones(count)
-    mean = inputs.recent.mean(axis=1, dtype=np.float64)
+    mean, spread = inputs.recent.mean(axis=1, dtype=np.float64), inputs.recent.std(axis=1, dtype=np.float64)
     if level is Level.OWN_WEEK:
-        return mean, np.maximum(inputs.recent.std(axis=1, dtype=np.float64), _SCALE_FLOOR)
-    # The features `level` and `spread` are what standardising by the trailing level took away.
-    above, spread = (inputs.steps[:, 0, spec.step_names.index(name)].astype(np.float64) for name in LEVEL_COLUMNS)
-    plant = np.exp(-spread / 2)
-    return (mean if level is Level.LAST_WEEK else -above * plant), plant
+        return mean, np.maximum(spread, _SCALE_FLOOR)
+    # These features say where the trailing level stands in the plant's own: what standardising by it took away.
+    above, wider = (inputs.steps[:, 0, spec.step_names.index(name)].astype(np.float64) for name in LEVEL_COLUMNS)
+    scale = np.exp(wider / 2)
+    here = (np.zeros(len(mean)), np.ones(len(mean)))
+    if spec.scaling is Scaling.GLOBAL:
+        trailing, plant = (above, scale), here
+    else:
+        trailing, plant = here, (-above / scale, 1 / scale)
+    if level is Level.LAST_WEEK:
+        return mean, plant[1]
+    return trailing if level is Level.TRAILING else plant

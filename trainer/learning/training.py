@@ -94,8 +94,9 @@ def train(
         options: everything that decides the result beside the data.
         progress: told after each step.
         base: what the networks start from.
-        pool: other plants. Where there is no base, one is made of them and the plant. Where the plant has less than
-            `SHORT_DAYS` to learn from, it learns beside them. Those that cannot be learnt from are left out, recorded.
+        pool: other plants, for one that has less than `SHORT_DAYS` to learn from: it learns beside them, and where
+            there is no base, one is made of all. Plants that are not needed or cannot be learnt from are left out,
+            recorded.
 
     Raises:
         ConfigError: when there is too little or unusable data, `out` exists, or the base is for other slots.
@@ -109,16 +110,20 @@ def train(
     learnt = windows.training_windows(spec, snapshot, part, seed=options.seed)
     held_out = windows.held_out_windows(spec, snapshot, part)
     naive_kw = windows.naive_quantiles(spec, snapshot, held_out.origins)
-    known = pools.gather(pool, spec, validation_days=options.validation_days, seed=options.seed)
+    known = _beside(pool, spec, learnt, options)
     meter.sample()
     if base is None and known.plants:
         own = PoolPlant(snapshot.plant, snapshot.sha256, spec, learnt, held_out, naive_kw)
         base = bases.pretrain(Pool((own, *known.plants), known.left_out), name, options, progress)
-    others = known.plants if len(np.unique(learnt.origins // spec.per_day)) < SHORT_DAYS else ()
-    teacher = teachers.fit(spec, learnt, held_out, options, progress, base=base, others=others)
+    teacher = teachers.fit(spec, learnt, held_out, options, progress, base=base, others=known.plants)
     meter.sample()
-    taught = lessons(spec, teacher, snapshot, part, learnt, options, progress, others=others)
-    student = distil(spec, taught, options, progress, base=base)
+    student = distil(
+        spec,
+        lessons(spec, teacher, snapshot, part, learnt, options, progress, others=known.plants),
+        options,
+        progress,
+        base=base,
+    )
     scores = {
         "naive": pinball(naive_kw, held_out.truth_kw, QUANTILES),
         "teacher": teachers.loss_kw(spec, teacher, held_out),
@@ -132,6 +137,14 @@ def train(
     record |= {"pool_left_out": dict(known.left_out)}
     _write(out, spec, snapshot, student, teacher, learnt, held_out, naive_kw, record, options.seed)
     return Trained(out, scores, spec, footprint)
+
+
+def _beside(pool: Sequence[Snapshot], spec: FeatureSpec, learnt: Windows, options: Options) -> Pool:
+    """Gather the plants that a plant learns beside: none where it has enough of its own."""
+    days = len(np.unique(learnt.origins // spec.per_day))
+    if days >= SHORT_DAYS:
+        return Pool((), {one.plant: f"not needed: the plant has {days} days of its own to learn from" for one in pool})
+    return pools.gather(pool, spec, validation_days=options.validation_days, seed=options.seed)
 
 
 def lessons(

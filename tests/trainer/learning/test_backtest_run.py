@@ -10,12 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from agent.contract.errors import ConfigError
+from agent.contract.featurespec import Scaling
 from agent.inference.naive import forecast_naive
 from converter import modeldir
 from converter.modeldir import ModelDir
+from tests.support.livedplants import lived_plant
 from tests.support.plants import plant_load, write_origins, write_plant
 from trainer.cli.main import trainer
-from trainer.learning import backtest
+from trainer.learning import backtest, training, windows
 from trainer.learning.backtest_input import Request, Source, prepare
 from trainer.learning.options import Options
 
@@ -156,3 +158,26 @@ def test_a_working_folder_that_holds_a_model_is_left_as_it_is(done):
         backtest.run(prepare(request), folder / "work", Options())
     assert not (folder / "other.csv").exists()
     assert (folder / "f.csv").read_bytes() == before
+
+
+def test_a_plant_with_few_days_learns_beside_the_pool_and_says_whom_it_left_out(tmp_path):
+    request = request_for(tmp_path, plant_load(DAYS, HOUR_S, sway=15.0), *ORIGINS[:1])
+    like = write_plant(tmp_path / "sister.csv", 3 * plant_load(DAYS, HOUR_S, seed=4), HOUR_S)
+    fast = write_plant(tmp_path / "young.csv", plant_load(20, HOUR_S), HOUR_S)
+    result = run(*command(request, tmp_path / "work", "--json", "--pool", like, "--pool", fast))
+    assert result.exit_code == 0, result.output
+    record = ModelDir(tmp_path / "work" / "model").read_json(modeldir.TRAINING)
+    assert [one["plant"] for one in record["pool"]] == ["sister"]
+    assert record["base_model"] is not None
+    said = json.loads(result.stdout.splitlines()[-1])["remarks"]
+    assert any("pool plant young is left out: " in text and "at least 28" in text for text in said)
+
+
+def test_a_plant_with_many_days_learns_alone_and_that_is_told():
+    of = lived_plant(120, HOUR_S)
+    part = windows.split(of, 24, 28)
+    spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
+    learnt = windows.training_windows(spec, of, part, seed=1)
+    found = training._beside((lived_plant(60, HOUR_S, plant="sister"),), spec, learnt, Options())
+    assert found.plants == ()
+    assert "not needed: the plant has" in found.left_out["sister"]

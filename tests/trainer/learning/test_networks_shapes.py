@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import assemble
+from agent.contract.features import Inputs, assemble
 from agent.contract.featurespec import FeatureSpec
 from agent.contract.slots import SLOT_LENGTHS_S
 from trainer.learning import fitting, networks
@@ -53,3 +53,58 @@ def test_missing_targets_weigh_nothing():
 def test_refuses_options_beyond_reason(wrong):
     with pytest.raises(ConfigError):
         Options(**wrong)
+
+
+SMALL = networks.Shape(context=8, context_channels=2, channels=8, noise=0.1, level_noise=0.2)
+
+
+def some_inputs(spec, count=16, seed=1):
+    random = np.random.default_rng(seed)
+    recent = random.normal(size=(count, spec.recent_size)).astype(np.float32)
+    steps = random.normal(size=(count, spec.horizon, len(spec.step_names))).astype(np.float32)
+    return recent, steps
+
+
+def test_what_was_never_seen_does_not_move_a_network():
+    """A plant without holidays in its data: its first holiday is forecast as if the flag were not there."""
+    spec = FeatureSpec(3600, 24, "UTC")
+    flag = spec.step_names.index("holiday")
+    recent, steps = some_inputs(spec)
+    steps[:, :, flag] = 0.0
+    model = networks.build(spec, SMALL, name="one", seed=1)
+    networks.silence(SMALL, model, steps)
+    inputs = Inputs(recent, steps, np.zeros(16), np.ones(16))
+    target = steps[:, :, :1].mean(axis=2)
+    target = np.concatenate([target, target[:, :1]], axis=1)
+    fitting.fit(model, inputs, target, fitting.Schedule(20, 8, 1e-2, 1e-2, 1))
+    without = fitting.predict(networks.without_noise(spec, SMALL, model), inputs)
+    steps = steps.copy()
+    steps[:, :, flag] = 1.0
+    on_holidays = fitting.predict(model, Inputs(recent, steps, np.zeros(16), np.ones(16)))
+    assert np.allclose(without, on_holidays, atol=1e-5)
+    steps[:, :, flag + 1] += 1.0  # while what was seen does
+    assert not np.allclose(on_holidays, fitting.predict(model, Inputs(recent, steps, np.zeros(16), np.ones(16))))
+
+
+def test_places_of_steps_are_where_the_columns_go_in():
+    """A column that all of them ignore moves nothing, whatever the weights; no other kernel takes columns."""
+    spec = FeatureSpec(3600, 24, "UTC")
+    model = networks.build(spec, SMALL, name="one", seed=1)
+    recent, steps = some_inputs(spec)
+    before = model({"recent": recent, "steps": steps}).numpy()
+    networks.silence(SMALL, model, np.zeros_like(steps))
+    after = model({"recent": recent, "steps": steps}).numpy()
+    other = model({"recent": recent, "steps": steps * 3}).numpy()
+    assert not np.allclose(before, after)
+    assert np.allclose(after, other, atol=1e-5)
+
+
+def test_noise_is_on_load_and_level_alone_and_one_level_for_a_window():
+    values = np.zeros((64, 1, 24, 20), dtype=np.float32)
+    layer = networks.ColumnNoise(0.1, 15, 0.4, seed=1)
+    noisy = layer(values, training=True).numpy()[:, 0]
+    assert noisy[:, :, :15].std() == pytest.approx(0.1, rel=0.05)
+    assert noisy[:, :, 15:17].std() == pytest.approx(0.4, rel=0.2)
+    assert np.ptp(noisy[:, :, 15:17], axis=1).max() == 0
+    assert not noisy[:, :, 17:].any()
+    assert np.array_equal(layer(values), values)
