@@ -49,6 +49,7 @@ def test_the_walls_stand():
         ("trainer/fleet/__init__.py", "import agent.store", "The centre uses of the agent only"),
         ("converter/__init__.py", "import agent.daemon", "The centre uses of the agent only"),
         ("agent/update/__init__.py", "import paho", "Each vendor library"),
+        ("trainer/learning/training.py", "import optuna", "Each vendor library"),
     ],
 )
 def test_a_broken_wall_is_seen(copy, module, line, broken):

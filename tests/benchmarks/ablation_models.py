@@ -17,7 +17,7 @@ from tests.benchmarks.measured import run_measured
 from trainer.learning import fitting, networks, windows
 from trainer.learning import teacher as teachers
 from trainer.learning.networks import TEACHER
-from trainer.learning.training import CALIBRATION_WINDOWS, Lessons, distil, lessons
+from trainer.learning.training import CALIBRATION_WINDOWS, Lessons, learn, lessons
 
 _TWINS_DIFFER = 1e-4  # standardised; two Keras of one TensorFlow differ by the order of sums
 
@@ -46,12 +46,12 @@ def make_students(snapshot, spec, teacher, part, learnt, options, tuning, folder
     days = len(np.unique(learnt.origins // spec.per_day))
     noise = {name: getattr(TEACHER, name) for name in ("dropout", "noise", "level_noise")}
     noisy = replace(options, student=replace(options.student, **noise), student_updates=options.updates_for(days))
-    student = distil(spec, taught, options)
+    student = learn(spec, taught, options)
     models = {
-        "truth_float": to_float(distil(spec, alone, options), spec),
-        "truth_noisy_float": to_float(distil(spec, alone, noisy), spec),
+        "truth_float": to_float(learn(spec, alone, options), spec),
+        "truth_noisy_float": to_float(learn(spec, alone, noisy), spec),
         "distilled_float": to_float(student, spec),
-        "distilled_again_float": to_float(distil(spec, taught, replace(options, seed=options.seed + 1)), spec),
+        "distilled_again_float": to_float(learn(spec, taught, replace(options, seed=options.seed + 1)), spec),
         "distilled_int8": quantised(student),
     }
     tuned = tune(spec, student, taught, calibration, options, tuning, folder)

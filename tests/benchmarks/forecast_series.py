@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.contract.errors import UnavailableError
-from trainer.learning.frames import Frame
+from trainer.backtest.frames import Frame
 
 BENCH = Path(os.environ.get("BENCH_DATA", "../shared/bench"))
 _TIMEOUT_S = 1800

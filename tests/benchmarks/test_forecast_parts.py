@@ -16,7 +16,7 @@ from tests.benchmarks.forecast_series import Series, check_learnt, learning_part
 from tests.benchmarks.forecast_table import table
 from tests.benchmarks.measured import run_measured
 from tests.support.plants import plant_load, stamps, write_plant
-from trainer.learning.backtest_input import Source, parse_pool
+from trainer.backtest.inputs import Source, parse_pool
 
 HOUR_S = 3600
 

@@ -16,7 +16,7 @@ from converter.quiet import import_tensorflow
 from trainer.cli.progress import Bar
 
 if TYPE_CHECKING:
-    from trainer.learning.backtest import Backtest
+    from trainer.backtest.backtest import Backtest
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -82,7 +82,7 @@ def backtest(
     Example:
       edgewatt-trainer backtest --csv a.csv --timestamps-in UTC --timezone UTC --train-end 2026-08-01 --origins o.csv --out f.csv
     """  # noqa: E501 - an example is one line, to be copied
-    from trainer.learning.backtest_input import Request, Source, parse_pool, prepare
+    from trainer.backtest.inputs import Request, Source, parse_pool, prepare
 
     begun = time.monotonic()
     source = Source(csv_path, frame, zone, holidays)
@@ -99,7 +99,7 @@ def backtest(
     for text in prepared.remarks:
         remark(text)
     import_tensorflow()
-    from trainer.learning.backtest import run
+    from trainer.backtest.backtest import run
     from trainer.learning.options import Options
 
     options = Options(seed=seed)
@@ -126,7 +126,7 @@ def backtest(
 
 
 def _lines(out: Path, result: Backtest) -> list[str]:
-    from trainer.learning.backtest_scores import lines
+    from trainer.backtest.scores import lines
 
     by = ", ".join(f"{count} by {source}" for source, count in sorted(result.by_source.items()))
     text = [f"{out}: {result.origins} forecasts ({by}; {result.repaired} from repaired history)"]

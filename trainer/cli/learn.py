@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from agent.contract.bundle import MODEL_NAME
 from agent.contract.errors import ConfigError
@@ -15,6 +18,9 @@ from converter.cli_support import emit, json_option, remark
 from converter.quiet import import_tensorflow
 from trainer.cli.home import Home, pass_home
 from trainer.cli.progress import Bar
+
+if TYPE_CHECKING:  # the room is imported when a command runs
+    from trainer.dataset.snapshot import Snapshot
 
 
 @click.command()
@@ -35,12 +41,20 @@ from trainer.cli.progress import Bar
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option("--quick", is_flag=True, help="Small networks, few steps: seconds, for a first look.")
 @click.option(
+    "--options",
+    "options_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File of options, made by edgewatt-trainer search; what the command line says comes before it.",
+)
+@click.option(
     "--package-power-w", type=click.FloatRange(0, min_open=True), help="Mean power, where RAPL cannot be read."
 )
 @click.option("--grid-g-per-kwh", type=click.FloatRange(0), help="CO2 of the grid; unknown where it is not given.")
 @json_option
 @pass_home
+@click.pass_context
 def train(
+    context: click.Context,
     home: Home,
     plant: str,
     until: str | None,
@@ -53,6 +67,7 @@ def train(
     seed: int,
     *,
     quick: bool,
+    options_file: Path | None,
     package_power_w: float | None,
     grid_g_per_kwh: float | None,
     as_json: bool,
@@ -68,33 +83,29 @@ def train(
       edgewatt-trainer train --plant works --until 2026-11-01
     """
     import_tensorflow()
-    from trainer.dataset.cleaning import clean_snapshot
-    from trainer.dataset.snapshot import take
+    from trainer.learning import options_file as files
     from trainer.learning.base import load
     from trainer.learning.options import Options
     from trainer.learning.training import train as run
 
-    options = Options(
-        horizon_hours=horizon_hours,
-        validation_days=validation_days,
-        teachers=teachers,
-        seed=seed,
-        package_power_w=package_power_w,
-        grid_g_per_kwh=grid_g_per_kwh,
-    )
+    if quick and options_file is not None:
+        raise ConfigError("would undo --options", where="--quick", todo="Give one of them; search takes --quick, too")
+    said: dict[str, Any] = {
+        "horizon_hours": horizon_hours,
+        "validation_days": validation_days,
+        "teachers": teachers,
+        "seed": seed,
+        "package_power_w": package_power_w,
+        "grid_g_per_kwh": grid_g_per_kwh,
+    }
+    options = Options(**said)
+    if options_file is not None:
+        typed = {key: value for key, value in said.items() if _was_typed(context, key)}
+        options = replace(files.read(options_file, like=options), **typed)
     name = name or plant
     if re.fullmatch(MODEL_NAME, name) is None:
         raise ConfigError(f"model name {name!r} is not usable", where="--name", todo="Use a-z, 0-9 and -, at most 48")
-    engine = home.database()
-    try:
-        snapshot = take(engine, plant)
-        if until is not None:
-            snapshot = take(engine, plant, parse_time(until, snapshot.zone, "--until"))
-    finally:
-        engine.dispose()
-    snapshot, cleaned = clean_snapshot(snapshot)
-    if cleaned.removed:
-        remark(f"{cleaned.summary()}; more: edgewatt-trainer quality --plant {plant}")
+    snapshot = taken(home, plant, until)
     models = home.models
     version = version or next_version(models, name)
     bar = Bar()
@@ -184,6 +195,32 @@ def evaluate(home: Home, model_dir: Path, begin: str, end: str | None, plant: st
     if "student_int8" not in result.pinball_kw:
         remark(f"the int8 student is not judged: run edgewatt-converter convert {model_dir}")
     emit({"model_dir": str(model_dir), **asdict(result)}, as_json, lines(result))
+
+
+def taken(home: Home, plant: str, until: str | None) -> Snapshot:
+    """Return the clean load of a plant, before a time where one is given; what was left out is told on stderr.
+
+    Raises:
+        ConfigError: when the plant is unknown or holds nothing before `until`, or that is no time.
+    """
+    from trainer.dataset.cleaning import clean_snapshot
+    from trainer.dataset.snapshot import take
+
+    engine = home.database()
+    try:
+        snapshot = take(engine, plant)
+        if until is not None:
+            snapshot = take(engine, plant, parse_time(until, snapshot.zone, "--until"))
+    finally:
+        engine.dispose()
+    snapshot, cleaned = clean_snapshot(snapshot)
+    if cleaned.removed:
+        remark(f"{cleaned.summary()}; more: edgewatt-trainer quality --plant {plant}")
+    return snapshot
+
+
+def _was_typed(context: click.Context, key: str) -> bool:
+    return context.get_parameter_source(key) is ParameterSource.COMMANDLINE
 
 
 def parse_time(text: str, zone: str, where: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from converter.cli_support import CONTEXT, run_command
-from trainer.cli import backtest, data, fleet, learn, profiles, report, transfer
+from trainer.cli import backtest, data, fleet, learn, profiles, report, search, transfer
 from trainer.cli.home import Home
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -45,6 +45,7 @@ def trainer(context: click.Context, home: Path, offline_keys: Path | None, datab
 for _command in (
     *data.commands,
     *learn.commands,
+    *search.commands,
     *transfer.commands,
     *backtest.commands,
     *fleet.commands,

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from agent.contract.errors import ConfigError
 from agent.contract.featurespec import Scaling
+from agent.contract.jsonform import Fields
 from trainer.learning.networks import STUDENT, TEACHER, Shape
 
 _UPDATES_A_DAY = 3
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, and how many of how many steps of it are done."""
+
+# What a file may say: (lowest, highest), of whole numbers where both are. Wide: they keep out slips of the pen and
+# what cannot be trained at all, not what is unwise.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "horizon_hours": (1, 168),
+    "validation_days": (7, 366),
+    "teachers": (1, 9),
+    "teacher_updates": (1, 100_000),
+    "base_updates": (1, 100_000),
+    "boosting_rounds": (1, 10_000),
+    "adapt_updates": (1, 100_000),
+    "adapt_rate": (1e-6, 1.0),
+    "student_updates": (1, 1_000_000),
+    "made_years": (0, 50),
+    "made_share": (0.0, 1.0),
+    "batch": (1, 4096),
+    "peak_rate": (1e-6, 1.0),
+    "weight_decay": (0.0, 1.0),
+    "truth_share": (0.0, 1.0),
+    "seed": (0, 2**31 - 1),
+}
+_SHAPE_BOUNDS: dict[str, tuple[float, float]] = {
+    "context": (1, 2048),
+    "context_channels": (1, 64),
+    "channels": (1, 1024),
+    "blocks": (0, 8),
+    "dropout": (0.0, 0.9),
+    "noise": (0.0, 2.0),
+    "level_noise": (0.0, 2.0),
+}
+_STATED: dict[str, tuple[float, float]] = {"package_power_w": (1e-3, 1e6), "grid_g_per_kwh": (0.0, 1e5)}  # or unknown
 
 
 @dataclass(frozen=True)
@@ -96,3 +128,53 @@ class Options:
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the model card."""
         return {**asdict(self), "scaling": str(self.scaling)}
+
+    @classmethod
+    def from_json(cls, value: object, *, where: str, like: Options | None = None) -> Options:
+        """Read what `to_json` gave, or a part of it.
+
+        Args:
+            value: an object of JSON.
+            where: what complaints name, with the key.
+            like: has what the object does not say; the defaults where it is not given.
+
+        Raises:
+            ConfigError: when a key is unknown, or its value of the wrong type or out of range.
+        """
+        like = like or cls()
+        given = Fields(value, where, ConfigError)
+        _refuse_unknown(given, asdict(like))
+        found = _numbers(given, _BOUNDS)
+        found |= _numbers(given, {key: bounds for key, bounds in _STATED.items() if _is_stated(given, key)})
+        found |= {key: None for key in _STATED if key in given and not _is_stated(given, key)}
+        if "scaling" in given:
+            choices = "|".join(Scaling)
+            found["scaling"] = Scaling(given.text("scaling", pattern=choices))
+        for key, shape in (("teacher", like.teacher), ("student", like.student)):
+            if key in given:
+                inner = given.child(key)
+                _refuse_unknown(inner, asdict(shape))
+                found[key] = replace(shape, **_numbers(inner, _SHAPE_BOUNDS))
+        return replace(like, **found)
+
+
+def _refuse_unknown(given: Fields, known: Mapping[str, Any]) -> None:
+    for key in given.as_dict():
+        if key not in known:
+            raise ConfigError("is no option", where=f"{given.where}.{key}", todo=f"Use {', '.join(known)}")
+
+
+def _is_stated(given: Fields, key: str) -> bool:
+    return key in given and given.raw(key) is not None
+
+
+def _numbers(given: Fields, bounds: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, (low, high) in bounds.items():
+        if key not in given:
+            continue
+        if isinstance(low, int) and isinstance(high, int):
+            found[key] = given.integer(key, low, high)
+        else:
+            found[key] = given.number(key, low, high)
+    return found

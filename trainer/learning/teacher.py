@@ -185,7 +185,7 @@ def fit(
         guided=guided,
         progress=_stage(progress, "boosting"),
     )
-    members["networks"] = Networks(_networks(spec, learnt, others, base, options, progress))
+    members["networks"] = Networks(fit_networks(spec, learnt, others, base, options, progress))
     losses = {name: loss_kw(spec, member, held_out) for name, member in members.items()}
     best = min(losses.values())
     raw = {name: _PRIOR[name] * (best / loss) ** _SHARPNESS for name, loss in losses.items()}
@@ -218,7 +218,7 @@ def _shares(spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], see
     return np.concatenate([*parts, OWN_SHARE_OF_STEPS * windows.odds(spec, learnt)])
 
 
-def _networks(
+def fit_networks(
     spec: FeatureSpec,
     learnt: Windows,
     others: Sequence[PoolPlant],
@@ -226,6 +226,11 @@ def _networks(
     options: Options,
     progress: Progress,
 ) -> list[Any]:
+    """Fit the networks of a teacher; see `fit`.
+
+    Raises:
+        UnavailableError: when one diverges.
+    """
     result = []
     days = len(np.unique(learnt.origins // spec.per_day))
     updates, rate = options.updates_for(days), options.peak_rate

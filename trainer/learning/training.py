@@ -117,17 +117,11 @@ def train(
         base = bases.pretrain(Pool((own, *known.plants), known.left_out), name, options, progress)
     teacher = teachers.fit(spec, learnt, held_out, options, progress, base=base, others=known.plants)
     meter.sample()
-    student = distil(
-        spec,
-        lessons(spec, teacher, snapshot, part, learnt, options, progress, others=known.plants),
-        options,
-        progress,
-        base=base,
-    )
+    student = distil(spec, teacher, snapshot, part, learnt, options, progress, base=base, others=known.plants)
     scores = {
         "naive": pinball(naive_kw, held_out.truth_kw, QUANTILES),
         "teacher": teachers.loss_kw(spec, teacher, held_out),
-        "student_float": _score(spec, student, held_out),
+        "student_float": score(spec, student, held_out),
     }
     footprint = meter.stop()
     record = _record(snapshot, options, spec, learnt, held_out, scores, footprint)
@@ -145,6 +139,27 @@ def _beside(pool: Sequence[Snapshot], spec: FeatureSpec, learnt: Windows, option
     if days >= SHORT_DAYS:
         return Pool((), {one.plant: f"not needed: the plant has {days} days of its own to learn from" for one in pool})
     return pools.gather(pool, spec, validation_days=options.validation_days, seed=options.seed)
+
+
+def distil(
+    spec: FeatureSpec,
+    teacher: Teacher,
+    snapshot: Snapshot,
+    part: Split,
+    learnt: Windows,
+    options: Options,
+    progress: Progress = no_progress,
+    *,
+    base: Base | None = None,
+    others: Sequence[PoolPlant] = (),
+) -> Any:
+    """Return a student of a teacher, which starts from a base where there is one of its size.
+
+    Raises:
+        UnavailableError: when it diverges.
+    """
+    taught = lessons(spec, teacher, snapshot, part, learnt, options, progress, others=others)
+    return learn(spec, taught, options, progress, base=base)
 
 
 def lessons(
@@ -176,10 +191,10 @@ def lessons(
     return Lessons(together.inputs, together.target, np.concatenate(taught), np.concatenate(odds))
 
 
-def distil(
+def learn(
     spec: FeatureSpec, of: Lessons, options: Options, progress: Progress = no_progress, *, base: Base | None = None
 ) -> Any:
-    """Return a student that has learnt lessons, starting from a base where there is one of its size."""
+    """Return a student that has learnt lessons; see `distil`."""
     if base is not None and bases.same_size(base.shape, options.student):
         student = bases.adapt(base, spec, options.student, options.seed, name="student")
     else:
@@ -230,7 +245,8 @@ def _unknown(of: Windows) -> Windows:
     return replace(of, target=np.full_like(of.target, np.nan))
 
 
-def _score(spec: FeatureSpec, model: Any, of: Windows) -> float:
+def score(spec: FeatureSpec, model: Any, of: Windows) -> float:
+    """Return the mean pinball loss of a student's slots, in kW."""
     raw = fitting.predict(model, of.inputs)
     return scoring.score(spec, raw, of.inputs.center_kw, of.inputs.scale_kw, of.truth_kw)
 

@@ -125,6 +125,32 @@ def split(snapshot: Snapshot, horizon_hours: int, validation_days: int) -> Split
     return Split(held, len(snapshot.power_kw))
 
 
+def split_again(snapshot: Snapshot, horizon_hours: int, part: Split) -> Split:
+    """Hold out as many weeks as `part` does, others: between these, and the last one of the data.
+
+    For judging what was chosen by the weeks of `part`.
+
+    Raises:
+        ConfigError: when there is too little history for both.
+    """
+    block = (part.held_out[0][1] - part.held_out[0][0]) // snapshot.per_day
+    days = len(snapshot.power_kw) // snapshot.per_day
+    # Two stretches are judged by and three are left to learn from, of which the horizon takes some.
+    needed = MIN_HISTORY_DAYS + 5 * (block + -(-horizon_hours // 24))
+    if days < needed:
+        raise ConfigError(
+            f"has {days} days of load where a choice needs at least {needed}, since it is judged by weeks of its own",
+            where=f"plant {snapshot.plant}",
+            todo=f"Import {needed - days} more days; until then train with the defaults",
+        )
+    count = len(part.held_out)
+    usable = days - MIN_HISTORY_DAYS
+    starts = MIN_HISTORY_DAYS + np.arange(1, count + 1) * usable / count - block / 2
+    starts[-1] = days - block
+    held = tuple((int(start) * snapshot.per_day, (int(start) + block) * snapshot.per_day) for start in np.floor(starts))
+    return Split(held, part.end)
+
+
 def training_windows(
     spec: FeatureSpec, snapshot: Snapshot, part: Split, *, seed: int, max_bytes: int = MAX_BYTES
 ) -> Windows:

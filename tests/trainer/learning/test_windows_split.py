@@ -39,6 +39,28 @@ class TestSplit:
         assert part.mark().sum() == 7 * PER_DAY * len(part.held_out) <= max(validation_days, 7) * PER_DAY
         assert part.mark().sum() <= max(7 * PER_DAY, 0.1 * len(part.mark()))
 
+    @settings(max_examples=40)
+    @given(st.integers(130, 900), st.integers(7, 84), st.sampled_from([24, 48, 168]))
+    def test_a_second_split_holds_out_as_many_other_weeks_and_the_last_one(self, days, validation_days, horizon_hours):
+        of = snapshot(power=np.arange(days * PER_DAY, dtype=float))
+        part = windows.split(of, horizon_hours, validation_days)
+        again = windows.split_again(of, horizon_hours, part)
+        assert again.mark().sum() == part.mark().sum()
+        assert not (again.mark() & part.mark()).any()
+        assert again.held_out[-1][1] == again.end == part.end
+        assert again.held_out[0][0] >= 15 * PER_DAY
+
+    @pytest.mark.parametrize(("horizon_hours", "days"), [(24, 55), (48, 65), (168, 115)])
+    def test_the_least_history_of_a_second_split_has_enough_to_learn_from(self, horizon_hours, days):
+        of = snapshot(days)
+        part, spec = parts(of, horizon_hours=horizon_hours)
+        again = windows.split_again(of, horizon_hours, part)
+        both = windows.Split((*part.held_out, *again.held_out), part.end)
+        assert len(windows.training_windows(spec, of, both, seed=1)) >= 300
+        assert len(windows.held_out_windows(spec, of, again)) >= 6
+        with pytest.raises(ConfigError, match=f"at least {days}"):
+            windows.split_again(snapshot(days - 1), horizon_hours, windows.split(snapshot(days - 1), horizon_hours, 28))
+
     def test_weeks_are_longer_where_the_horizon_is(self):
         part = windows.split(snapshot(400), 72, 28)
         assert [end - first for first, end in part.held_out] == [9 * PER_DAY] * 3

@@ -22,9 +22,9 @@ from agent.inference.scoring import PeakScore, pinball, score_peaks
 from agent.inference.tracking import Tracker
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir
+from trainer.backtest.inputs import Prepared, device_history, known_ahead
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import evaluation
-from trainer.learning.backtest_input import Prepared, device_history, known_ahead
 from trainer.learning.windows import Windows
 
 INT8, CALIBRATED = "student_int8", "student_int8_calibrated"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from agent.contract.errors import ConfigError, StorageError
 from tests.support.plants import write_origins
-from trainer.learning.forecast_files import HEADER, read_origins, write_forecasts
-from trainer.learning.frames import Frame
+from trainer.backtest.forecast_files import HEADER, read_origins, write_forecasts
+from trainer.backtest.frames import Frame
 
 BERLIN = "Europe/Berlin"
 QUARTER_S = 900

@@ -7,7 +7,7 @@ import pytest
 
 from agent.contract.errors import ConfigError
 from tests.support.plants import plant_load, write_origins, write_plant
-from trainer.learning.backtest_input import Request, Source, device_history, known_ahead, parse_pool, prepare
+from trainer.backtest.inputs import Request, Source, device_history, known_ahead, parse_pool, prepare
 
 HOUR_S = 3600
 TRAIN_END = "2022-03-14"  # day 70
@@ -207,5 +207,5 @@ class TestBadInput:
         import subprocess
         import sys
 
-        code = "import sys, trainer.learning.backtest_input as b; sys.exit('tensorflow' in sys.modules)"
+        code = "import sys, trainer.backtest.inputs as b; sys.exit('tensorflow' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats
-from trainer.learning.frames import Frame
+from trainer.backtest.frames import Frame
 
 COLUMN = "origin"
 HEADER = "origin,timestamp,q0.1,q0.5,q0.9"

@@ -1,7 +1,7 @@
 """A backtest: trained on what lies before an instant, converted, and asked from each origin as a device would ask.
 
-Decides the order of the steps; what is read and cut is `backtest_input`'s decision, what the figures are
-`backtest_scores`'. The forecasts are the int8 student's, through the agent's own ladder: history judged and repaired,
+Decides the order of the steps; what is read and cut is `inputs`' decision, what the figures are
+`scores`'. The forecasts are the int8 student's, through the agent's own ladder: history judged and repaired,
 and seasonal naive, flagged, where the history before an origin is unfit for the model. A student that does not beat
 naive on the held-out days is judged all the same, and that devices would refuse it is said.
 """
@@ -31,11 +31,12 @@ from agent.inference.runtime import load_runtime
 from converter import modeldir
 from converter.conversion import convert
 from converter.modeldir import ModelDir
+from trainer.backtest import scores as judgement
+from trainer.backtest.forecast_files import write_forecasts
+from trainer.backtest.inputs import HORIZON_HOURS, Prepared, device_history, known_ahead
+from trainer.backtest.scores import Scores
 from trainer.dataset.snapshot import Snapshot
-from trainer.learning import backtest_scores, training
-from trainer.learning.backtest_input import HORIZON_HOURS, Prepared, device_history, known_ahead
-from trainer.learning.backtest_scores import Scores
-from trainer.learning.forecast_files import write_forecasts
+from trainer.learning import training
 from trainer.learning.options import Options, Progress
 
 MODEL = "model"  # the model directory in a working folder
@@ -81,7 +82,7 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
     """Train, convert, forecast, write the forecasts, judge them.
 
     Args:
-        prepared: see `backtest_input.prepare`.
+        prepared: see `inputs.prepare`.
         work_dir: gets the model directory `model`, and the forecasts of the teacher, the float student and naive, and
             the calibrated ones, each in a file of the form of the forecasts.
         options: of training; the horizon is 24 h whatever they say.
@@ -114,7 +115,7 @@ def run(prepared: Prepared, work_dir: Path, options: Options, progress: Progress
         power_kw = np.stack([forecast.power_kw for forecast in forecasts])
     request, slot_s = prepared.request, prepared.plant.slot_s
     with stages("judge"):
-        scores, others = backtest_scores.judge(folder, prepared, forecasts)
+        scores, others = judgement.judge(folder, prepared, forecasts)
     for name, power in others.items():
         write_forecasts(work_dir / f"forecasts-{name}.csv", prepared.frame, prepared.origins_ms, slot_s, power)
     write_forecasts(request.out, prepared.frame, prepared.origins_ms, slot_s, power_kw)

@@ -17,12 +17,12 @@ from agent.contract.errors import ConfigError
 from agent.contract.features import Floats, Ints
 from agent.contract.featurespec import MIN_HISTORY_DAYS
 from agent.contract.zones import parse_zone
+from trainer.backtest.forecast_files import read_origins
+from trainer.backtest.frames import Frame
 from trainer.dataset.cleaning import clean_snapshot
 from trainer.dataset.series import read_series
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import windows
-from trainer.learning.forecast_files import read_origins
-from trainer.learning.frames import Frame
 
 HORIZON_HOURS = 24
 HISTORY_DAYS = 36  # what the daemon keeps in memory and hands to a forecast

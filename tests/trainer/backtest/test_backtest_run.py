@@ -16,9 +16,10 @@ from converter import modeldir
 from converter.modeldir import ModelDir
 from tests.support.livedplants import lived_plant
 from tests.support.plants import plant_load, write_origins, write_plant
+from trainer.backtest import backtest
+from trainer.backtest.inputs import Request, Source, prepare
 from trainer.cli.main import trainer
-from trainer.learning import backtest, training, windows
-from trainer.learning.backtest_input import Request, Source, prepare
+from trainer.learning import training, windows
 from trainer.learning.options import Options
 
 HOUR_S, DAYS, SEED = 3600, 74, 5
