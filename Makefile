@@ -5,6 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # tflite-runtime must not share a process with TensorFlow and needs numpy < 2: an environment of its own.
 TFLITE := .venv-tflite
+# Keras 2 and what prunes and trains quantised, without what they ask for: a second TensorFlow, which would overwrite
+# the first, and an older absl. For one child process of a benchmark; nothing else sees the folder.
+LEGACY := .legacy-keras
 PIP    := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test check bench soak clean servers broker
@@ -28,6 +31,13 @@ $(TFLITE)/.installed: pyproject.toml
 	  'cryptography>=50,<51' 'tuf>=7,<8' 'sqlite-utils>=4,<5' 'paho-mqtt>=2.1,<3' 'click>=8.1,<9'
 	@touch $@
 
+$(LEGACY)/.installed: pyproject.toml | $(BIN)/python
+	@echo "filling $(LEGACY) (tf-keras, tensorflow-model-optimization)"
+	@rm -rf $(LEGACY)
+	@$(BIN)/python $(PIP) --no-deps --target $(LEGACY) 'tensorflow-model-optimization>=0.8.1,<0.9' \
+	  'tf-keras>=2.21,<2.22' 'dm-tree>=0.1.8,<0.2'
+	@touch $@
+
 broker:
 	@command -v mosquitto >/dev/null || PATH=$$PATH:/usr/sbin command -v mosquitto >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ]; then echo "installing mosquitto"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mosquitto >/dev/null; \
@@ -48,15 +58,15 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/.installed-dev $(TFLITE)/.installed servers check
+test: $(VENV)/.installed-dev $(TFLITE)/.installed $(LEGACY)/.installed servers check
 	$(TFLITE)/bin/python -m pytest -q tests/agent/contract tests/agent/inference
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.installed-bench $(TFLITE)/.installed
+bench: $(VENV)/.installed-bench $(TFLITE)/.installed $(LEGACY)/.installed
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 soak: $(VENV)/.installed-dev servers
 	$(BIN)/python -m tests.soak $(SOAK)
 
 clean:
-	rm -rf build .venv .venv-tflite .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf build .venv .venv-tflite .legacy-keras .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

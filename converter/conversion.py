@@ -151,14 +151,15 @@ def _shape(student: Any, name: str) -> tuple[int, ...] | None:
     return tuple(found[0])[1:] if len(found) == 1 else None
 
 
-def to_int8(student: Any, spec: FeatureSpec, recent: Singles, steps: Singles) -> bytes:
-    """Quantise a Keras model after training.
+def to_int8(student: Any, spec: FeatureSpec, recent: Singles, steps: Singles, *, kit: Any = None) -> bytes:
+    """Quantise a Keras model after training; one that was trained quantised keeps the steps that it has learnt.
 
     Args:
         student: from inputs named `recent` and `steps` to `raw`.
         spec: fixes the shapes.
         recent: [N, recent_size] representative inputs.
         steps: [N, H, F] of the same windows.
+        kit: the Keras that the model is of; None takes Keras 3.
 
     Raises:
         RejectedError: when an operator has no int8 form.
@@ -166,12 +167,13 @@ def to_int8(student: Any, spec: FeatureSpec, recent: Singles, steps: Singles) ->
     import keras  # noqa: PLC0415 - see load_student
     import tensorflow as tf  # noqa: PLC0415 - see load_student
 
+    kit = kit or keras
     # Named inputs of fixed size: TFLite orders inputs by name, and auto-generated names swap between builds.
     inputs = {
-        "recent": keras.Input(batch_shape=(1, spec.recent_size), name="recent"),
-        "steps": keras.Input(batch_shape=(1, spec.horizon, len(spec.step_names)), name="steps"),
+        "recent": kit.Input((spec.recent_size,), batch_size=1, name="recent"),
+        "steps": kit.Input((spec.horizon, len(spec.step_names)), batch_size=1, name="steps"),
     }
-    maker = tf.lite.TFLiteConverter.from_keras_model(keras.Model(inputs, student(inputs, training=False)))
+    maker = tf.lite.TFLiteConverter.from_keras_model(kit.Model(inputs, student(inputs, training=False)))
     maker.optimizations = [tf.lite.Optimize.DEFAULT]
     maker.representative_dataset = lambda: (
         {"recent": recent[i : i + 1], "steps": steps[i : i + 1]} for i in range(len(recent))

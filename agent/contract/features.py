@@ -55,6 +55,10 @@ class Inputs:
     center_kw: Floats
     scale_kw: Floats
 
+    def rows(self, chosen: Ints) -> Inputs:
+        """Return some of the forecasts."""
+        return Inputs(self.recent[chosen], self.steps[chosen], self.center_kw[chosen], self.scale_kw[chosen])
+
 
 def compute(
     spec: FeatureSpec,

@@ -9,7 +9,6 @@ Target: the last four weeks before its test part, which alone is judged by. Both
 are judged as int8.
 """
 
-import csv
 import json
 import os
 import shutil
@@ -21,7 +20,6 @@ from agent.contract.errors import UnavailableError
 from converter.modeldir import TRAINING, ModelDir
 from tests.benchmarks import forecast_series
 from tests.benchmarks.measured import run_measured
-from trainer.backtest.frames import Frame
 
 OUT = Path("build/bench/transfer")
 TARGETS = (
@@ -45,7 +43,7 @@ def run():
     unknown = set(wanted) - set(names)
     if unknown:
         raise SystemExit(f"no such series: {', '.join(sorted(unknown))}; there are: {', '.join(names)}")
-    starts_ms = {name: test_start_ms(name) for name in names}
+    starts_ms = {name: forecast_series.test_start_ms(name, OUT) for name in names}
     (OUT / "starts.json").write_text(json.dumps(starts_ms))
     pairs = []
     for number, name in enumerate(wanted, 1):
@@ -95,15 +93,6 @@ def summary(pairs):
         "geomean_ratio_transfer_vs_naive": statistics.geometric_mean(naive),
         "geomean_ratio_scratch_vs_naive": statistics.geometric_mean(alone),
     }
-
-
-def test_start_ms(name):
-    """The first test origin, as `baselines.py` gives it."""
-    about = forecast_series.described(name)
-    path, origins = forecast_series.BENCH / "data" / about["file"], OUT / f"{name}-origins.csv"
-    forecast_series.run_baselines(path, OUT / f"{name}.json", "--models", "sn7", "--emit-origins", origins)
-    with origins.open() as file:
-        return Frame(about["frame"]).instant(next(csv.DictReader(file))["origin"], name)
 
 
 def check_learnt(record, start_ms):

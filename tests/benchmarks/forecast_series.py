@@ -74,6 +74,15 @@ def prepare(name, folder):
     )
 
 
+def test_start_ms(name, folder):
+    """The first test origin, as `baselines.py` gives it; without the other baselines."""
+    about = described(name)
+    path, origins = BENCH / "data" / about["file"], folder / f"{name}-origins.csv"
+    run_baselines(path, folder / f"{name}.json", "--models", "sn7", "--emit-origins", origins)
+    with origins.open() as file:
+        return Frame(about["frame"]).instant(next(csv.DictReader(file))["origin"], name)
+
+
 def score(series, forecasts, out):
     """The figures of a file of forecasts, by `baselines.py`."""
     return run_baselines(series.path, out, "--models", "", "--forecasts", forecasts)[1]["forecasts"]

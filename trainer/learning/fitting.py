@@ -43,6 +43,7 @@ def fit(
     truth_share: float = 1.0,
     odds: Floats | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    kit: Any = keras,
 ) -> None:
     """Fit a network in place.
 
@@ -55,12 +56,13 @@ def fit(
         truth_share: weight of the truth where there is a teacher.
         odds: [N] how often each window is drawn, against the others; None for all alike.
         progress: called after each step.
+        kit: the Keras that the network is of.
 
     Raises:
         UnavailableError: when the loss is no longer finite.
     """
-    keras.utils.set_random_seed(schedule.seed)
-    optimiser = _optimiser(schedule)
+    kit.utils.set_random_seed(schedule.seed)
+    optimiser = _optimiser(schedule, kit)
     optimiser.build(model.trainable_variables)
     horizon = inputs.steps.shape[1]
 
@@ -77,7 +79,8 @@ def fit(
             slots = weigh(*(None if part is None else part[:, :horizon] for part in given))
             peaks = weigh(*(None if part is None else part[:, horizon:] for part in given))
             loss = slots + _PEAK_WEIGHT * peaks
-        optimiser.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimiser.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
     update = tf.function(step)
@@ -133,16 +136,17 @@ class OneDeviceAdamW(keras.optimizers.AdamW):  # type: ignore[misc]  # keras has
         return grads_and_vars
 
 
-def _optimiser(schedule: Schedule) -> Any:
+def _optimiser(schedule: Schedule, kit: Any) -> Any:
     warm_up = max(1, schedule.updates // _WARM_UP)
-    rate = keras.optimizers.schedules.CosineDecay(
+    rate = kit.optimizers.schedules.CosineDecay(
         schedule.peak_rate / _WARM_UP,
         max(1, schedule.updates - warm_up),
         alpha=1e-3,
         warmup_target=schedule.peak_rate,
         warmup_steps=warm_up,
     )
-    return OneDeviceAdamW(rate, weight_decay=schedule.weight_decay, global_clipnorm=1.0)
+    kind = OneDeviceAdamW if kit is keras else kit.optimizers.AdamW
+    return kind(rate, weight_decay=schedule.weight_decay, global_clipnorm=1.0)
 
 
 def _batches(count: int, schedule: Schedule, odds: Floats | None) -> Iterator[Ints]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 
 from agent.contract.features import Singles
 from agent.contract.featurespec import LEVEL_COLUMNS, FeatureSpec
@@ -60,7 +59,7 @@ STUDENT = Shape(context=80, context_channels=4, channels=48, dropout=0.0, noise=
 TEACHER = Shape(context=128, context_channels=4, channels=64, dropout=0.3, level_noise=0.2)
 
 
-def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int | None = None) -> Any:
+def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int | None = None, kit: Any = keras) -> Any:
     """Build a network.
 
     Args:
@@ -69,15 +68,16 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
         name: of the Keras model.
         seed: of the initial weights and of the noise.
         batch: a fixed batch size; None while training.
+        kit: the Keras to build with: this one, or Keras 2 for a shape without noise.
 
     Returns:
         A `keras.Model` from `recent` [B, recent_size] and `steps` [B, H, F] to `raw` [B, H + D, 3]: slots, then daily
         peaks.
     """
-    seeds = _Seeds(seed)
+    seeds, layers = _Seeds(seed, kit), kit.layers
     horizon, width = spec.horizon, len(spec.step_names)
-    recent = keras.Input(shape=(spec.recent_size,), batch_size=batch, name="recent")
-    steps = keras.Input(shape=(horizon, width), batch_size=batch, name="steps")
+    recent = kit.Input(shape=(spec.recent_size,), batch_size=batch, name="recent")
+    steps = kit.Input(shape=(horizon, width), batch_size=batch, name="steps")
     # One row of `horizon` pixels: a convolution that both runtimes run fast and that an Edge TPU maps.
     clean_row = layers.Reshape((1, horizon, width))(steps)
     week, row = recent, clean_row
@@ -117,7 +117,7 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
     peaks = _peaks(spec, clean_row, hidden, summary, shape, seeds)
     raw = layers.Concatenate(axis=2)([raw, peaks])
     raw = layers.Reshape((spec.output_size, RAW_SIZE), name="raw")(raw)
-    return keras.Model(inputs={"recent": recent, "steps": steps}, outputs=raw, name=name)
+    return kit.Model(inputs={"recent": recent, "steps": steps}, outputs=raw, name=name)
 
 
 def without_noise(spec: FeatureSpec, shape: Shape, model: Any) -> Any:
@@ -151,7 +151,7 @@ def silence(shape: Shape, model: Any, steps: Singles) -> None:
         model.get_layer(name).set_weights([kernel, *rest])
 
 
-class ColumnNoise(layers.Layer):  # type: ignore[misc]  # keras has no types
+class ColumnNoise(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
     """Gaussian noise on the load and the level of a row while training; nothing otherwise."""
 
     def __init__(self, stddev: float, columns: int, level_stddev: float, *, seed: int) -> None:
@@ -181,7 +181,7 @@ def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape,
     sees. Nothing is concatenated, and neither `row` nor `hidden` itself is pooled: in int8 both would force one step
     size upon all tensors concerned, and so a wrong one upon what the slots are made of.
     """
-    short = spec.days * spec.per_day - spec.horizon
+    layers, short = seeds.kit.layers, spec.days * spec.per_day - spec.horizon
 
     def by_day(tensor: Any, pooling: Any) -> Any:
         if short:
@@ -198,9 +198,10 @@ def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape,
 
 
 class _Seeds:
-    """A fresh seed for each layer, all from one, and its name."""
+    """A fresh seed for each layer, all from one, its name, and the Keras that it is of."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, kit: Any) -> None:
+        self.kit = kit
         self._next = seed * 1009
         self._layers = 0
 
@@ -218,11 +219,12 @@ def _dense(
     units: int, seeds: _Seeds, *, activation: str | None = None, small: bool = False, name: str | None = None
 ) -> Any:
     initializer = _initializer(seeds, small=small)
-    return layers.Dense(units, activation=activation, kernel_initializer=initializer, name=name or seeds.layer_name())
+    name = name or seeds.layer_name()
+    return seeds.kit.layers.Dense(units, activation=activation, kernel_initializer=initializer, name=name)
 
 
 def _conv(channels: int, width: int, seeds: _Seeds, *, activation: str | None = None, name: str | None = None) -> Any:
-    return layers.Conv2D(
+    return seeds.kit.layers.Conv2D(
         channels,
         (1, width),
         padding="same",
@@ -233,4 +235,4 @@ def _conv(channels: int, width: int, seeds: _Seeds, *, activation: str | None = 
 
 
 def _initializer(seeds: _Seeds, *, small: bool = False) -> Any:
-    return keras.initializers.VarianceScaling(0.05 if small else 1.0, "fan_avg", "uniform", seed=seeds.next())
+    return seeds.kit.initializers.VarianceScaling(0.05 if small else 1.0, "fan_avg", "uniform", seed=seeds.next())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import Floats, Inputs
+from agent.contract.features import Floats
 from agent.contract.featurespec import FeatureSpec, Scaling
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import windows
@@ -127,5 +127,4 @@ def thinned(of: Windows, most: int, seed: int) -> Windows:
     if len(of) <= most:
         return of
     chosen = np.sort(np.random.default_rng(seed).choice(len(of), most, replace=False))
-    inputs = Inputs(*(getattr(of.inputs, name)[chosen] for name in ("recent", "steps", "center_kw", "scale_kw")))
-    return Windows(of.origins[chosen], inputs, of.target[chosen], of.truth_kw[chosen])
+    return Windows(of.origins[chosen], of.inputs.rows(chosen), of.target[chosen], of.truth_kw[chosen])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from agent.contract.errors import ConfigError
-from agent.contract.features import Floats
+from agent.contract.features import Floats, Inputs, Singles
 from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.inference.scoring import pinball
 from converter import modeldir, scoring
@@ -51,6 +51,23 @@ class Trained:
     pinball_kw: dict[str, float]
     spec: FeatureSpec
     footprint: Footprint
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """What a student learns from: N windows.
+
+    Attributes:
+        inputs: of the model.
+        target: [N, H + D] standardised truth, NaN where only the teacher says what follows.
+        taught: [N, H + D, 3] the teacher's standardised quantiles; None where there is no teacher.
+        odds: [N] how often each is drawn.
+    """
+
+    inputs: Inputs
+    target: Singles
+    taught: Singles | None
+    odds: Floats
 
 
 def no_progress(_stage: str, _done: int, _total: int) -> None:
@@ -132,18 +149,34 @@ def distil(
     part: Split,
     learnt: Windows,
     options: Options,
-    progress: Progress,
+    progress: Progress = no_progress,
     *,
     base: Base | None = None,
     others: Sequence[PoolPlant] = (),
 ) -> Any:
-    """Return a student, which learns from windows of the plant and others.
-
-    Those of the plant have truth and the teacher's quantiles, others the latter alone: they are of made years, and of
-    other plants where the plant has little of its own. The student starts from a base where there is one of its size.
+    """Return a student of a teacher, which starts from a base where there is one of its size.
 
     Raises:
         UnavailableError: when it diverges.
+    """
+    taught = lessons(spec, teacher, snapshot, part, learnt, options, progress, others=others)
+    return learn(spec, taught, options, progress, base=base)
+
+
+def lessons(
+    spec: FeatureSpec,
+    teacher: Teacher,
+    snapshot: Snapshot,
+    part: Split,
+    learnt: Windows,
+    options: Options,
+    progress: Progress = no_progress,
+    *,
+    others: Sequence[PoolPlant] = (),
+) -> Lessons:
+    """Return windows of the plant with truth and the teacher's quantiles, others with the latter alone.
+
+    Others are of made years, and of other plants where the plant has little of its own.
     """
     taught = [teacher.predict(learnt.inputs)]
     parts, odds = [learnt], [windows.odds(spec, learnt)]
@@ -156,24 +189,31 @@ def distil(
     if len(parts) > 1:
         odds = [odds[0] * (1 - options.made_share), *(one * options.made_share / (len(odds) - 1) for one in odds[1:])]
     together = windows.join(parts)
-    del parts  # as large as all of them together
+    return Lessons(together.inputs, together.target, np.concatenate(taught), np.concatenate(odds))
+
+
+def learn(
+    spec: FeatureSpec, of: Lessons, options: Options, progress: Progress = no_progress, *, base: Base | None = None
+) -> Any:
+    """Return a student that has learnt lessons; see `distil`."""
     if base is not None and bases.same_size(base.shape, options.student):
         student = bases.adapt(base, spec, options.student, options.seed, name="student")
     else:
         student = networks.build(spec, options.student, name="student", seed=options.seed)
-        networks.silence(options.student, student, together.inputs.steps)
+        networks.silence(options.student, student, of.inputs.steps)
     fitting.fit(
         student,
-        together.inputs,
-        together.target,
+        of.inputs,
+        of.target,
         Schedule(options.student_updates, options.batch, options.peak_rate, options.weight_decay, options.seed * 100),
-        taught=np.concatenate(taught),
+        taught=of.taught,
         truth_share=options.truth_share,
-        odds=np.concatenate(odds),
+        odds=of.odds,
         progress=lambda done, total: progress("student", done, total),
     )
     clean = networks.without_noise(spec, options.student, student)
-    equalise(spec, options.student, clean, pools.thinned(learnt, CALIBRATION_WINDOWS, options.seed).inputs)
+    some = np.random.default_rng(options.seed).permutation(len(of.target))[:CALIBRATION_WINDOWS]
+    equalise(spec, options.student, clean, of.inputs.rows(some))
     return clean
 
 
