@@ -83,7 +83,7 @@ class Options:
     boosting_rounds: int = 220
     adapt_updates: int = 300
     adapt_rate: float = 1e-3
-    student_updates: int = 4000
+    student_updates: int = 6000
     made_years: int = 4
     made_share: float = 0.6
     batch: int = 64
