@@ -28,14 +28,13 @@ _MAX_JSON = 2**22
 
 
 @dataclass(frozen=True, eq=False)
-class Validation:
-    """Held-out forecasts and what came true.
+class Judged:
+    """Forecasts to be made, and what came true.
 
     Attributes:
         recent, steps: [N, ...] model inputs.
         truth_kw: [N, H], NaN where unknown.
         center_kw, scale_kw: [N].
-        naive_kw: [N, H, 3] what seasonal naive said.
     """
 
     recent: Singles
@@ -43,6 +42,16 @@ class Validation:
     truth_kw: Floats
     center_kw: Floats
     scale_kw: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Validation(Judged):
+    """Held-out forecasts.
+
+    Attributes:
+        naive_kw: [N, H, 3] what seasonal naive said.
+    """
+
     naive_kw: Floats
 
 
@@ -111,15 +120,15 @@ class ModelDir:
                 f"is damaged ({exc})", where=str(self.file(name)), todo=_made_by(name, self.path)
             ) from exc
 
-    def calibration(self) -> tuple[Singles, Singles]:
-        """Read the windows that fix the int8 steps: `recent` [N, R] and `steps` [N, H, F].
+    def calibration(self) -> Judged:
+        """Read the windows that fix the int8 steps; the model has learnt from them.
 
         Raises:
             ConfigError, RejectedError: when missing or damaged.
         """
-        arrays = self.read_arrays(CALIBRATION, "recent", "steps")
-        self._check(CALIBRATION, arrays, self._sizes("recent", "steps"))
-        return arrays["recent"], arrays["steps"]
+        arrays = self.read_arrays(CALIBRATION, "recent", "steps", "truth_kw", "center_kw", "scale_kw")
+        self._check(CALIBRATION, arrays, self._sizes(*arrays), gaps_in="truth_kw")
+        return Judged(**arrays)
 
     def validation(self) -> Validation:
         """Read the held-out windows.

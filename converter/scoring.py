@@ -11,7 +11,7 @@ from agent.contract.featurespec import DAY_S, QUANTILES, FeatureSpec
 from agent.inference.calibration import Calibration
 from agent.inference.runtime import Runtime
 from agent.inference.scoring import PeakScore, pinball, score_peaks
-from converter.modeldir import Validation
+from converter.modeldir import Judged, Validation
 
 
 def run_all(runtime: Runtime, recent: Singles, steps: Singles) -> Singles:
@@ -25,9 +25,9 @@ def score(spec: FeatureSpec, raw: Singles, center_kw: Floats, scale_kw: Floats, 
     return pinball(slots, truth_kw, QUANTILES)
 
 
-def score_windows(spec: FeatureSpec, raw: Singles, validation: Validation) -> float:
-    """Return the mean pinball loss in kW of model outputs on held-out windows."""
-    return score(spec, raw, validation.center_kw, validation.scale_kw, validation.truth_kw)
+def score_windows(spec: FeatureSpec, raw: Singles, judged: Judged) -> float:
+    """Return the mean pinball loss in kW of model outputs on windows."""
+    return score(spec, raw, judged.center_kw, judged.scale_kw, judged.truth_kw)
 
 
 def score_daily_peaks(spec: FeatureSpec, raw: Singles, validation: Validation) -> PeakScore | None:

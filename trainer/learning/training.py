@@ -37,7 +37,7 @@ from trainer.learning.pool import Pool, PoolPlant
 from trainer.learning.teacher import Teacher
 from trainer.learning.windows import Split, Windows
 
-CALIBRATION_WINDOWS = 300
+CALIBRATION_WINDOWS = 600
 SHORT_DAYS = 60  # with less to learn from, a plant learns beside others where there are some
 _MADE = Jitter(holidays=0.04)
 _OTHERS_WINDOWS = 1000  # of other plants, labelled for the student
@@ -314,8 +314,14 @@ def _write(
         teacher.save(temp)
         count = min(CALIBRATION_WINDOWS, len(learnt))
         chosen = np.sort(np.random.default_rng(seed).choice(len(learnt), count, replace=False))
+        some = learnt.inputs.rows(chosen)
         np.savez_compressed(
-            folder.file(modeldir.CALIBRATION), recent=learnt.inputs.recent[chosen], steps=learnt.inputs.steps[chosen]
+            folder.file(modeldir.CALIBRATION),
+            recent=some.recent,
+            steps=some.steps,
+            truth_kw=learnt.truth_kw[chosen],
+            center_kw=some.center_kw,
+            scale_kw=some.scale_kw,
         )
         np.savez_compressed(
             folder.file(modeldir.VALIDATION),
