@@ -21,7 +21,7 @@ from converter import scoring
 from converter.bundling import bundle
 from converter.cli import converter
 from converter.cli_support import run_command
-from converter.conversion import convert, load_student
+from converter.conversion import check_form, convert, load_student, to_int8, to_unbiased_int8
 from converter.modeldir import (
     CALIBRATION,
     CONVERSION,
@@ -153,6 +153,33 @@ def only_ours(path):
     for name in ("agent", "converter"):
         (path / name).symlink_to(ROOT / name)
     return path
+
+
+def test_int8_is_not_shifted_in_the_mean_and_the_student_is_left_as_it_is(model):
+    spec, of = model.spec(), model.calibration()
+    student = load_student(model, spec)
+    before = [weights.copy() for weights in student.get_weights()]
+    in_float = np.asarray(student({"recent": of.recent, "steps": of.steps}, training=False))[:, : spec.horizon]
+    shifts = {}
+    for make in (to_int8, to_unbiased_int8):
+        runtime = check_form(make(student, spec, of.recent, of.steps), spec)
+        in_int8 = scoring.run_all(runtime, of.recent, of.steps)[:, : spec.horizon]
+        shifts[make] = np.abs((in_int8 - in_float).mean(axis=(0, 1)))
+    step = model.read_json(VERIFICATION)["output_step"]
+    assert (shifts[to_unbiased_int8] < 0.1 * step).all()
+    assert shifts[to_unbiased_int8].sum() < 0.5 * shifts[to_int8].sum()
+    assert all(np.array_equal(one, other) for one, other in zip(before, student.get_weights(), strict=True))
+
+
+def test_a_student_without_a_layer_for_its_slots_is_quantised_as_it_is(model):
+    import keras
+
+    spec, of = model.spec(), model.calibration()
+    whole = load_student(model, spec)
+    inside = keras.Model(whole.inputs, whole(whole.inputs), name="wrapped")
+    assert "sum" not in {layer.name for layer in inside.layers}
+    some = of.recent[:20], of.steps[:20]
+    assert to_unbiased_int8(inside, spec, *some) == to_int8(inside, spec, *some)
 
 
 def test_each_runtime_is_measured_in_a_process_of_its_own(centre):
