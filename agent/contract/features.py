@@ -37,6 +37,7 @@ Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 CLIP_SIGMA = 4.0
+LEVEL_CLIP = 1.5  # levels tell season and growth; beyond, a network would make up what another plant is like
 _YEAR_DAYS = 365.25
 
 
@@ -264,8 +265,8 @@ def _level_columns(spec: FeatureSpec, power_kw: Floats, origins: Ints) -> list[F
     """Where the plant stands against its training data: what standardising by the trailing level takes away."""
     center, scale = _trailing_level(spec, power_kw, origins)
     ones = np.ones((1, spec.horizon))
-    level = np.clip((center - spec.center_kw) / spec.scale_kw, -CLIP_SIGMA, CLIP_SIGMA)
-    spread = np.clip(2 * np.log(scale / spec.scale_kw), -CLIP_SIGMA, CLIP_SIGMA)
+    level = np.clip((center - spec.center_kw) / spec.scale_kw, -LEVEL_CLIP, LEVEL_CLIP)
+    spread = np.clip(2 * np.log(scale / spec.scale_kw), -LEVEL_CLIP, LEVEL_CLIP)
     return [level[:, None] * ones, spread[:, None] * ones]
 
 
