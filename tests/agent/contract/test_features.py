@@ -79,7 +79,8 @@ class TestPinned:
             assert column(spec, inputs, f"day_{number}_cos")[0] == pytest.approx(np.cos(angle), abs=1e-6)
         trailing = np.arange(origin - 28 * PER_DAY, origin)
         assert column(spec, inputs, "level")[0] == pytest.approx([(trailing.mean() - 1500) / 1000] * 48, abs=1e-6)
-        assert column(spec, inputs, "spread")[0] == pytest.approx([2 * np.log(trailing.std() / 1000)] * 48, abs=1e-6)
+        spread = max(2 * np.log(trailing.std() / 1000), -features.LEVEL_CLIP)
+        assert column(spec, inputs, "spread")[0] == pytest.approx([spread] * 48, abs=1e-6)
         # 2026-02-04, 30 days after a Monday, is a Wednesday.
         assert [column(spec, inputs, f"weekday_{day}")[0].tolist() for day in (2, 3)] == [[1] * 48, [0] * 48]
 
@@ -351,7 +352,8 @@ class TestLevel:
             assert spread == pytest.approx([2 * np.log(trailing.std() / 20)] * 48, abs=1e-6)
 
     def test_a_level_far_from_that_of_training_is_clipped(self):
-        for center, scale, ends in ((-1e6, 1e-3, (4, 4)), (1e6, 1e9, (-0.001, -4))):
+        most = features.LEVEL_CLIP
+        for center, scale, ends in ((-1e6, 1e-3, (most, most)), (1e6, 1e9, (-0.001, -most))):
             spec = dataclasses.replace(SPEC, center_kw=center, scale_kw=scale)
             inputs = compute(spec, MONDAY_MS, history(15), np.array([15 * PER_DAY]))
             assert [column(spec, inputs, name)[0, 0] for name in ("level", "spread")] == pytest.approx(ends, abs=1e-5)
