@@ -125,7 +125,7 @@ def _import(path: Path) -> list[str]:
 def train_model(story: Story, *, quick: bool) -> dict[str, float]:
     """Teacher, distilled student, int8; then score all of them on weeks that none has seen."""
     model = str(model_folder(story))
-    story.say("Training a teacher on ten months, then distilling it into a student for the devices (two minutes)")
+    story.say("Training a teacher on ten months, then distilling it into a student for the devices (three minutes)")
     story.trainer(
         *("train", "--plant", plants.PLANT, "--until", plants.TRAIN_UNTIL, "--name", plants.PLANT),
         *(["--quick"] if quick else []),

@@ -75,8 +75,7 @@ def train(
     """Train a teacher and, taught by it, the student that devices run; into HOME/models/NAME-VERSION.
 
     Figures are of held-out weeks, spread over the data, which nothing has learnt from; `backtest` judges by later
-    weeks. What the meter got wrong is left
-    out (edgewatt-trainer quality tells what). Next: edgewatt-converter convert.
+    weeks. What the meter got wrong is left out (edgewatt-trainer quality tells what). Next: edgewatt-converter convert.
 
     \b
     Example:
