@@ -66,10 +66,10 @@ def convert(folder: ModelDir) -> Conversion:
         RejectedError: when the network does not convert to operators that every runtime in use executes in int8.
     """
     spec = folder.spec()
-    calibration = folder.calibration()
+    recent, steps = folder.calibration()
     validation = folder.validation()
     student = load_student(folder, spec)
-    model = to_unbiased_int8(student, spec, calibration.recent, calibration.steps)
+    model = to_unbiased_int8(student, spec, recent, steps)
     operators = judge(read_graph(model))
     check(operators)
     runtime = check_form(model, spec)

@@ -21,7 +21,7 @@ from agent.contract.features import Floats, Singles
 from agent.contract.featurespec import FeatureSpec
 
 SPEC, STUDENT, TRAINING, SNAPSHOT = "spec.json", "student.keras", "training.json", "snapshot.parquet"
-CALIBRATION, VALIDATION = "calibration.npz", "validation.npz"
+CALIBRATION, VALIDATION, PARITY = "calibration.npz", "validation.npz", "parity.npz"
 INT8, EDGE_TPU = "model_int8.tflite", "model_int8_edgetpu.tflite"
 CONVERSION, VERIFICATION, GOLDEN = "conversion.json", "verification.json", "golden.npz"
 _MAX_JSON = 2**22
@@ -120,32 +120,44 @@ class ModelDir:
                 f"is damaged ({exc})", where=str(self.file(name)), todo=_made_by(name, self.path)
             ) from exc
 
-    def calibration(self) -> Judged:
-        """Read the windows that fix the int8 steps; the model has learnt from them.
+    def calibration(self) -> tuple[Singles, Singles]:
+        """Read the windows that fix the int8 steps, `recent` and `steps`; the model has learnt from them.
 
         Raises:
             ConfigError, RejectedError: when missing or damaged.
         """
-        arrays = self.read_arrays(CALIBRATION, "recent", "steps", "truth_kw", "center_kw", "scale_kw")
-        self._check(CALIBRATION, arrays, self._sizes(*arrays), gaps_in="truth_kw")
-        return Judged(**arrays)
+        arrays = self.read_arrays(CALIBRATION, "recent", "steps")
+        self._check(CALIBRATION, arrays, self._sizes(*arrays))
+        return arrays["recent"], arrays["steps"]
+
+    def parity(self) -> Judged:
+        """Read held-out windows from any time of day, by which two runtimes are compared.
+
+        Raises:
+            ConfigError, RejectedError: see `validation`.
+        """
+        return Judged(**self._judged(PARITY, "recent", "steps", "truth_kw", "center_kw", "scale_kw"))
 
     def validation(self) -> Validation:
-        """Read the held-out windows.
+        """Read the held-out days.
 
         Raises:
             ConfigError: when missing.
             RejectedError: when damaged, of other shapes than the feature spec says, or holding values that no training
                 run writes: inputs that are not finite, scales that are not positive, nothing known of what came true.
         """
-        arrays = self.read_arrays(VALIDATION, "recent", "steps", "truth_kw", "center_kw", "scale_kw", "naive_kw")
-        self._check(VALIDATION, arrays, self._sizes(*arrays), gaps_in="truth_kw")
-        where = str(self.file(VALIDATION))
+        names = ("recent", "steps", "truth_kw", "center_kw", "scale_kw", "naive_kw")
+        return Validation(**self._judged(VALIDATION, *names))
+
+    def _judged(self, name: str, *wanted: str) -> dict[str, Any]:
+        arrays = self.read_arrays(name, *wanted)
+        self._check(name, arrays, self._sizes(*arrays), gaps_in="truth_kw")
+        where = str(self.file(name))
         if not np.isfinite(arrays["truth_kw"]).any():
-            raise RejectedError("knows no true load to judge by", where=where, todo=_made_by(VALIDATION, self.path))
+            raise RejectedError("knows no true load to judge by", where=where, todo=_made_by(name, self.path))
         if not (arrays["scale_kw"] > 0).all():
-            raise RejectedError("scale_kw is not positive", where=where, todo=_made_by(VALIDATION, self.path))
-        return Validation(**arrays)
+            raise RejectedError("scale_kw is not positive", where=where, todo=_made_by(name, self.path))
+        return arrays
 
     def _sizes(self, *names: str) -> dict[str, tuple[int, ...]]:
         spec = self.spec()
@@ -184,4 +196,6 @@ def _made_by(name: str, path: Path) -> str:
         return f"Run: edgewatt-converter convert {path}"
     if name in {VERIFICATION, GOLDEN}:
         return f"Run: edgewatt-converter verify {path}"
+    if name == PARITY:
+        return "Train the model again: earlier versions of edgewatt did not write this file"
     return "Is this a folder made by `edgewatt-trainer train`?"

@@ -1,8 +1,8 @@
 """Is the int8 model the student that was trained, and is it the same on every runtime? Measured, never assumed.
 
 Three runs: Keras in float here; LiteRT and tflite-runtime in int8, each in a process of its own, whose time and memory
-are therefore theirs alone. Float and int8 are compared on the held-out windows, the two runtimes on the calibration
-windows, too: a share of 0.1 % takes many outputs. What passes leaves golden vectors, which every device must reproduce.
+are therefore theirs alone. Float and int8 are compared on the held-out days; the two runtimes on held-out windows from any
+time of day, since a share of 0.1 % takes many outputs. What passes leaves golden vectors: every device must meet them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from agent.contract.featurespec import FeatureSpec
 from agent.inference.scoring import PeakScore
 from converter import modeldir, scoring
 from converter.conversion import check_form, load_student, predict
-from converter.modeldir import Judged, ModelDir, Validation
+from converter.modeldir import Judged, ModelDir
 from converter.operators import read_graph
 
 DEFAULT_TFLITE_PYTHON = Path(".venv-tflite/bin/python")
@@ -52,8 +52,8 @@ class RuntimeResult:
         median_ms: of one forecast, one thread.
         resident_growth_kib: memory that loading the model and its first forecast took, beyond Python, numpy and the
             library; None where the system does not tell.
-        pinball_kw: its loss on all windows that the runtimes are compared on: on some dozen held-out ones alone, one
-            int8 step here and there moves the loss by half a per cent either way.
+        pinball_kw: its loss on the windows that the runtimes are compared on: on some dozen days alone, one int8 step
+            here and there moves the loss by half a per cent either way.
         max_steps: greatest difference from LiteRT in int8 steps of the output.
         differing: share of outputs that differ at all.
         above_one: share of outputs that differ by more than one step.
@@ -74,8 +74,8 @@ class Verification:
 
     Attributes:
         model_sha256: of the int8 model that was verified.
-        windows: held-out windows compared with float.
-        runtime_windows: windows on which the runtimes are compared.
+        windows: held-out days compared with float.
+        runtime_windows: held-out windows on which the runtimes are compared.
         output_step: one int8 step of the output, standardised.
         mean_difference, max_difference: of int8 from float outputs, standardised.
         loss_change: relative change of the loss from float to int8.
@@ -124,9 +124,10 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
     graph = read_graph(model)
     first_ms = int(folder.read_json(modeldir.TRAINING)["validation"]["from_ms"])
     python, remark = _find_python(tflite_python)
-    every, held_out = _all_windows(folder, validation), len(validation.recent)
-    answer, reference = _run(Path(sys.executable), "litert", model, every)
-    raw = reference[:held_out]
+    parity, days = folder.parity(), len(validation.recent)
+    every = _join(validation, parity)
+    answer, both = _run(Path(sys.executable), "litert", model, every)
+    raw, reference = both[:days], both[days:]
     in_float = predict(load_student(folder, spec), validation)
     int8_kw, float_kw = (scoring.score_windows(spec, values, validation) for values in (raw, in_float))
     if int8_kw > float_kw * (1 + MAX_LOSS_CHANGE):
@@ -135,10 +136,10 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
             where=str(folder.file(modeldir.INT8)),
             todo="Train again; outliers in the calibration windows widen the int8 steps",
         )
-    results = [_result(answer, spec, every, reference, reference, graph.output_step)]
+    results = [_result(answer, spec, parity, reference, reference, graph.output_step)]
     if python is not None:
-        answer, other = _run(python, "tflite", model, every)
-        results.append(_result(answer, spec, every, other, reference, graph.output_step))
+        answer, other = _run(python, "tflite", model, parity)
+        results.append(_result(answer, spec, parity, other, reference, graph.output_step))
         remark = _compare(*results)
     chosen = np.unique(np.linspace(0, len(raw) - 1, _GOLDEN_WINDOWS).astype(int))
     np.savez(
@@ -151,8 +152,8 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
     outputs = {"student_float": in_float, "student_int8": raw}
     verification = Verification(
         model_sha256=hashlib.sha256(model).hexdigest(),
-        windows=held_out,
-        runtime_windows=len(every.recent),
+        windows=days,
+        runtime_windows=len(parity.recent),
         output_step=graph.output_step,
         tolerance=round((TOLERANCE_STEPS + 0.04) * graph.output_step, 6),  # the comparison itself is in floats
         mean_difference=float(difference.mean()),
@@ -171,7 +172,7 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
 def _result(
     answer: Mapping[str, Any],
     spec: FeatureSpec,
-    every: Judged,
+    parity: Judged,
     raw: Singles,
     reference: Singles,
     step: float,
@@ -181,7 +182,7 @@ def _result(
         runtime=str(answer["runtime"]),
         median_ms=float(answer["median_ms"]),
         resident_growth_kib=answer["resident_growth_kib"],
-        pinball_kw=scoring.score_windows(spec, raw, every),
+        pinball_kw=scoring.score_windows(spec, raw, parity),
         max_steps=round(float(steps_apart.max()), 3),
         differing=float((steps_apart > _HALF_STEP).mean()),
         above_one=float((steps_apart > 1 + _HALF_STEP).mean()),
@@ -224,9 +225,7 @@ def _find_python(stated: Path | None) -> tuple[Path | None, str]:
     return path, ""
 
 
-def _all_windows(folder: ModelDir, validation: Validation) -> Judged:
-    """Join the held-out windows, first, with the calibration windows."""
-    parts = (validation, folder.calibration())
+def _join(*parts: Judged) -> Judged:
     return Judged(**{one.name: np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Judged)})
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from converter.modeldir import (
     CALIBRATION,
     CONVERSION,
     INT8,
+    PARITY,
     SNAPSHOT,
     SPEC,
     STUDENT,
@@ -40,6 +42,7 @@ from tests.support.loadcurves import write_csv
 from trainer.cli.main import trainer
 from trainer.dataset.snapshot import read_snapshot
 
+Calibration = namedtuple("Calibration", "recent steps")
 ROOT = Path(__file__).resolve().parents[2]
 TFLITE_PYTHON = ROOT / ".venv-tflite" / "bin" / "python"  # made by `make test`
 CASES = ROOT / "tests" / "agent" / "inference" / "cases"
@@ -156,7 +159,7 @@ def only_ours(path):
 
 
 def test_int8_is_not_shifted_in_the_mean_and_the_student_is_left_as_it_is(model):
-    spec, of = model.spec(), model.calibration()
+    spec, of = model.spec(), Calibration(*model.calibration())
     student = load_student(model, spec)
     before = [weights.copy() for weights in student.get_weights()]
     in_float = np.asarray(student({"recent": of.recent, "steps": of.steps}, training=False))[:, : spec.horizon]
@@ -174,7 +177,7 @@ def test_int8_is_not_shifted_in_the_mean_and_the_student_is_left_as_it_is(model)
 def test_a_student_without_a_layer_for_its_slots_is_quantised_as_it_is(model):
     import keras
 
-    spec, of = model.spec(), model.calibration()
+    spec, of = model.spec(), Calibration(*model.calibration())
     whole = load_student(model, spec)
     inside = keras.Model(whole.inputs, whole(whole.inputs), name="wrapped")
     assert "sum" not in {layer.name for layer in inside.layers}
@@ -194,9 +197,9 @@ def test_each_runtime_is_measured_in_a_process_of_its_own(centre):
         assert 0 < runtime["median_ms"] < 1000
         assert 0 < runtime["resident_growth_kib"] < 65_536
     assert (lite["max_steps"], lite["differing"]) == (0, 0)
-    assert other["above_one"] <= other["differing"] < 0.1
+    assert other["above_one"] <= other["differing"] < 0.2
     assert 0 < found["arena_bytes"] < 65_536
-    assert found["runtime_windows"] > found["windows"]
+    assert (found["windows"], found["runtime_windows"]) == (7, 289)
 
 
 def test_the_daily_peak_stands_in_the_card_with_bias_and_band(centre, capsys):
@@ -356,6 +359,8 @@ def spoil(folder, name, **arrays):
         (VALIDATION, "center_kw", lambda a: a[:-1], "has shape"),
         (CALIBRATION, "recent", lambda a: a * np.nan, "not finite"),
         (CALIBRATION, "steps", lambda a: a[:0], "has shape"),
+        (PARITY, "steps", lambda a: a[:, 1:], "has shape"),
+        (PARITY, "truth_kw", lambda a: np.full_like(a, np.nan), "no true load"),
     ],
 )
 def test_arrays_that_no_training_run_writes_are_refused(model, name, key, change, words):
@@ -363,7 +368,7 @@ def test_arrays_that_no_training_run_writes_are_refused(model, name, key, change
     with np.load(model.file(name)) as arrays:
         array = arrays[key]
     spoil(model, name, **{key: change(array)})
-    for step in (convert, verify):
+    for step in {CALIBRATION: (convert,), PARITY: (verify,), VALIDATION: (convert, verify)}[name]:
         with pytest.raises(RejectedError, match=words) as caught:
             step(model)
         assert name in caught.value.where
@@ -394,6 +399,9 @@ def test_an_int8_model_of_another_form_is_not_verified(model):
 
 
 def test_each_step_names_the_one_that_is_missing(model, capsys):
+    model.file(PARITY).unlink()  # a folder of an earlier version
+    code, _, err = run(capsys, converter, "verify", model.path)
+    assert (code, "Train the model again" in err) == (78, True)
     model.file(VERIFICATION).unlink()
     code, _, err = run(capsys, converter, "bundle", model.path, "--out", model.path / "x.ewb")
     assert (code, "edgewatt-converter verify" in err) == (78, True)

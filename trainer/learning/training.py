@@ -130,7 +130,8 @@ def train(
     record |= {"parameters": {"student": int(student.count_params())}}
     record |= {"base_model": bases.lineage(base) if base else None, "pool": [one.lineage for one in known.plants]}
     record |= {"pool_left_out": dict(known.left_out)}
-    _write(out, spec, snapshot, student, teacher, learnt, held_out, naive_kw, record, options.seed)
+    parity = windows.parity_windows(spec, snapshot, part)
+    _write(out, spec, snapshot, student, teacher, learnt, held_out, parity, naive_kw, record, options.seed)
     return Trained(out, scores, spec, footprint)
 
 
@@ -297,6 +298,7 @@ def _write(
     teacher: Teacher,
     learnt: Windows,
     held_out: Windows,
+    parity: Windows,
     naive_kw: Floats,
     record: dict[str, Any],
     seed: int,
@@ -315,24 +317,16 @@ def _write(
         count = min(CALIBRATION_WINDOWS, len(learnt))
         chosen = np.sort(np.random.default_rng(seed).choice(len(learnt), count, replace=False))
         some = learnt.inputs.rows(chosen)
-        np.savez_compressed(
-            folder.file(modeldir.CALIBRATION),
-            recent=some.recent,
-            steps=some.steps,
-            truth_kw=learnt.truth_kw[chosen],
-            center_kw=some.center_kw,
-            scale_kw=some.scale_kw,
-        )
-        np.savez_compressed(
-            folder.file(modeldir.VALIDATION),
-            recent=held_out.inputs.recent,
-            steps=held_out.inputs.steps,
-            truth_kw=held_out.truth_kw,
-            center_kw=held_out.inputs.center_kw,
-            scale_kw=held_out.inputs.scale_kw,
-            naive_kw=naive_kw,
-        )
+        np.savez_compressed(folder.file(modeldir.CALIBRATION), recent=some.recent, steps=some.steps)
+        np.savez_compressed(folder.file(modeldir.VALIDATION), **_arrays(held_out), naive_kw=naive_kw)
+        np.savez_compressed(folder.file(modeldir.PARITY), **_arrays(parity))
         temp.rename(out)
     except BaseException:
         shutil.rmtree(temp, ignore_errors=True)
         raise
+
+
+def _arrays(of: Windows) -> dict[str, Any]:
+    """What a model directory keeps of windows that something is judged by."""
+    inputs = {name: getattr(of.inputs, name) for name in ("recent", "steps", "center_kw", "scale_kw")}
+    return {**inputs, "truth_kw": of.truth_kw}

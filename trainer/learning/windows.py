@@ -29,6 +29,7 @@ WEEK = 7  # days of a held-out stretch; longer horizons need longer ones
 SEASONAL_DAYS = 730  # the time of the year is a feature from two years of data on
 MIDNIGHT_SHARE = 0.3  # of the windows drawn: the day ahead is what is planned by, other hours must do well too
 HOUR_S = 3600
+MOST_PARITY = 1200  # outputs enough for a share of 0.1 % and a loss that noise of half an int8 step hardly moves
 MAX_BYTES = 512 * 2**20  # of the training arrays; more windows than fit are thinned out
 
 
@@ -191,6 +192,23 @@ def held_out_windows(spec: FeatureSpec, snapshot: Snapshot, part: Split) -> Wind
     """
     parts = [daily_origins(spec, snapshot, low, high) for low, high in part.held_out]
     return _judged(spec, snapshot, np.concatenate(parts), part.held_out[0][0], part.held_out[-1][1])
+
+
+def parity_windows(spec: FeatureSpec, snapshot: Snapshot, part: Split) -> Windows:
+    """Return windows from slots at any time of day in all held-out weeks: `MOST_PARITY`, or as many as there are.
+
+    For what is no loss to be proud of but a comparison that needs many outputs: of one model on two runtimes.
+
+    Raises:
+        UnavailableError: when nothing of them can be judged.
+    """
+    low = spec.min_history
+    parts = [np.arange(max(first, low), end - spec.horizon + 1, dtype=np.int64) for first, end in part.held_out]
+    origins = np.concatenate(parts)
+    origins = origins[_fit_to_learn(spec, snapshot, origins)]
+    if len(origins) > MOST_PARITY:
+        origins = origins[np.linspace(0, len(origins) - 1, MOST_PARITY).astype(np.int64)]
+    return _judged(spec, snapshot, origins, part.held_out[0][0], part.held_out[-1][1])
 
 
 def daily_windows(spec: FeatureSpec, snapshot: Snapshot, first: int, end: int) -> Windows:

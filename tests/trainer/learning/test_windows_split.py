@@ -97,6 +97,24 @@ class TestNothingHeldOutIsLearnt:
         assert len(judged) == 14
         assert np.allclose(learnt.truth_kw[0], of.power_kw[learnt.origins[0] :][:PER_DAY])
 
+    @pytest.mark.parametrize(("days", "windows_there_are"), [(200, 2 * 289), (400, 4 * 289)])
+    def test_runtimes_are_compared_on_held_out_windows_from_every_slot_of_the_day(self, days, windows_there_are):
+        of = snapshot(power=np.arange(days * PER_DAY, dtype=float))
+        part, spec = parts(of)
+        found = windows.parity_windows(spec, of, part)
+        assert len(found) == len(np.unique(found.origins)) == windows_there_are
+        assert part.mark()[found.origins[:, None] + np.arange(spec.horizon)].all()
+        assert set(found.origins % PER_DAY) == set(range(PER_DAY))
+
+    def test_more_windows_than_a_comparison_needs_are_thinned_out_over_all_weeks_and_hours(self, monkeypatch):
+        monkeypatch.setattr(windows, "MOST_PARITY", 500)
+        of = snapshot(power=np.arange(400 * PER_DAY, dtype=float))
+        part, spec = parts(of)
+        found = windows.parity_windows(spec, of, part)
+        assert len(found) == 500
+        assert set(found.origins % PER_DAY) == set(range(PER_DAY))
+        assert all(((found.origins >= first) & (found.origins < end)).sum() > 120 for first, end in part.held_out)
+
     def test_levels_come_from_what_is_learnt_alone(self):
         of = snapshot(200, temperature_c=np.random.default_rng(1).normal(15, 4, 200 * PER_DAY))
         part, spec = parts(of)
