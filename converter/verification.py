@@ -1,8 +1,9 @@
 """Is the int8 model the student that was trained, and is it the same on every runtime? Measured, never assumed.
 
 Three runs: Keras in float here; LiteRT and tflite-runtime in int8, each in a process of its own, whose time and memory
-are therefore theirs alone. Float and int8 are compared on the held-out days; the two runtimes on held-out windows from any
-time of day, since a share of 0.1 % takes many outputs. What passes leaves golden vectors: every device must meet them.
+are therefore theirs alone. Float and int8 are compared on the held-out days; the two runtimes on held-out windows from
+any time of day, since a share of 0.1 % takes many outputs. What passes leaves golden vectors, which every device must
+reproduce.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ import json
 import shutil
 import subprocess
 import sys
-from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -42,7 +42,6 @@ from tests.support.loadcurves import write_csv
 from trainer.cli.main import trainer
 from trainer.dataset.snapshot import read_snapshot
 
-Calibration = namedtuple("Calibration", "recent steps")
 ROOT = Path(__file__).resolve().parents[2]
 TFLITE_PYTHON = ROOT / ".venv-tflite" / "bin" / "python"  # made by `make test`
 CASES = ROOT / "tests" / "agent" / "inference" / "cases"
@@ -158,6 +157,13 @@ def only_ours(path):
     return path
 
 
+class Calibration(NamedTuple):
+    """What `ModelDir.calibration` gives, by name."""
+
+    recent: Any
+    steps: Any
+
+
 def test_int8_is_not_shifted_in_the_mean_and_the_student_is_left_as_it_is(model):
     spec, of = model.spec(), Calibration(*model.calibration())
     student = load_student(model, spec)
@@ -216,7 +222,7 @@ def test_the_daily_peak_stands_in_the_card_with_bias_and_band(centre, capsys):
 def test_the_card_names_the_parents_of_the_model(centre):
     lineage = Bundle.from_bytes((centre / "works.ewb").read_bytes()).card["lineage"]
     folder = ModelDir(centre / "home" / "models" / "works-1")
-    teacher = ("teacher.json", "teacher-kernel.npz", "teacher-network-1.keras")
+    teacher = ("teacher.json", "teacher-kernel.npz", "teacher-network-1-trailing.keras")
     trees = tuple(f"teacher-boosting-{number}.txt" for number in range(1, 3 * len(QUANTILES) + 1))  # at three levels
     assert lineage["parents"] == {
         name: hashlib.sha256(folder.read_bytes(name)).hexdigest() for name in (STUDENT, *teacher, *trees)

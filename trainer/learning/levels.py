@@ -8,6 +8,7 @@ same levels as a real one.
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from agent.contract.features import Floats, Inputs
 from agent.contract.featurespec import LEVEL_COLUMNS, FeatureSpec, Scaling
 
 _SCALE_FLOOR = 0.05
+_CLIP = 6.0  # of load at another level: what the contract clips at 4 trailing ones may be more of a calm week's
 
 
 class Level(enum.StrEnum):
@@ -46,3 +48,20 @@ def center_and_scale(spec: FeatureSpec, inputs: Inputs, level: Level) -> tuple[F
     if level is Level.LAST_WEEK:
         return mean, plant[1]
     return trailing if level is Level.TRAILING else plant
+
+
+def at_level(spec: FeatureSpec, inputs: Inputs, level: Level) -> tuple[Inputs, Floats, Floats]:
+    """Return the inputs with their load at a level, and its center [N] and scale [N] in standardised units.
+
+    Told z at that level is z * scale + center in standardised units.
+    """
+    center, scale = center_and_scale(spec, inputs, level)
+    if not center.any() and (scale == 1).all():
+        return inputs, center, scale
+    steps = inputs.steps.copy()
+    load = steps[:, :, : spec.load_columns]
+    load -= center[:, None, None]
+    load /= scale[:, None, None]
+    np.clip(load, -_CLIP, _CLIP, out=load)
+    recent = np.clip((inputs.recent - center[:, None]) / scale[:, None], -_CLIP, _CLIP).astype(np.float32)
+    return replace(inputs, recent=recent, steps=steps), center, scale

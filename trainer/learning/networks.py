@@ -54,7 +54,7 @@ class Shape:
 
 
 # A student has more windows than it can learn by heart, and a teacher's word for each: dropout and noise only blur it.
-STUDENT = Shape(context=80, context_channels=4, channels=48, dropout=0.0, noise=0.0)
+STUDENT = Shape(context=112, context_channels=4, channels=64, dropout=0.0, noise=0.0)
 TEACHER = Shape(context=128, context_channels=4, channels=64, dropout=0.3, level_noise=0.2)
 
 

@@ -19,11 +19,10 @@ from typing import Any
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.featurespec import Scaling
 from trainer.dataset.snapshot import Snapshot
-from trainer.learning import search_space, training
+from trainer.learning import ensemble, search_space, training
 from trainer.learning import teacher as teachers
 from trainer.learning.options import Options, Progress
 from trainer.learning.search_weeks import JUDGED, UNSEEN, Weeks
-from trainer.learning.teacher import Networks
 
 try:
     import optuna
@@ -196,7 +195,7 @@ class _Run:
         options, weeks = self._options, self._weeks
         data = weeks.data(options.scaling)
         spec, learnt, judged = data.spec, data.learnt, data.weeks[JUDGED]
-        look = Networks(teachers.fit_networks(spec, learnt, (), None, self._look, self._step))
+        look = ensemble.fit_networks(spec, learnt, (), None, self._look, self._step)
         _go_on(asked, 0, teachers.loss_kw(spec, look, judged))
         teacher = teachers.fit(spec, learnt, judged, options, self._step)
         _go_on(asked, 1, teachers.loss_kw(spec, teacher, judged))

@@ -11,10 +11,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from zipfile import BadZipFile
 
-import keras
 import lightgbm
 import numpy as np
 
@@ -23,19 +22,19 @@ from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.features import Floats, Inputs, Singles, split_peak
 from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.inference.scoring import pinball
-from trainer.learning import fitting, networks, windows
-from trainer.learning.base import Base, adapt
+from trainer.learning import ensemble, windows
+from trainer.learning.base import Base
 from trainer.learning.boosting import LEVELS, MOST_ROWS, Boosting
-from trainer.learning.fitting import Schedule
+from trainer.learning.ensemble import Networks
 from trainer.learning.kernel import KernelRidge
 from trainer.learning.options import Options, Progress
-from trainer.learning.pool import PoolPlant, balanced_odds
+from trainer.learning.pool import PoolPlant
 from trainer.learning.windows import Windows
 
 _SHARPNESS = 4.0  # a member of twice the loss weighs a sixteenth; some weeks of judgement do not bear more
 # Weeks held out amid the data flatter members that compare with what they have seen: later weeks are less like it.
 _PRIOR = {"networks": 3.0, "boosting": 2.0, "kernel": 1.0}
-OWN_SHARE_OF_STEPS, OWN_SHARE_OF_WINDOWS = 0.6, 0.5  # of a plant that learns beside others
+OWN_SHARE_OF_STEPS = 0.6  # of a plant that learns beside others
 _HEAD, _KERNEL = "teacher.json", "teacher-kernel.npz"
 
 
@@ -44,20 +43,6 @@ class Member(Protocol):
 
     def predict(self, inputs: Inputs) -> Singles:
         """Return standardised quantiles [N, H + D, 3]; NaN in rows of which the member says nothing."""
-
-
-class Networks:
-    """The mean of several networks, which differ by their seed."""
-
-    def __init__(self, models: list[Any]) -> None:
-        """Hold fitted networks."""
-        self.models = models
-
-    def predict(self, inputs: Inputs) -> Singles:
-        """Return standardised quantiles [N, H + D, 3]."""
-        told = [fitting.standardised_quantiles(fitting.predict(model, inputs)) for model in self.models]
-        result: Singles = np.mean(told, axis=0).astype(np.float32)
-        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +75,7 @@ class Teacher:
         """Write files `teacher*` into a folder."""
         for name, member in self.members.items():
             if isinstance(member, Networks):
-                for number, model in enumerate(member.models, 1):
-                    model.save(folder / f"teacher-network-{number}.keras")
+                member.save(folder)
             elif isinstance(member, Boosting):
                 for number, text in enumerate(member.texts(), 1):
                     write_durable(folder / f"teacher-boosting-{number}.txt", text.encode())
@@ -129,10 +113,7 @@ def load(spec: FeatureSpec, folder: Path) -> Teacher:
 
 def _read_member(spec: FeatureSpec, folder: Path, name: str, before: Mapping[str, Member]) -> Member:
     if name == "networks":
-        paths = sorted(folder.glob("teacher-network-*.keras"))
-        if not paths:
-            raise FileNotFoundError("no teacher-network-*.keras")
-        return Networks([keras.models.load_model(path, compile=False) for path in paths])
+        return Networks.load(spec, folder)
     if name == "boosting":
         count = len(LEVELS) * len(QUANTILES)
         texts = [(folder / f"teacher-boosting-{number}.txt").read_text() for number in range(1, count + 1)]
@@ -185,7 +166,7 @@ def fit(
         guided=guided,
         progress=_stage(progress, "boosting"),
     )
-    members["networks"] = Networks(fit_networks(spec, learnt, others, base, options, progress))
+    members["networks"] = ensemble.fit_networks(spec, learnt, others, base, options, progress)
     losses = {name: loss_kw(spec, member, held_out) for name, member in members.items()}
     best = min(losses.values())
     raw = {name: _PRIOR[name] * (best / loss) ** _SHARPNESS for name, loss in losses.items()}
@@ -218,60 +199,5 @@ def _shares(spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], see
     return np.concatenate([*parts, OWN_SHARE_OF_STEPS * windows.odds(spec, learnt)])
 
 
-def fit_networks(
-    spec: FeatureSpec,
-    learnt: Windows,
-    others: Sequence[PoolPlant],
-    base: Base | None,
-    options: Options,
-    progress: Progress,
-) -> list[Any]:
-    """Fit the networks of a teacher; see `fit`.
-
-    Raises:
-        UnavailableError: when one diverges.
-    """
-    result = []
-    days = len(np.unique(learnt.origins // spec.per_day))
-    updates, rate = options.updates_for(days), options.peak_rate
-    if base is not None:
-        updates, rate = options.adapt_updates, options.adapt_rate
-    # Of other plants' windows, too, so that a few days do not make a network forget what the base knew.
-    parts, odds = _beside(spec, learnt, others, OWN_SHARE_OF_WINDOWS)
-    total = options.teachers * updates
-    for number in range(options.teachers):
-        seed, name = options.seed * 100 + number + 1, f"teacher_{number + 1}"
-        if base is None:
-            model = networks.build(spec, options.teacher, name=name, seed=seed)
-            networks.silence(options.teacher, model, parts.inputs.steps)
-        else:
-            model = adapt(base, spec, options.teacher, seed, name=name)
-        fitting.fit(
-            model,
-            parts.inputs,
-            parts.target,
-            Schedule(updates, options.batch, rate, options.weight_decay, seed),
-            odds=odds,
-            progress=_part(progress, "networks", number * updates, total),
-        )
-        result.append(networks.without_noise(spec, options.teacher, model))
-    return result
-
-
-def _beside(
-    spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], own_share: float
-) -> tuple[Windows, Floats]:
-    """Join a plant's windows with those of others; return them and the odds of each."""
-    own = windows.odds(spec, learnt)
-    if not others:
-        return learnt, own
-    parts = windows.join([*(one.learnt for one in others), learnt])
-    return parts, np.concatenate([balanced_odds(others) * (1 - own_share), own * own_share])
-
-
 def _stage(progress: Progress, stage: str) -> Callable[[int, int], None]:
     return lambda done, total: progress(stage, done, total)
-
-
-def _part(progress: Progress, stage: str, before: int, total: int) -> Callable[[int, int], None]:
-    return lambda done, _total: progress(stage, before + done, total)

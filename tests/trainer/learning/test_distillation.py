@@ -110,7 +110,7 @@ def test_the_student_is_read_by_plain_keras_and_says_what_was_scored(trained, tm
 
 def test_networks_are_saved_without_noise(trained):
     _, result, _ = trained
-    for path in (result.path / modeldir.STUDENT, result.path / "teacher-network-1.keras"):
+    for path in (result.path / modeldir.STUDENT, result.path / "teacher-network-1-trailing.keras"):
         kinds = {type(layer).__name__ for layer in keras.models.load_model(path, compile=False).layers}
         assert not kinds & {"GaussianNoise", "ColumnNoise"}
 

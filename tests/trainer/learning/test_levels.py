@@ -8,7 +8,7 @@ import pytest
 from agent.contract.featurespec import Scaling
 from tests.support.livedplants import lived_plant
 from trainer.learning import windows
-from trainer.learning.levels import Level, center_and_scale
+from trainer.learning.levels import Level, at_level, center_and_scale
 
 
 @pytest.fixture(scope="module", params=list(Scaling))
@@ -58,3 +58,27 @@ def test_a_flat_week_has_a_scale():
     for level in Level:
         _, scale = center_and_scale(spec, learnt.inputs, level)
         assert (scale > 0).all(), level
+
+
+def test_inputs_at_a_level_are_those_of_the_same_load_and_go_back_to_it(plant):
+    spec, of = plant
+    for level in Level:
+        seen, center, scale = at_level(spec, of.inputs, level)
+        back = seen.recent * scale[:, None] + center[:, None]
+        inside = np.abs(seen.recent) < 6
+        assert inside.mean() > 0.99
+        assert np.allclose(back[inside], of.inputs.recent[inside], atol=1e-4)
+        load, rest = seen.steps[:, :, : spec.load_columns], seen.steps[:, :, spec.load_columns :]
+        inside = np.abs(load) < 6
+        back = load * scale[:, None, None] + center[:, None, None]
+        assert np.allclose(back[inside], of.inputs.steps[:, :, : spec.load_columns][inside], atol=1e-4)
+        assert np.array_equal(rest, of.inputs.steps[:, :, spec.load_columns :])
+        assert np.abs(seen.recent).max() <= 6
+
+
+def test_inputs_that_are_moved_leave_the_given_ones_alone(plant):
+    spec, of = plant
+    before = of.inputs.recent.copy(), of.inputs.steps.copy()
+    at_level(spec, of.inputs, Level.OWN_WEEK)
+    assert np.array_equal(before[0], of.inputs.recent)
+    assert np.array_equal(before[1], of.inputs.steps)

@@ -39,7 +39,7 @@ def searched(plant):
 
 def diverging(patch, *, once):
     """From now on the first network of the first trial, or of all trials, diverges."""
-    real, calls = searching.teachers.fit_networks, []
+    real, calls = searching.ensemble.fit_networks, []
 
     def fit_networks(*arguments):
         calls.append(1)
@@ -47,7 +47,7 @@ def diverging(patch, *, once):
             raise UnavailableError("training diverged")
         return real(*arguments)
 
-    patch.setattr(searching.teachers, "fit_networks", fit_networks)
+    patch.setattr(searching.ensemble, "fit_networks", fit_networks)
 
 
 class TestChoice:
@@ -136,13 +136,13 @@ class TestTrials:
 
     def test_a_hopeless_trial_is_given_up_before_its_teacher(self, plant, monkeypatch):
         monkeypatch.setattr(searching, "_UNPRUNED_TRIALS", 1)
-        real, looks, taught = searching.teachers.fit_networks, [], []
+        real, looks, taught = searching.ensemble.fit_networks, [], []
 
         def unlucky(spec, *rest):
             looks.append(spec)
             networks = real(spec, *rest)
             if len(looks) == 3:  # the look of trial 2: trial 1 fits networks twice
-                for weights in networks[0].weights:
+                for weights in networks.models[0][1].weights:
                     weights.assign(weights * 30)
             return networks
 
@@ -150,7 +150,7 @@ class TestTrials:
             taught.append(1)
             return REAL_DISTIL(*arguments, **named)
 
-        monkeypatch.setattr(searching.teachers, "fit_networks", unlucky)
+        monkeypatch.setattr(searching.ensemble, "fit_networks", unlucky)
         monkeypatch.setattr(searching.training, "distil", distil)
         found = search(plant, OPTIONS, trials=2)
         assert [trial.state for trial in found.trials] == [State.DONE, State.PRUNED]

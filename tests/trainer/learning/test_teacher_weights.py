@@ -8,7 +8,8 @@ import pytest
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.featurespec import Scaling
 from tests.support.livedplants import lived_plant
-from trainer.learning import teacher, windows
+from trainer.learning import ensemble, teacher, windows
+from trainer.learning.levels import Level
 from trainer.learning.options import Options
 from trainer.learning.training import no_progress
 
@@ -79,6 +80,30 @@ def test_what_was_saved_and_read_says_the_same(plant, fitted, tmp_path):
     assert np.allclose(back.predict(held_out.inputs), fitted.predict(held_out.inputs), atol=1e-5)
 
 
+def test_networks_learn_each_at_its_level_and_are_read_back_at_it(plant, tmp_path):
+    spec, learnt, held_out = plant
+    fitted = ensemble.fit_networks(spec, learnt, (), None, replace(OPTIONS, teachers=5), no_progress)
+    assert [level for level, _ in fitted.models] == [*Level, Level.TRAILING]
+    fitted.save(tmp_path)
+    back = ensemble.Networks.load(spec, tmp_path)
+    told = fitted.predict(held_out.inputs)
+    assert np.allclose(back.predict(held_out.inputs), told, atol=1e-5)
+    elsewhere = ensemble.Networks(spec, tuple((Level.TRAILING, model) for _, model in fitted.models))
+    assert not np.allclose(elsewhere.predict(held_out.inputs), told, atol=1e-2)
+
+
+def test_a_network_at_the_last_weeks_level_follows_it_wherever_it_lies(plant):
+    """Load of twice the spread about another level: the forecast is moved with it."""
+    spec, learnt, held_out = plant
+    fitted = ensemble.fit_networks(spec, learnt, (), None, replace(OPTIONS, teachers=4), no_progress)
+    _, model = fitted.models[3]
+    network = ensemble.Networks(spec, ((Level.OWN_WEEK, model),))
+    inputs, steps = held_out.inputs, held_out.inputs.steps.copy()
+    steps[:, :, : spec.load_columns] = 0.5 * steps[:, :, : spec.load_columns] - 0.25
+    moved = replace(inputs, recent=0.5 * inputs.recent - 0.25, steps=steps)
+    assert np.allclose(network.predict(moved), 0.5 * network.predict(inputs) - 0.25, atol=1e-3)
+
+
 def test_a_folder_without_a_teacher_is_named(plant, tmp_path):
     with pytest.raises(ConfigError, match="has no teacher") as caught:
         teacher.load(plant[0], tmp_path)
@@ -94,8 +119,8 @@ def test_a_folder_without_a_teacher_is_named(plant, tmp_path):
         ("teacher-boosting-4.txt", b"tree"),
         ("teacher-kernel.npz", None),
         ("teacher-kernel.npz", b"PK"),
-        ("teacher-network-1.keras", None),
-        ("teacher-network-1.keras", b"zip"),
+        ("teacher-network-1-trailing.keras", None),
+        ("teacher-network-1-trailing.keras", b"zip"),
     ],
 )
 def test_a_damaged_teacher_is_refused(plant, fitted, tmp_path, name, content):
