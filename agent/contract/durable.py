@@ -1,9 +1,12 @@
-"""The one way a file is written that must survive a power cut (not pure, but both sides must agree on it)."""
+"""The one way files are written that must survive a power cut (not pure, but both sides must agree on it)."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent.contract.errors import StorageError
@@ -47,3 +50,42 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Make all that stands in `folder` and below survive a power cut; for files that others have written."""
+    for base, _, names in os.walk(folder):
+        for name in names:
+            descriptor = os.open(Path(base, name), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        fsync_folder(Path(base))
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill, which then appears at `path`: whole, on the disk, or not at all.
+
+    A power cut or SIGKILL may leave `.<name>.<digits>.tmp` beside it, which nothing reads.
+
+    Raises:
+        StorageError: when the disk is full, the folder cannot be written, or there is something at `path` already.
+    """
+    temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp.mkdir()
+        try:
+            yield temp
+            fsync_tree(temp)
+            temp.rename(path)
+        except BaseException:
+            shutil.rmtree(temp, ignore_errors=True)
+            raise
+        fsync_folder(path.parent)
+    except OSError as exc:
+        raise StorageError(
+            f"cannot be written ({exc.strerror or exc})", where=str(path), todo="Free space or mend the rights"
+        ) from exc

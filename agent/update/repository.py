@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 
 from agent.contract.assignment import Item
-from agent.contract.durable import fsync_folder
+from agent.contract.durable import fsync_tree
 from agent.contract.errors import EdgewattError, RejectedError, StorageError, UnavailableError
 from agent.contract.jsonform import dumps
 from agent.store.identity import CLOCK_FLOOR
@@ -190,7 +189,7 @@ class Repository:
         for signed in (root, timestamp, snapshot, targets):
             if signed.is_expired(now):
                 raise _expired(f"{signed.type} is out of date since {signed.expires:%Y-%m-%d}")
-        _fsync_tree(folder)
+        fsync_tree(folder)  # python-tuf renames without fsync: after a power cut its files could be empty
         self._verified = {name: version for name, version in versions.items() if version > self._floors.floor(name)}
         return snapshot.version
 
@@ -205,16 +204,3 @@ def _expired(what: str) -> UnavailableError:
     return UnavailableError(
         f"is out of date ({what})", where=_WHERE, todo="Sign it again at the centre; installed models go on running"
     )
-
-
-def _fsync_tree(folder: Path) -> None:
-    """python-tuf renames without fsync: after a power cut its files can be empty."""
-    for base in (folder, folder / "root_history"):
-        for path in base.iterdir():
-            if path.is_file():
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-        fsync_folder(base)

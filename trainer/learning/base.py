@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ import keras
 import numpy as np
 
 from agent.contract import jsonform
-from agent.contract.durable import write_durable
+from agent.contract.durable import new_folder
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.features import Singles
 from agent.contract.featurespec import QUANTILES, FeatureSpec
@@ -200,19 +198,13 @@ def save(base: Base, folder: Path) -> None:
 
     Raises:
         ConfigError: when it exists.
+        StorageError: when it cannot be written.
     """
     if folder.exists():
         raise ConfigError("exists already", where=str(folder), todo="Give another --name, or remove the folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temp = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    temp.mkdir()
-    try:
+    with new_folder(folder) as temp:
         base.model.save(temp / _NETWORK)
-        write_durable(temp / _RECORD, (json.dumps(base.record, indent=1, allow_nan=False) + "\n").encode())
-        temp.rename(folder)
-    except BaseException:
-        shutil.rmtree(temp, ignore_errors=True)
-        raise
+        (temp / _RECORD).write_text(json.dumps(base.record, indent=1, allow_nan=False) + "\n")
 
 
 def load(folder: Path) -> Base:

@@ -6,8 +6,6 @@ The folder appears whole or not at all. What the student does in int8 is the con
 from __future__ import annotations
 
 import itertools
-import secrets
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.contract.durable import new_folder
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats, Inputs, Singles
 from agent.contract.featurespec import QUANTILES, FeatureSpec
@@ -101,6 +100,7 @@ def train(
 
     Raises:
         ConfigError: when there is too little or unusable data, `out` exists, or the base is for other slots.
+        StorageError: when `out` cannot be written.
         UnavailableError: when training diverges.
     """
     if out.exists():
@@ -303,11 +303,7 @@ def _write(
     record: dict[str, Any],
     seed: int,
 ) -> None:
-    """Fill a folder beside `out`, then give it its name."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temp = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    temp.mkdir()
-    try:
+    with new_folder(out) as temp:
         folder = ModelDir(temp)
         folder.write_json(modeldir.SPEC, spec.to_json())
         folder.write_json(modeldir.TRAINING, record)
@@ -320,10 +316,6 @@ def _write(
         np.savez_compressed(folder.file(modeldir.CALIBRATION), recent=some.recent, steps=some.steps)
         np.savez_compressed(folder.file(modeldir.VALIDATION), **_arrays(held_out), naive_kw=naive_kw)
         np.savez_compressed(folder.file(modeldir.PARITY), **_arrays(parity))
-        temp.rename(out)
-    except BaseException:
-        shutil.rmtree(temp, ignore_errors=True)
-        raise
 
 
 def _arrays(of: Windows) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from agent.contract import durable
-from agent.contract.durable import write_durable
+from agent.contract.durable import new_folder, write_durable
 from agent.contract.errors import StorageError
 
 OLD, NEW = b"old content", b"new content, longer"
@@ -133,3 +133,86 @@ def test_what_is_no_file_is_left_in_its_place(tmp_path):
         write_durable(pipe, b"x")
     assert pipe.is_fifo()
     assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+
+
+def fill(path):
+    """A folder of two files and one below."""
+    with new_folder(path) as folder:
+        (folder / "one").write_bytes(OLD)
+        (folder / "below").mkdir()
+        (folder / "below" / "two").write_bytes(NEW)
+
+
+def steps_of_a_folder(monkeypatch, at=None):
+    """Count the calls that make a folder; the one with number `at` fails as a full disk does."""
+    calls = []
+
+    def counted(name, real):
+        def call(*arguments, **named):
+            calls.append((name, arguments[0]))
+            if len(calls) - 1 == at:
+                raise OSError(28, "No space left on device")
+            return real(*arguments, **named)
+
+        return call
+
+    for module, name in (
+        (os, "fsync"),
+        (durable.Path, "mkdir"),
+        (durable.Path, "rename"),
+        (durable.Path, "write_bytes"),
+    ):
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
+    return calls
+
+
+def test_a_folder_appears_with_all_of_its_files_synced_before_it_gets_its_name(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        names = [name for name, _ in made(patch, tmp_path / "model")]
+    assert names[-6:] == ["fsync"] * 4 + ["rename", "fsync"]  # two files, two folders; then the name, then its folder
+    assert (tmp_path / "model" / "below" / "two").read_bytes() == NEW
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def made(patch, path):
+    calls = steps_of_a_folder(patch)
+    fill(path)
+    return calls
+
+
+def test_whatever_step_fails_a_folder_is_whole_or_absent_and_can_be_made_again(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        count = len(made(patch, tmp_path / "counted" / "model"))
+    assert count >= 10
+    for at in range(count):
+        home = tmp_path / str(at)
+        with pytest.MonkeyPatch.context() as patch:
+            steps_of_a_folder(patch, at)
+            with pytest.raises(StorageError, match="No space left"):
+                fill(home / "model")
+        named = at == count - 1  # only the sync of the name itself failed
+        assert [path.name for path in home.glob("*")] == (["model"] if named else []), at
+        assert [path.name for path in home.glob(".*")] == [], at
+        if not named:
+            fill(home / "model")
+        assert (home / "model" / "below" / "two").read_bytes() == NEW
+
+
+def test_a_folder_is_not_put_in_the_place_of_another(tmp_path):
+    fill(tmp_path / "model")
+    (tmp_path / "model" / "three").write_bytes(OLD)
+    with pytest.raises(StorageError, match="cannot be written"):
+        fill(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["below", "one", "three"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_error_of_who_fills_a_folder_is_told_as_it_is_and_leaves_nothing(tmp_path):
+    def fill_badly():
+        with new_folder(tmp_path / "model") as folder:
+            (folder / "one").write_bytes(OLD)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fill_badly()
+    assert list(tmp_path.iterdir()) == []
