@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.contract.bundle import Bundle, Golden, Manifest, Training
 from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.featurespec import FeatureSpec
 from agent.contract.zones import utc_iso
 from agent.inference.forecaster import Model
 from agent.inference.litert import load as load_litert
@@ -66,7 +67,7 @@ def bundle(folder: ModelDir) -> Bundle:
         ),
         model=model,
         golden=Golden(**arrays, tolerance=verification["tolerance"]),
-        card=_card(training, conversion, verification, scores, _parents(folder)),
+        card=_card(training, conversion, verification, scores, _parents(folder), folder.spec()),
         edge_tpu=edge_tpu.read_bytes() if edge_tpu.exists() else None,
     )
     Model.load(result.to_bytes(), load_runtime=load_litert).check_golden()
@@ -135,14 +136,19 @@ def _card(
     verification: Mapping[str, Any],
     scores: Mapping[str, float],
     parents: Mapping[str, str],
+    spec: FeatureSpec,
 ) -> dict[str, Any]:
     """The model card: for whoever must judge the model without the centre at hand."""
+    covariates, hours = ", ".join(one.name for one in spec.covariates), spec.horizon * spec.slot_s // 3600
+    knows = f"Of what is ahead it takes {covariates}; its figures are those of a device that is told nothing of it."
     limits = [
         f"Learnt from one plant's load ({training['plant']}); a plant of another kind needs its own model.",
-        "It knows load and calendar only: weather, production plans and strikes are not in it.",
+        knows
+        if covariates
+        else "It knows load and calendar only: weather, production plans and strikes are not in it.",
         "Not for safety: a forecast may be wrong, and its band holds four slots of five at best.",
     ]
-    if training["config"].get("teachers") and training["data_to_ms"] - training["data_from_ms"] < 365 * 86_400_000:
+    if training["data_to_ms"] - training["data_from_ms"] < 365 * 86_400_000:
         limits.append("Trained on less than a year: seasons it has not seen are extrapolated.")
     if verification["remark"]:
         limits.append(verification["remark"])
@@ -150,7 +156,7 @@ def _card(
         "schema": 1,
         "name": training["name"],
         "version": training["version"],
-        "purpose": "Day-ahead load of one plant as quantiles 0.1, 0.5 and 0.9, on the device, without a network.",
+        "purpose": f"Load of one plant for {hours} h as quantiles 0.1, 0.5 and 0.9, on the device, without a network.",
         "lineage": {
             "plant": training["plant"],
             "data_sha256": training["data_sha256"],
@@ -169,7 +175,7 @@ def _card(
             "pinball_kw": dict(scores),
             "daily_peaks": verification["peaks"],
             "validation": training["validation"],
-            "protocol": "held-out last days, never learnt from; one forecast a day, from the plant's midnight",
+            "protocol": "held-out weeks amid the data, not learnt from; one forecast a day, from the plant's midnight",
         },
         "footprint": {key: training[key] for key in ("seconds", "energy_wh", "energy_source", "co2_g")},
         "conversion": dict(conversion),

@@ -25,6 +25,7 @@ CALIBRATION, VALIDATION, PARITY = "calibration.npz", "validation.npz", "parity.n
 INT8, EDGE_TPU = "model_int8.tflite", "model_int8_edgetpu.tflite"
 CONVERSION, VERIFICATION, GOLDEN = "conversion.json", "verification.json", "golden.npz"
 _MAX_JSON = 2**22
+_TRAIN_AGAIN = "Train the model again: earlier versions of edgewatt did not write it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +51,11 @@ class Validation(Judged):
 
     Attributes:
         naive_kw: [N, H, 3] what seasonal naive said.
+        begin_ms: [N] when each begins.
     """
 
     naive_kw: Floats
+    begin_ms: Floats
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,9 @@ class ModelDir:
         try:
             with np.load(self.file(name), allow_pickle=False) as arrays:
                 return {key: arrays[key] for key in wanted}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
+        except KeyError as exc:
+            raise RejectedError(f"lacks an array ({exc})", where=str(self.file(name)), todo=_TRAIN_AGAIN) from exc
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
             raise RejectedError(
                 f"is damaged ({exc})", where=str(self.file(name)), todo=_made_by(name, self.path)
             ) from exc
@@ -146,7 +151,7 @@ class ModelDir:
             RejectedError: when damaged, of other shapes than the feature spec says, or holding values that no training
                 run writes: inputs that are not finite, scales that are not positive, nothing known of what came true.
         """
-        names = ("recent", "steps", "truth_kw", "center_kw", "scale_kw", "naive_kw")
+        names = ("recent", "steps", "truth_kw", "center_kw", "scale_kw", "naive_kw", "begin_ms")
         return Validation(**self._judged(VALIDATION, *names))
 
     def _judged(self, name: str, *wanted: str) -> dict[str, Any]:
@@ -169,6 +174,7 @@ class ModelDir:
             "center_kw": (),
             "scale_kw": (),
             "naive_kw": (*slots, 3),
+            "begin_ms": (),
         }
         return {name: sizes[name] for name in names}
 
@@ -197,5 +203,5 @@ def _made_by(name: str, path: Path) -> str:
     if name in {VERIFICATION, GOLDEN}:
         return f"Run: edgewatt-converter verify {path}"
     if name == PARITY:
-        return "Train the model again: earlier versions of edgewatt did not write this file"
+        return _TRAIN_AGAIN
     return "Is this a folder made by `edgewatt-trainer train`?"

@@ -36,18 +36,18 @@ def score_daily_peaks(spec: FeatureSpec, raw: Singles, validation: Validation) -
     return score_peaks(spec, slots, peaks, validation.truth_kw)
 
 
-def calibrate(spec: FeatureSpec, raw: Singles, validation: Validation, first_ms: int) -> dict[str, Any]:
+def calibrate(spec: FeatureSpec, raw: Singles, validation: Validation) -> dict[str, Any]:
     """Return what held-out days, one forecast a day in time order, teach about the bands: a bundle's `calibration`.
 
     Args:
         spec: of the model.
         raw: [N, H + D, 3] its outputs.
         validation: the held-out days; the model must not have learnt from them, or the bands come out too narrow.
-        first_ms: origin of the first forecast.
     """
     slots, peaks = split_peak(spec, assemble(raw, validation.center_kw, validation.scale_kw))
     truth = daily_peak(spec, validation.truth_kw)
+    begin_ms = [int(one) for one in validation.begin_ms]
     return {
-        "slots": Calibration.from_scores(slots, validation.truth_kw, spec.slot_s, first_ms).to_json(),
-        "peaks": Calibration.from_scores(peaks[:, :1], truth[:, :1], DAY_S, first_ms).to_json(),
+        "slots": Calibration.from_scores(slots, validation.truth_kw, spec.slot_s, begin_ms).to_json(),
+        "peaks": Calibration.from_scores(peaks[:, :1], truth[:, :1], DAY_S, begin_ms).to_json(),
     }

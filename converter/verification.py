@@ -123,7 +123,6 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
     validation = folder.validation()
     check_form(model, spec)
     graph = read_graph(model)
-    first_ms = int(folder.read_json(modeldir.TRAINING)["validation"]["from_ms"])
     python, remark = _find_python(tflite_python)
     parity, days = folder.parity(), len(validation.recent)
     every = _join(validation, parity)
@@ -162,7 +161,7 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
         loss_change=int8_kw / float_kw - 1,
         arena_bytes=graph.arena_bytes,
         peaks={name: scoring.score_daily_peaks(spec, values, validation) for name, values in outputs.items()},
-        calibration=scoring.calibrate(spec, raw, validation, first_ms),
+        calibration=scoring.calibrate(spec, raw, validation),
         runtimes=tuple(results),
         remark=remark,
     )

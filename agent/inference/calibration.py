@@ -15,7 +15,7 @@ decision. Pure functions of immutable values: safe everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,14 +71,16 @@ class Calibration:
         return cls(np.zeros((3, blocks + 2)))
 
     @classmethod
-    def from_scores(cls, power_kw: ArrayLike, truth_kw: ArrayLike, slot_s: int, start_ms: int = 0) -> Calibration:
+    def from_scores(
+        cls, power_kw: ArrayLike, truth_kw: ArrayLike, slot_s: int, start_ms: int | Sequence[int] = 0
+    ) -> Calibration:
         """Begin with what held-out days teach; the first forecasts in the field are then calibrated, too.
 
         Args:
-            power_kw: [D, H, 3] raw forecasts of consecutive days that the model never learnt from.
+            power_kw: [D, H, 3] raw forecasts of days, in time order, that the model never learnt from.
             truth_kw: [D, H] what came; NaN where unknown.
             slot_s: slot length.
-            start_ms: start of the first slot of the first day.
+            start_ms: start of the first slot of all days, since only its time of day matters, or of each.
 
         Raises:
             ConfigError: when the shapes do not fit.
@@ -181,16 +183,21 @@ class Calibration:
 
 
 def replay(
-    power_kw: ArrayLike, truth_kw: ArrayLike, slot_s: int, *, start_ms: int = 0, begin: Calibration | None = None
+    power_kw: ArrayLike,
+    truth_kw: ArrayLike,
+    slot_s: int,
+    *,
+    start_ms: int | Sequence[int] = 0,
+    begin: Calibration | None = None,
 ) -> tuple[Floats, Calibration]:
-    """Calibrate forecasts of consecutive days as a device would have: each knows only what was true before it.
+    """Calibrate forecasts of days in time order as a device would have: each knows only what was true before it.
 
     Args:
         power_kw: [D, H, 3] raw forecasts, one a day, in time order. With H beyond a day the truth of a day is learnt
             from the forecast made at its begin; longer leads use what that taught.
         truth_kw: [D, H] mean power of the slots forecast; NaN where unknown.
         slot_s: slot length.
-        start_ms: start of the first slot; only its time of day matters.
+        start_ms: start of the first slot of all days, since only its time of day matters, or of each.
         begin: state before the first forecast; None begins fresh.
 
     Returns:
@@ -205,9 +212,10 @@ def replay(
     state = Calibration.fresh(slot_s) if begin is None else begin
     known = max(1, DAY_S // slot_s)
     calibrated = np.empty_like(raw)
-    for day, (forecast, came) in enumerate(zip(raw, truth, strict=True)):
-        calibrated[day] = state.apply(forecast, slot_s, start_ms)
-        state = state.update(forecast, calibrated[day], came[:known], slot_s, start_ms)
+    starts = [start_ms] * len(raw) if isinstance(start_ms, int) else start_ms
+    for day, (forecast, came, begins) in enumerate(zip(raw, truth, starts, strict=True)):
+        calibrated[day] = state.apply(forecast, slot_s, begins)
+        state = state.update(forecast, calibrated[day], came[:known], slot_s, begins)
     return calibrated, state
 
 

@@ -45,6 +45,15 @@ def pinball(power_kw: ArrayLike, truth: ArrayLike, quantiles: Sequence[float]) -
     return float(np.maximum(levels * error, (levels - 1.0) * error).mean())
 
 
+def coverage(power_kw: ArrayLike, truth: ArrayLike) -> float:
+    """Return the share of finite truths [...] inside the band from the lowest to the highest level of [..., Q]; of at
+    least one truth.
+    """
+    forecast, measured = np.asarray(power_kw, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    known = np.isfinite(measured)
+    return float(((measured >= forecast[..., 0]) & (measured <= forecast[..., -1]))[known].mean())
+
+
 @dataclass(frozen=True)
 class PeakScore:
     """How the daily peaks were foretold.

@@ -13,7 +13,7 @@ from converter.conversion import check_form, to_int8
 from converter.quiet import native_output_kept
 from tests.benchmarks.ablation_tuning import read_weights, write_job
 from tests.benchmarks.measured import run_measured
-from trainer.learning import fitting, networks, windows
+from trainer.learning import fitting, holdout, networks, windows
 from trainer.learning import teacher as teachers
 from trainer.learning.networks import TEACHER
 from trainer.learning.training import CALIBRATION_WINDOWS, Lessons, learn, lessons
@@ -23,7 +23,7 @@ _TWINS_DIFFER = 1e-4  # standardised; two Keras of one TensorFlow differ by the 
 
 def teach(snapshot, options):
     """Split a plant's load, fit the teacher as `trainer.learning.training` does; return spec, teacher, part, windows."""
-    part = windows.split(snapshot, options.horizon_hours, options.validation_days)
+    part = holdout.split(snapshot, options.horizon_hours, options.validation_days)
     spec = windows.make_spec(snapshot, options.horizon_hours, options.scaling, part)
     learnt = windows.training_windows(spec, snapshot, part, seed=options.seed)
     held_out = windows.held_out_windows(spec, snapshot, part)

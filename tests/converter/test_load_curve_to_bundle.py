@@ -15,11 +15,11 @@ import pytest
 from agent.contract import features
 from agent.contract.bundle import Bundle
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.featurespec import QUANTILES
+from agent.contract.featurespec import QUANTILES, Covariate
 from agent.inference import calibration
 from agent.inference.forecaster import Model
 from converter import scoring
-from converter.bundling import bundle
+from converter.bundling import _card, bundle
 from converter.cli import converter
 from converter.cli_support import run_command
 from converter.conversion import check_form, convert, load_student, to_int8, to_unbiased_int8
@@ -219,6 +219,19 @@ def test_the_daily_peak_stands_in_the_card_with_bias_and_band(centre, capsys):
     assert "daily peak: bias " in run(capsys, converter, "inspect", centre / "works.ewb")[1]
 
 
+def test_the_card_says_what_the_model_knows_how_far_it_looks_and_how_it_was_judged(model):
+    card = bundle(model).card
+    assert "for 24 h" in card["purpose"]
+    assert "weeks amid the data" in card["metrics"]["protocol"]
+    assert any("load and calendar only" in limit for limit in card["limits"])
+    spec = replace(model.spec(), horizon=96, covariates=(Covariate("temperature_c", 10.0, 5.0),))
+    files = (model.read_json(name) for name in (TRAINING, CONVERSION, VERIFICATION))
+    warm = _card(*files, {}, {}, spec)
+    assert "for 48 h" in warm["purpose"]
+    assert any("temperature_c" in limit for limit in warm["limits"])
+    assert not any("load and calendar only" in limit for limit in warm["limits"])
+
+
 def test_the_card_names_the_parents_of_the_model(centre):
     lineage = Bundle.from_bytes((centre / "works.ewb").read_bytes()).card["lineage"]
     folder = ModelDir(centre / "home" / "models" / "works-1")
@@ -317,7 +330,8 @@ def test_refuses_to_bundle_another_model_than_the_verified_one(model):
 
 
 def test_verification_refuses_a_model_that_is_not_its_student(model):
-    arrays = model.read_arrays(VALIDATION, "recent", "steps", "truth_kw", "center_kw", "scale_kw", "naive_kw")
+    with np.load(model.file(VALIDATION)) as kept:
+        arrays = dict(kept)
     content = model.file(VERIFICATION).read_bytes()
     import keras
 

@@ -22,7 +22,7 @@ from trainer.backtest.frames import Frame
 from trainer.dataset.cleaning import clean_snapshot
 from trainer.dataset.series import read_series
 from trainer.dataset.snapshot import Snapshot
-from trainer.learning import windows
+from trainer.learning import holdout
 
 HORIZON_HOURS = 24
 HISTORY_DAYS = 36  # what the daemon keeps in memory and hands to a forecast
@@ -127,7 +127,7 @@ def prepare(request: Request) -> Prepared:
     origins_ms = read_origins(request.origins, frame)
     origins = _slots(request, plant, frame, origins_ms)
     learnt, remarks = _cleaned(cut(plant, train_end_ms, "--train-end"), str(source.csv))
-    windows.split(learnt, HORIZON_HOURS, windows.WEEK)  # refuses what cannot be trained on
+    holdout.split(learnt, HORIZON_HOURS, holdout.WEEK)  # refuses what cannot be trained on
     pool, about = _pool(request, train_end_ms)
     remarks += about
     early = sum(origin_ms < train_end_ms for origin_ms in origins_ms)
@@ -235,7 +235,17 @@ def _slots(request: Request, plant: Snapshot, frame: Frame, origins_ms: list[int
                 where=where,
                 todo="Give origins up to the end of the file",
             )
-    return (np.array(origins_ms, dtype=np.int64) - plant.start_ms) // slot_ms
+    origins = (np.array(origins_ms, dtype=np.int64) - plant.start_ms) // slot_ms
+    for origin_ms, origin in zip(origins_ms, origins.tolist(), strict=True):
+        power_kw = device_history(plant, origin)[1]
+        known = np.flatnonzero(np.isfinite(power_kw))
+        if len(known) == 0 or len(power_kw) - known[0] < plant.per_day:  # less than even naive needs
+            raise ConfigError(
+                f"origin {frame.stamp(origin_ms)} has less than a day of load in the {HISTORY_DAYS} days before it",
+                where=where,
+                todo="Leave this origin out, or fill the gap",
+            )
+    return origins
 
 
 def _check_zone(zone: str, where: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,9 @@ from agent.contract import features
 from agent.contract.features import Floats, Inputs
 from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.contract.rows import Forecast, ForecastSource
-from agent.inference.calibration import Calibration
 from agent.inference.naive import LABEL, forecast_naive
 from agent.inference.runtime import load_runtime
-from agent.inference.scoring import PeakScore, pinball, score_peaks
+from agent.inference.scoring import PeakScore, coverage, pinball, score_peaks
 from agent.inference.tracking import Tracker
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir
@@ -72,7 +72,7 @@ def judge(
         slots=int(known.sum()),
         pinball={name: pinball(every[name], truth, QUANTILES) for name in names},
         mae={name: float(np.nanmean(np.abs(every[name][..., 1] - truth))) for name in names},
-        coverage={name: _coverage(every[name][known], truth[known]) for name in names},
+        coverage={name: coverage(every[name], truth) for name in names},
         peak=score_peaks(spec, power, np.stack([forecast.peak_kw for forecast in forecasts]), truth),
     ), others
 
@@ -136,10 +136,6 @@ def _skipped(spec: FeatureSpec, power_kw: Floats) -> int:
     return max(int(known[0]) if len(known) else 0, len(power_kw) - spec.max_history)
 
 
-def _coverage(power: Floats, truth: Floats) -> float:
-    return float(((truth >= power[:, 0]) & (truth <= power[:, 2])).mean())
-
-
 def _calibrated(folder: ModelDir, prepared: Prepared, forecasts: Sequence[Forecast]) -> Floats:
     """Return the forecasts [N, H, 3] as the device's tracker would have issued them, each from what was over by then.
 
@@ -155,15 +151,13 @@ def _calibrated(folder: ModelDir, prepared: Prepared, forecasts: Sequence[Foreca
                 tracker.learn(plant.start_ms + slot * slot_ms, float(plant.power_kw[slot]))
         over = max(over, origin)
         if forecast.model not in trackers:
-            trackers[forecast.model] = Tracker(plant.slot_s, {"slots": _first_calibration(folder).to_json()})
+            trackers[forecast.model] = Tracker(plant.slot_s, _first_calibration(folder))
         result[number] = trackers[forecast.model].issue(forecast)[0].power_kw
     return np.stack(result)
 
 
-def _first_calibration(folder: ModelDir) -> Calibration:
-    spec, held_out = folder.spec(), folder.validation()
+def _first_calibration(folder: ModelDir) -> dict[str, Any]:
+    """What a bundle would bring along; see `converter.verification`."""
+    held_out = folder.validation()
     raw = scoring.run_all(load_runtime(folder.read_bytes(modeldir.INT8)), held_out.recent, held_out.steps)
-    quantiles = features.assemble(raw, held_out.center_kw, held_out.scale_kw)
-    start_ms = int(folder.read_json(modeldir.TRAINING)["validation"]["from_ms"])
-    slots, _ = features.split_peak(spec, quantiles)
-    return Calibration.from_scores(slots, held_out.truth_kw, spec.slot_s, start_ms)
+    return scoring.calibrate(folder.spec(), raw, held_out)

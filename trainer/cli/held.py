@@ -1,9 +1,12 @@
-"""Plants that the centre holds, cleaned as every training cleans them."""
+"""Plants that the centre holds, and how every training cleans them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from agent.contract.errors import ConfigError
 from converter.cli_support import remark
@@ -14,12 +17,11 @@ if TYPE_CHECKING:  # the room is imported when a command runs
 
 
 def held_plants(home: Home, names: Sequence[str] = ()) -> list[Snapshot]:
-    """Return plants by name, all where none is named; what was left out of their load is told on stderr.
+    """Return plants as they were imported, by name, all where none is named.
 
     Raises:
         ConfigError: when a name is unknown, or the centre holds no plant.
     """
-    from trainer.dataset.cleaning import clean_snapshot
     from trainer.dataset.snapshot import plant_names, take
 
     engine = home.database()
@@ -27,13 +29,40 @@ def held_plants(home: Home, names: Sequence[str] = ()) -> list[Snapshot]:
         wanted = list(dict.fromkeys(names)) or plant_names(engine)
         if not wanted:
             raise ConfigError("holds no plant", where=str(home.folder), todo="Import a load curve first")
-        found = [take(engine, name) for name in wanted]
+        return [take(engine, name) for name in wanted]
     finally:
         engine.dispose()
+
+
+def cleaned(snapshots: Iterable[Snapshot], until_ms: int | None = None) -> list[Snapshot]:
+    """Return the load of plants before an instant, without the meter's errors; plants that hold nothing are left out.
+
+    What was left out of their load is told on stderr. Cut first: what comes later must not decide what an error is.
+    """
+    from trainer.dataset.cleaning import clean_snapshot
+
     result = []
-    for snapshot in found:
-        clean, cleaned = clean_snapshot(snapshot)
-        if cleaned.removed:
-            remark(f"{snapshot.plant}: {cleaned.summary()}")
+    for whole in snapshots:
+        if until_ms is not None and whole.start_ms >= until_ms:
+            continue
+        snapshot = whole if until_ms is None else whole.before(until_ms)
+        clean, found = clean_snapshot(snapshot)
+        if found.removed:
+            remark(f"{snapshot.plant}: {found.summary()}")
         result.append(clean)
     return result
+
+
+def cleaned_apart(snapshot: Snapshot, until_ms: int | None) -> Snapshot:
+    """Return a plant's load without the meter's errors: what is learnt from, before an instant, as `cleaned` does it.
+
+    Raises:
+        ConfigError: when nothing lies before the instant.
+    """
+    from trainer.dataset.cleaning import clean_snapshot
+
+    if until_ms is None or until_ms >= snapshot.end_ms:
+        return cleaned([snapshot])[0]
+    [known] = cleaned([snapshot.before(until_ms)])
+    judged, _ = clean_snapshot(snapshot)
+    return replace(judged, power_kw=np.concatenate([known.power_kw, judged.power_kw[len(known.power_kw) :]]))

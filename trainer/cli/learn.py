@@ -16,6 +16,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.zones import parse_zone
 from converter.cli_support import emit, json_option, remark
 from converter.quiet import import_tensorflow
+from trainer.cli.held import cleaned, held_plants
 from trainer.cli.home import Home, pass_home
 from trainer.cli.progress import Bar
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:  # the room is imported when a command runs
     help="Held out, in weeks spread over the data.",
 )
 @click.option("--base", help="What the networks start from; made by edgewatt-trainer base.")
+@click.option(
+    "--pool", multiple=True, metavar="PLANT", help="Another plant to learn beside, where there are less than 60 days."
+)
 @click.option("--teachers", type=int, default=4, show_default=True, help="Networks in the teacher's ensemble.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option("--quick", is_flag=True, help="Small networks, few steps: seconds, for a first look.")
@@ -63,6 +67,7 @@ def train(
     horizon_hours: int,
     validation_days: int,
     base: str | None,
+    pool: tuple[str, ...],
     teachers: int,
     seed: int,
     *,
@@ -101,10 +106,13 @@ def train(
     if options_file is not None:
         typed = {key: value for key, value in said.items() if _was_typed(context, key)}
         options = replace(files.read(options_file, like=options), **typed)
+    options = options.quick() if quick else options
     name = name or plant
     if re.fullmatch(MODEL_NAME, name) is None:
         raise ConfigError(f"model name {name!r} is not usable", where="--name", todo="Use a-z, 0-9 and -, at most 48")
     snapshot = taken(home, plant, until)
+    until_ms = None if until is None else parse_time(until, snapshot.zone, "--until")
+    others = cleaned((one for one in held_plants(home, pool) if one.plant != plant), until_ms) if pool else []
     models = home.models
     version = version or next_version(models, name)
     bar = Bar()
@@ -114,12 +122,19 @@ def train(
             models / f"{name}-{version}",
             name=name,
             version=version,
-            options=options.quick() if quick else options,
+            options=options,
             progress=bar,
             base=None if base is None else load(home.bases / base),
+            pool=others,
         )
     finally:
         bar.close()
+    for reason in result.pool_left_out.values():
+        remark(f"left out: {reason}")
+    if result.made_years < options.made_years:
+        remark(
+            "no years were made of its days: too few are known in each slot; the student learns from real ones alone"
+        )
     naive = result.pinball_kw["naive"]
     footprint = result.footprint
     payload = {
@@ -138,7 +153,7 @@ def train(
         as_json,
         [
             *(
-                f"pinball {key:14} {loss:12.6g} kW  {loss / naive:6.3f} x naive"
+                f"pinball {key:14} {loss:12.6g} kW  {loss / max(naive, 1e-12):6.3f} x naive"
                 for key, loss in result.pinball_kw.items()
             ),
             f"{result.path}: {footprint.seconds:.0f} s, energy {energy} ({footprint.source})",

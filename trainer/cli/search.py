@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,8 @@ def search(
     """
     if out.exists():  # hours of trials must not end in this
         raise ConfigError("exists already", where=str(out), todo="Give another --out, or remove the file")
+    if out.absolute().parent.is_dir() and not os.access(out.absolute().parent, os.W_OK):
+        raise ConfigError("its folder cannot be written", where=str(out), todo="Mend the rights, or give another --out")
     if not out.absolute().parent.is_dir():
         raise ConfigError("its folder does not exist", where=str(out), todo="Make the folder, or give another --out")
     import_tensorflow()
@@ -74,6 +77,7 @@ def search(
     options = Options(horizon_hours=horizon_hours, teachers=teachers, seed=seed)
     options = options.quick() if quick else options
     snapshot = taken(home, plant, until)
+    until_said = "" if until is None else f" --until {until}"
     bar = Bar()
     try:
         found = run(
@@ -98,7 +102,11 @@ def search(
     options_file.write(out, found.options, record)
     if not found.holds:
         remark("on weeks that no trial has seen, the default does better: the choice is likely luck, keep the default")
-    emit({"out": str(out), **found.to_json(), "plant": plant}, as_json, _lines(found, options, out, plant))
+    emit(
+        {"out": str(out), **found.to_json(), "plant": plant},
+        as_json,
+        _lines(found, options, out, f"{plant}{until_said}"),
+    )
 
 
 def _tell(bar: Bar, trial: Trial) -> None:
@@ -107,7 +115,7 @@ def _tell(bar: Bar, trial: Trial) -> None:
     remark(f"trial {trial.number} {trial.state}{loss}{' (the default)' if trial.number == 1 else ''}")
 
 
-def _lines(found: Found, default: Options, out: Path, plant: str) -> Iterator[str]:
+def _lines(found: Found, default: Options, out: Path, data: str) -> Iterator[str]:
     from trainer.learning.search_space import values
 
     yield f"{'pinball, kW':24} {'naive':>10} {'default':>10} {'chosen':>10}"
@@ -120,7 +128,7 @@ def _lines(found: Found, default: Options, out: Path, plant: str) -> Iterator[st
             yield f"{name:24} {_short(before[name])} -> {_short(value)}"
     ended = ", ".join(f"{count} {state}" for state, count in found.counts().items())
     yield f"{out}: {f'trial {found.chosen}' if found.chosen > 1 else 'the default'} of {len(found.trials)} ({ended})"
-    yield f"Next: edgewatt-trainer train --plant {plant} --options {out}"
+    yield f"Next: edgewatt-trainer train --plant {data} --options {out}"
 
 
 def _short(value: object) -> str:

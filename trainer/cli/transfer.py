@@ -13,7 +13,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.slots import SLOT_LENGTHS_S
 from converter.cli_support import emit, json_option, remark
 from converter.quiet import import_tensorflow
-from trainer.cli.held import held_plants
+from trainer.cli.held import cleaned, cleaned_apart, held_plants
 from trainer.cli.home import Home, pass_home
 from trainer.cli.learn import next_version, parse_time
 from trainer.cli.progress import Bar
@@ -67,7 +67,7 @@ def base(
     options = Options(horizon_hours=horizon_hours, seed=seed)
     slot_s = int(slot_minutes) * 60
     like = FeatureSpec(slot_s, horizon_hours * 3600 // slot_s, "UTC")
-    pool = gather(held_plants(home, plants), like, validation_days=options.validation_days, seed=seed)
+    pool = gather(cleaned(held_plants(home, plants)), like, validation_days=options.validation_days, seed=seed)
     for reason in pool.left_out.values():
         remark(f"left out: {reason}")
     bar = Bar()
@@ -82,7 +82,7 @@ def base(
         as_json,
         [
             *(
-                f"{plant:20} pinball {loss['base']:11.5g} kW  {loss['base'] / loss['naive']:6.3f} x naive"
+                f"{plant:20} pinball {loss['base']:11.5g} kW  {loss['base'] / max(loss['naive'], 1e-12):6.3f} x naive"
                 for plant, loss in losses.items()
             ),
             f"{folder}: {len(losses)} plants, {made.record['windows']} windows, {made.record['seconds']:.0f} s",
@@ -136,17 +136,15 @@ def transfer(
     plants = held_plants(home, () if source == _AUTO else (source, target))
     wanted = [one for one in plants if one.plant == target] or held_plants(home, (target,))
     until_ms = None if until is None else parse_time(until, wanted[0].zone, "--until")
-    sources = [one for one in plants if one.plant != target]
-    if until_ms is not None:
-        # What happens later to a neighbour may tell of the weather that the target is judged by.
-        sources = [one.before(until_ms) for one in sources if one.start_ms < until_ms]
+    # Sources end there, too: what happens later to a neighbour may tell of the weather that the target is judged by.
+    sources = cleaned((one for one in plants if one.plant != target), until_ms)
     models = home.models
     version = version or next_version(models, name)
     bar = Bar()
     with tempfile.TemporaryDirectory() as scratch:
         try:
             result = run(
-                wanted[0],
+                cleaned_apart(wanted[0], until_ms),
                 sources,
                 models / f"{name}-{version}",
                 name=name,

@@ -142,13 +142,7 @@ def adapt(base: Base, spec: FeatureSpec, shape: Shape, seed: int, *, name: str =
     Raises:
         ConfigError: when the base has another slot length, horizon or size of network.
     """
-    check_fits(base, spec)
-    if not same_size(base.shape, shape):
-        raise ConfigError(
-            f"its network ({base.shape}) is not of the size wanted ({shape})",
-            where=f"base {base.name}",
-            todo="Make the base again: edgewatt-trainer base",
-        )
+    check_fits(base, spec, shape)
     model = networks.build(spec, shape, name=name, seed=seed)
     places = networks.places_of_steps(shape)
     for source in _with_weights(base.model):
@@ -169,8 +163,8 @@ def _moved(kernel: Singles, before: int, known: tuple[str, ...], wanted: tuple[s
     return np.concatenate([kernel[:, :, :before], inner, kernel[:, :, before + len(known) :]], axis=2)
 
 
-def check_fits(base: Base, spec: FeatureSpec) -> None:
-    """Refuse a base that knows other slots or another horizon than a plant has.
+def check_fits(base: Base, spec: FeatureSpec, shape: Shape) -> None:
+    """Refuse a base of other slots or another horizon than a plant has, or whose network is not of the shape wanted.
 
     Raises:
         ConfigError: then.
@@ -186,11 +180,12 @@ def check_fits(base: Base, spec: FeatureSpec) -> None:
                 todo=f"Make one: edgewatt-trainer base --slot-minutes {spec.slot_s // 60} "
                 f"--horizon-hours {spec.horizon * spec.slot_s // 3600}",
             )
-
-
-def same_size(one: Shape, other: Shape) -> bool:
-    """Whether weights of networks of these shapes fit each other."""
-    return one.plain == other.plain
+    if base.shape.plain != shape.plain:
+        raise ConfigError(
+            f"its network ({base.shape.plain}) is not of the size wanted ({shape.plain})",
+            where=f"base {base.name}",
+            todo="Make the base again: edgewatt-trainer base, with --quick where the training has it",
+        )
 
 
 def save(base: Base, folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
 from agent.contract.errors import ConfigError
@@ -14,11 +13,13 @@ from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.contract.zones import utc_iso
 from agent.inference.naive import forecast_naive
 from agent.inference.runtime import load_runtime
-from agent.inference.scoring import PeakScore, pinball, score_peaks
+from agent.inference.scoring import PeakScore, coverage, pinball, score_peaks
 from converter import modeldir, scoring
+from converter.conversion import load_student
 from converter.modeldir import ModelDir
-from trainer.dataset.snapshot import Snapshot
+from trainer.dataset.snapshot import Snapshot, read_snapshot
 from trainer.learning import fitting, teacher, windows
+from trainer.learning.holdout import Split
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,31 @@ def evaluate(folder: ModelDir, snapshot: Snapshot, from_ms: int, to_ms: int | No
         ConfigError: when the model is of another slot length, or the folder is incomplete.
         UnavailableError: when no day can be judged.
     """
-    spec, record = folder.spec(), folder.read_json(modeldir.TRAINING)
+    spec = folder.spec()
     if spec.slot_s != snapshot.slot_s:
         raise ConfigError(
             f"is for slots of {spec.slot_s // 60} min, the plant has {snapshot.slot_s // 60}", where=str(folder.path)
         )
     first = max(0, snapshot.index(from_ms))
     end = len(snapshot.power_kw) if to_ms is None else min(len(snapshot.power_kw), snapshot.index(to_ms))
-    judged = windows.daily_windows(spec, snapshot, first, end)
+    return _judge(folder, snapshot, windows.daily_windows(spec, snapshot, first, end))
+
+
+def evaluate_held_out(folder: ModelDir) -> Evaluation:
+    """Judge a trained model on the weeks that its own training held out.
+
+    Raises:
+        ConfigError, RejectedError: when the folder is incomplete or damaged.
+    """
+    snapshot = read_snapshot(folder.file(modeldir.SNAPSHOT))
+    weeks = folder.read_json(modeldir.TRAINING)["validation"]["weeks_ms"]
+    stretches = tuple((snapshot.index(begin_ms), snapshot.index(end_ms)) for begin_ms, end_ms in weeks)
+    part = Split(stretches, len(snapshot.power_kw))
+    return _judge(folder, snapshot, windows.held_out_windows(folder.spec(), snapshot, part))
+
+
+def _judge(folder: ModelDir, snapshot: Snapshot, judged: windows.Windows) -> Evaluation:
+    spec, record = folder.spec(), folder.read_json(modeldir.TRAINING)
     every = {"naive": _naive(spec, snapshot, judged), **_split(spec, _every(folder, judged))}
     forecasts = {name: slots for name, (slots, _) in every.items()}
     known = np.isfinite(judged.truth_kw)
@@ -74,7 +92,7 @@ def evaluate(folder: ModelDir, snapshot: Snapshot, from_ms: int, to_ms: int | No
     return Evaluation(
         pinball_kw={name: pinball(kw, judged.truth_kw, QUANTILES) for name, kw in forecasts.items()},
         mae_kw={name: float(np.nanmean(np.abs(kw[..., 1] - judged.truth_kw))) for name, kw in forecasts.items()},
-        coverage={name: _coverage(kw[known], judged.truth_kw[known]) for name, kw in forecasts.items()},
+        coverage={name: coverage(kw, judged.truth_kw) for name, kw in forecasts.items()},
         peaks={name: score_peaks(spec, *both, judged.truth_kw) for name, both in every.items()},
         days=len(judged),
         slots=int(known.sum()),
@@ -93,7 +111,7 @@ def lines(evaluation: Evaluation) -> list[str]:
     ]
     for name, loss in evaluation.pinball_kw.items():
         mae, inside = evaluation.mae_kw[name], evaluation.coverage[name]
-        text.append(f"{name:14}  {loss:11.5g}  {loss / naive:8.3f}  {mae:11.5g}  {inside:7.1%}")
+        text.append(f"{name:14}  {loss:11.5g}  {loss / max(naive, 1e-12):8.3f}  {mae:11.5g}  {inside:7.1%}")
     if any(evaluation.peaks.values()):
         text.append(f"{'daily peak':14}  {'pinball kW':>11}  {'bias':>8}  {'by median path':>14}  {'in band':>7}")
     for name, peak in evaluation.peaks.items():
@@ -118,9 +136,8 @@ def forecast_all(folder: ModelDir, spec: FeatureSpec, judged: windows.Windows) -
 def _every(folder: ModelDir, judged: windows.Windows) -> dict[str, Floats]:
     """Return all rows [N, H + D, 3] in kW of each model."""
     inputs = judged.inputs
-    folder.read_bytes(modeldir.STUDENT)
     taught = teacher.load(folder.spec(), folder.path)
-    student = keras.models.load_model(folder.file(modeldir.STUDENT), compile=False)
+    student = load_student(folder, folder.spec())
     student_raw: dict[str, Singles] = {"student_float": fitting.predict(student, inputs)}
     if folder.file(modeldir.INT8).exists():
         runtime = load_runtime(folder.read_bytes(modeldir.INT8))
@@ -145,7 +162,3 @@ def _naive(spec: FeatureSpec, snapshot: Snapshot, judged: windows.Windows) -> tu
 
 def _to_kw(raw: Singles, inputs: Any) -> Floats:
     return assemble(raw, inputs.center_kw, inputs.scale_kw)
-
-
-def _coverage(power_kw: Floats, truth_kw: Floats) -> float:
-    return float(((truth_kw >= power_kw[..., 0]) & (truth_kw <= power_kw[..., 2])).mean())

@@ -61,7 +61,7 @@ def fit(
     Raises:
         UnavailableError: when the loss is no longer finite.
     """
-    kit.utils.set_random_seed(schedule.seed)
+    kit.utils.set_random_seed(schedule.seed % 2**32)  # numpy takes no more
     optimiser = _optimiser(schedule, kit)
     optimiser.build(model.trainable_variables)
     horizon = inputs.steps.shape[1]
@@ -97,12 +97,19 @@ def fit(
 
 def predict(model: Any, inputs: Inputs) -> Singles:
     """Return `raw` [N, H + D, 3] of a network."""
-    parts = []
+    return np.concatenate([told.numpy() for told in _in_batches(model, inputs)])
+
+
+def predict_all(model: Any, inputs: Inputs) -> list[Singles]:
+    """Return what a network of several outputs says, each [N, ...]."""
+    return [np.concatenate(parts) for parts in zip(*_in_batches(model, inputs), strict=True)]
+
+
+def _in_batches(model: Any, inputs: Inputs) -> Iterator[Any]:
     for low in range(0, len(inputs.recent), _PREDICT_BATCH):
         rows = slice(low, low + _PREDICT_BATCH)
         given = {"recent": tf.constant(inputs.recent[rows]), "steps": tf.constant(inputs.steps[rows])}
-        parts.append(model(given, training=False).numpy())
-    return np.concatenate(parts)
+        yield model(given, training=False)
 
 
 def standardised_quantiles(raw: Singles) -> Floats:

@@ -35,7 +35,8 @@ class Meter:
     ) -> None:
         self._power_w = package_power_w
         self._grid = grid_g_per_kwh
-        self._packages = sorted(powercap.glob("intel-rapl:[0-9]")) if powercap.is_dir() else []
+        zones = sorted(powercap.glob("intel-rapl:[0-9]")) if powercap.is_dir() else []
+        self._packages = [zone for zone in zones if _is_package(zone)]
         self._last = self._read()
         self._joules = 0.0
         self._begun = time.monotonic()
@@ -73,3 +74,11 @@ class Meter:
         except (OSError, ValueError):
             return None
         return [(counter, span) for counter, span in values] or None
+
+
+def _is_package(zone: Path) -> bool:
+    """Some machines have a zone `psys` beside, which counts the packages again."""
+    try:
+        return (zone / "name").read_text().strip().startswith("package")
+    except OSError:
+        return False

@@ -166,7 +166,7 @@ def _features(spec: FeatureSpec, inputs: Inputs, level: Level) -> tuple[Floats, 
     idle = 1.0 - inputs.steps[:, days[0], names.index("working")][:, None].astype(np.float64)
     edges = [0, spec.horizon - 1]
     # Load that is known ahead to matter (weather) is wanted through the day, not only at its middle.
-    known_ahead = names.index("weekday_0") + _CALENDAR_COLUMNS + 2 * spec.seasonal
+    known_ahead = names.index(spec.covariates[0].name) if spec.covariates else len(names)
     through = np.linspace(0, spec.horizon - 1, 8 * spec.days).astype(np.int64)
     parts = [
         week,
@@ -179,9 +179,6 @@ def _features(spec: FeatureSpec, inputs: Inputs, level: Level) -> tuple[Floats, 
         inputs.steps[:, through, known_ahead:].astype(np.float64).reshape(count, -1),
     ]
     return np.concatenate(parts, axis=1), center, scale
-
-
-_CALENDAR_COLUMNS = 15  # seven weekdays, holiday, four working-day flags, three holiday flags
 
 
 def _kernels(x: Floats | Singles, other: Floats | Singles) -> list[Floats]:
@@ -255,7 +252,9 @@ def _spreads(spec: FeatureSpec, hours: Ints, residuals: Floats) -> Floats:
             low, high = (
                 (row, row + 1) if row >= spec.horizon else (max(0, row - reach), min(spec.horizon, row + reach + 1))
             )
-            result[hour, row] = (
-                np.abs(np.quantile(some[:, low:high], (QUANTILES[0], QUANTILES[2]))) if len(some) else 1.0
-            )
+            if len(some):
+                below, above = np.quantile(some[:, low:high], (QUANTILES[0], QUANTILES[2]))
+                result[hour, row] = max(0.0, -below), max(0.0, above)
+            else:
+                result[hour, row] = 1.0
     return result

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from agent.contract.errors import ConfigError
 from agent.contract.features import Singles
 from agent.contract.featurespec import LEVEL_COLUMNS, FeatureSpec
 
@@ -22,6 +23,9 @@ _FACTOR_RANK = 48
 _LONG = 200  # steps
 _AHEAD_PARTS = 8  # of a day ahead, for its summary
 _AHEAD_CHANNELS = 8
+_MOST_BYTES = 197_000  # of an int8 student, a little below the budget of 200 kB, since they are estimated:
+_BYTES_A_UNIT, _BYTES_OF_THE_GRAPH = 12, 36_000
+_LEAST_CONTEXT = 8
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Shape:
         context: units of the dense summary of the week and the calendar ahead.
         context_channels: channels that this summary adds to each step.
         channels: channels of the convolutions over the steps.
-        blocks: residual convolutions of 5 steps.
+        blocks: convolutions of 5 steps.
         dropout: share of units dropped while training.
         noise: standard deviation of the noise added to the load inputs while training.
         level_noise: the same for the level of a window, one value for all of its steps: levels tell the season of a
@@ -84,39 +88,62 @@ def build(spec: FeatureSpec, shape: Shape, *, name: str, seed: int, batch: int |
         week = layers.GaussianNoise(shape.noise, seed=seeds.next())(recent)
         row = ColumnNoise(shape.noise, spec.load_columns, shape.level_noise, seed=seeds.next())(clean_row)
 
-    # Which days lie ahead decides what the week means. A pooled convolution of its own, not the row itself: in int8
-    # pooling forces one step size upon what goes in and what comes out.
-    ahead = _conv(_AHEAD_CHANNELS, 1, seeds, activation="relu", name="ahead")(row)
-    ahead = layers.AveragePooling2D((1, max(1, horizon // (_AHEAD_PARTS * spec.days))))(ahead)
+    # Which days lie ahead decides what the week means: a convolution that looks at some hours at once. Not pooled: a
+    # mean of a dozen int8 values is a tie between two steps every dozenth time, which runtimes break differently.
+    some_hours = max(1, horizon // (_AHEAD_PARTS * spec.days))
+    ahead = _conv(_AHEAD_CHANNELS, some_hours, seeds, activation="relu", name="ahead", apart=some_hours)(row)
     ahead = layers.Flatten()(ahead)
-    summary = layers.Add()([_dense(shape.context, seeds)(week), _dense(shape.context, seeds)(ahead)])
-    summary = layers.Dropout(shape.dropout, seed=seeds.next())(layers.ReLU()(summary))
-    # Long horizons get a leaner summary: their maps to each step would fill the student's 200 kB alone.
-    long = horizon > _LONG
-    context_channels = 1 if long else shape.context_channels
-    context = _dense(horizon * context_channels, seeds, activation="relu")(summary)
+    # Nothing is added up but by a layer with weights: in int8 an addition rounds, each runtime in its own way.
+    summary = _dense(shape.context, seeds, activation="relu", name="summary")(layers.Concatenate()([week, ahead]))
+    summary = layers.Dropout(shape.dropout, seed=seeds.next())(summary)
+    context_channels = _context_channels(spec, shape)
+    context = _dense(horizon * context_channels, seeds, activation="relu", name="context")(summary)
     context = layers.Reshape((1, horizon, context_channels))(context)
 
-    hidden = layers.Concatenate()([row, context])
-    hidden = _conv(shape.channels, 1, seeds, activation="relu", name="mixed")(hidden)
+    hidden = [_conv(shape.channels, 1, seeds, activation="relu", name="mixed")(layers.Concatenate()([row, context]))]
     for block in block_names(shape):
-        inner = layers.Dropout(shape.dropout, seed=seeds.next())(hidden)
-        inner = _conv(shape.channels, 5, seeds, activation="relu", name=block)(inner)
-        hidden = layers.Add()([hidden, inner])
-    hidden = layers.Dropout(shape.dropout, seed=seeds.next())(hidden)
+        inner = layers.Dropout(shape.dropout, seed=seeds.next())(_joined(hidden, layers))
+        hidden.append(_conv(shape.channels, 5, seeds, activation="relu", name=block)(inner))
+    hidden = [layers.Dropout(shape.dropout, seed=seeds.next())(part) for part in hidden]
     # A linear skip: on many plants a ridge regression is the best single model, and no ReLU should stand in its way.
     linear = week
     if horizon > _FACTORED_ABOVE:
-        linear = _dense(_FACTOR_RANK // 3 if long else _FACTOR_RANK, seeds)(linear)
+        linear = _dense(_FACTOR_RANK // 3 if horizon > _LONG else _FACTOR_RANK, seeds, name="factors")(linear)
     linear = _dense(horizon * RAW_SIZE, seeds, small=True, name="linear")(linear)
     linear = layers.Reshape((1, horizon, RAW_SIZE))(linear)
-    # One convolution adds up all parts. Added one by one in int8, a part whose step is coarser than the output's makes
-    # two steps of a difference of one between runtimes.
-    raw = _conv(RAW_SIZE, 1, seeds, name="sum")(layers.Concatenate()([hidden, row, linear]))
-    peaks = _peaks(spec, clean_row, hidden, summary, shape, seeds)
+    every = layers.Concatenate()([*hidden, row, linear])
+    raw = _conv(RAW_SIZE, 1, seeds, name="sum")(every)
+    peaks = _peaks(spec, clean_row, every, summary, shape, seeds)
     raw = layers.Concatenate(axis=2)([raw, peaks])
     raw = layers.Reshape((spec.output_size, RAW_SIZE), name="raw")(raw)
     return kit.Model(inputs={"recent": recent, "steps": steps}, outputs=raw, name=name)
+
+
+def slim(spec: FeatureSpec, shape: Shape) -> Shape:
+    """Return the shape, its summary made narrower where an int8 network would be too large: for long horizons.
+
+    Raises:
+        ConfigError: when no summary is narrow enough.
+    """
+
+    def size(context: int) -> int:
+        weights = int(build(spec, replace(shape, context=context), name="size", seed=0).count_params())
+        # Each unit of the two widest layers has a bias, a scale and a zero point beside its weights.
+        units = spec.horizon * (_context_channels(spec, shape) + RAW_SIZE)
+        return weights + _BYTES_A_UNIT * units + _BYTES_OF_THE_GRAPH
+
+    if size(shape.context) <= _MOST_BYTES:
+        return shape
+    least = min(_LEAST_CONTEXT, shape.context)
+    each = size(least + 1) - size(least)
+    context = least + (_MOST_BYTES - size(least)) // each
+    if context < least:
+        raise ConfigError(
+            f"{spec.horizon} slots of {spec.slot_s // 60} min ahead need a student of more than {_MOST_BYTES} bytes",
+            where="--horizon-hours",
+            todo="Give a shorter horizon, or import the load in longer slots",
+        )
+    return replace(shape, context=min(context, shape.context))
 
 
 def without_noise(spec: FeatureSpec, shape: Shape, model: Any) -> Any:
@@ -130,11 +157,12 @@ def without_noise(spec: FeatureSpec, shape: Shape, model: Any) -> Any:
 
 def places_of_steps(shape: Shape) -> dict[str, int]:
     """Return the layers whose kernel [1, W, C, U] takes the columns of `steps`, and how many inputs stand before."""
-    return {"ahead": 0, "mixed": 0, "sum": shape.channels, "tops": 0}
+    hidden = (1 + shape.blocks) * shape.channels
+    return {"ahead": 0, "mixed": 0, "sum": hidden, "means": hidden, "tops": 0}
 
 
 def block_names(shape: Shape) -> list[str]:
-    """Return the names of the residual convolutions."""
+    """Return the names of the convolutions over steps; each reads what all before it say."""
     return [f"block_{number}" for number in range(1, shape.blocks + 1)]
 
 
@@ -172,12 +200,21 @@ class ColumnNoise(keras.layers.Layer):  # type: ignore[misc]  # keras has no typ
         return values + keras.ops.pad(level, ((0, 0), (0, 0), (0, 0), (self._columns, after)))
 
 
-def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape, seeds: _Seeds) -> Any:
-    """The daily peaks [B, 1, D, 3]: of the highest of learnt paths, the mean of `hidden`, and the week's summary.
+def _context_channels(spec: FeatureSpec, shape: Shape) -> int:
+    """Long horizons get a leaner summary: their maps to each step would fill the student's 200 kB alone."""
+    return 1 if spec.horizon > _LONG else shape.context_channels
+
+
+def _joined(parts: list[Any], layers: Any) -> Any:
+    return layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+
+
+def _peaks(spec: FeatureSpec, row: Any, every: Any, summary: Any, shape: Shape, seeds: _Seeds) -> Any:
+    """The daily peaks [B, 1, D, 3]: of the highest of learnt paths, the mean of `every` part, and the week's summary.
 
     A path may be a lag, whose highest slot is the peak of that earlier day, or any mixture of the features of a step.
     Paths come from clean inputs, since the maximum of what training made noisy is higher than that of what a device
-    sees. Nothing is concatenated, and neither `row` nor `hidden` itself is pooled: in int8 both would force one step
+    sees. Nothing is concatenated, and neither `row` nor `every` itself is pooled: in int8 both would force one step
     size upon all tensors concerned, and so a wrong one upon what the slots are made of.
     """
     layers, short = seeds.kit.layers, spec.days * spec.per_day - spec.horizon
@@ -191,8 +228,9 @@ def _peaks(spec: FeatureSpec, row: Any, hidden: Any, summary: Any, shape: Shape,
     if shape.noise:
         tops = layers.GaussianNoise(shape.noise, seed=seeds.next())(tops)
     tops = _conv(RAW_SIZE, 1, seeds)(tops)
-    means = by_day(_conv(RAW_SIZE, 1, seeds, name="means")(hidden), layers.AveragePooling2D)
-    week = layers.Reshape((1, spec.days, RAW_SIZE))(_dense(spec.days * RAW_SIZE, seeds, small=True)(summary))
+    means = by_day(_conv(RAW_SIZE, 1, seeds, name="means")(every), layers.AveragePooling2D)
+    week = _dense(spec.days * RAW_SIZE, seeds, small=True, name="week_of_peaks")(summary)
+    week = layers.Reshape((1, spec.days, RAW_SIZE))(week)
     return layers.Add()([layers.Add()([tops, means]), week])
 
 
@@ -201,7 +239,7 @@ class _Seeds:
 
     def __init__(self, seed: int, kit: Any) -> None:
         self.kit = kit
-        self._next = seed * 1009
+        self._next = seed * 1009 % 2**31
         self._layers = 0
 
     def next(self) -> int:
@@ -222,11 +260,14 @@ def _dense(
     return seeds.kit.layers.Dense(units, activation=activation, kernel_initializer=initializer, name=name)
 
 
-def _conv(channels: int, width: int, seeds: _Seeds, *, activation: str | None = None, name: str | None = None) -> Any:
+def _conv(
+    channels: int, width: int, seeds: _Seeds, *, activation: str | None = None, name: str | None = None, apart: int = 1
+) -> Any:
     return seeds.kit.layers.Conv2D(
         channels,
         (1, width),
-        padding="same",
+        strides=(1, apart),
+        padding="same" if apart == 1 else "valid",
         activation=activation,
         kernel_initializer=_initializer(seeds),
         name=name or seeds.layer_name(),

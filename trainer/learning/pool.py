@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agent.contract.errors import ConfigError
+from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.features import Floats
 from agent.contract.featurespec import FeatureSpec, Scaling
 from trainer.dataset.snapshot import Snapshot
-from trainer.learning import windows
+from trainer.learning import holdout, windows
 from trainer.learning.windows import Windows
 
 _MAX_BYTES = 512 * 2**20  # of the arrays of all plants together
@@ -100,7 +100,7 @@ def gather(snapshots: Sequence[Snapshot], like: FeatureSpec, *, validation_days:
         try:
             max_bytes = _MAX_BYTES // len(snapshots)
             plants.append(_plant(snapshot, like, validation_days=validation_days, seed=seed, max_bytes=max_bytes))
-        except ConfigError as exc:  # one bad plant of many does not stop the others
+        except (ConfigError, UnavailableError) as exc:  # one bad plant of many does not stop the others
             left_out[snapshot.plant] = str(exc)
     return Pool(tuple(plants), left_out)
 
@@ -108,7 +108,7 @@ def gather(snapshots: Sequence[Snapshot], like: FeatureSpec, *, validation_days:
 def _plant(snapshot: Snapshot, like: FeatureSpec, *, validation_days: int, seed: int, max_bytes: int) -> PoolPlant:
     hours = like.horizon * like.slot_s // windows.HOUR_S
     same = at_slot(snapshot, like.slot_s)
-    part = windows.split(same, hours, validation_days)
+    part = holdout.split(same, hours, validation_days)
     spec = windows.make_spec(same, hours, Scaling.TRAILING, part)
     spec = replace(spec, seasonal=like.seasonal, covariates=like.covariates)
     learnt = windows.training_windows(spec, same, part, seed=seed, max_bytes=max_bytes)

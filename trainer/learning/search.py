@@ -199,7 +199,8 @@ class _Run:
         _go_on(asked, 0, teachers.loss_kw(spec, look, judged))
         teacher = teachers.fit(spec, learnt, judged, options, self._step)
         _go_on(asked, 1, teachers.loss_kw(spec, teacher, judged))
-        student = training.distil(spec, teacher, weeks.snapshot, weeks.part, learnt, options, self._step)
+        taught = training.lessons(spec, teacher, weeks.snapshot, weeks.part, learnt, options, self._step)
+        student = training.learn(spec, taught, options, self._step)
         return _Made(self._number, options, student, _finite(training.score(spec, student, judged)))
 
     def _step(self, stage: str, _done: int, _total: int) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from agent.contract.featurespec import QUANTILES, FeatureSpec, Scaling
 from agent.inference.scoring import pinball
 from trainer.dataset.snapshot import Snapshot
-from trainer.learning import windows
+from trainer.learning import holdout, windows
+from trainer.learning.holdout import Split
 from trainer.learning.options import Options
-from trainer.learning.windows import Split, Windows
+from trainer.learning.windows import Windows
 
 JUDGED, UNSEEN = "judged", "unseen"
 
@@ -48,8 +49,8 @@ class Weeks:
         """
         self.snapshot = snapshot
         self._options = options
-        judged = windows.split(snapshot, options.horizon_hours, options.validation_days)
-        self._parts = {JUDGED: judged, UNSEEN: windows.split_again(snapshot, options.horizon_hours, judged)}
+        judged = holdout.split(snapshot, options.horizon_hours, options.validation_days)
+        self._parts = {JUDGED: judged, UNSEEN: holdout.split_again(snapshot, options.horizon_hours, judged)}
         both = sorted(stretch for part in self._parts.values() for stretch in part.held_out)
         self.part = Split(tuple(both), judged.end)
         self._data: dict[Scaling, Data] = {}

@@ -190,7 +190,8 @@ def _shares(spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], see
     Boosting sees single steps and fills up with those of other plants: a draw, which weighs less than the plant's own.
     """
     random = np.random.default_rng(seed)
-    room = max(1, (MOST_ROWS // spec.horizon - len(learnt)) // len(others))
+    own_part = round(len(learnt) * (1 - OWN_SHARE_OF_STEPS) / OWN_SHARE_OF_STEPS)  # few windows must not weigh as many
+    room = max(1, max(MOST_ROWS // spec.horizon - len(learnt), own_part) // len(others))
     parts = []
     for one in others:
         drawn = random.permutation(len(one.learnt)) < room

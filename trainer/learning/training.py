@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,18 @@ from converter.modeldir import ModelDir
 from trainer.dataset.augment import DayBootstrap, Jitter
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import base as bases
-from trainer.learning import fitting, networks, windows
+from trainer.learning import fitting, holdout, networks, windows
 from trainer.learning import pool as pools
 from trainer.learning import teacher as teachers
 from trainer.learning.base import Base
 from trainer.learning.equalising import equalise
 from trainer.learning.fitting import Schedule
 from trainer.learning.footprint import Footprint, Meter
+from trainer.learning.holdout import Split
 from trainer.learning.options import Options, Progress
 from trainer.learning.pool import Pool, PoolPlant
 from trainer.learning.teacher import Teacher
-from trainer.learning.windows import Split, Windows
+from trainer.learning.windows import Windows
 
 CALIBRATION_WINDOWS = 600
 SHORT_DAYS = 60  # with less to learn from, a plant learns beside others where there are some
@@ -50,6 +51,8 @@ class Trained:
     pinball_kw: dict[str, float]
     spec: FeatureSpec
     footprint: Footprint
+    pool_left_out: Mapping[str, str]
+    made_years: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +64,14 @@ class Lessons:
         target: [N, H + D] standardised truth, NaN where only the teacher says what follows.
         taught: [N, H + D, 3] the teacher's standardised quantiles; None where there is no teacher.
         odds: [N] how often each is drawn.
+        made_years: how many years some of them come from; fewer than wanted where a plant has too few whole days.
     """
 
     inputs: Inputs
     target: Singles
     taught: Singles | None
     odds: Floats
+    made_years: int = 0
 
 
 def no_progress(_stage: str, _done: int, _total: int) -> None:
@@ -106,33 +111,46 @@ def train(
     if out.exists():
         raise ConfigError("exists already", where=str(out), todo="Give another --version, or remove the folder")
     meter = Meter(package_power_w=options.package_power_w, grid_g_per_kwh=options.grid_g_per_kwh)
-    part = windows.split(snapshot, options.horizon_hours, options.validation_days)
+
+    def told(stage: str, done: int, total: int) -> None:
+        meter.sample()
+        progress(stage, done, total)
+
+    part = holdout.split(snapshot, options.horizon_hours, options.validation_days)
     spec = windows.make_spec(snapshot, options.horizon_hours, options.scaling, part)
+    options = replace(options, student=networks.slim(spec, options.student))
+    if base is not None:
+        bases.check_fits(base, spec, options.teacher)
     learnt = windows.training_windows(spec, snapshot, part, seed=options.seed)
     held_out = windows.held_out_windows(spec, snapshot, part)
     naive_kw = windows.naive_quantiles(spec, snapshot, held_out.origins)
     known = _beside(pool, spec, learnt, options)
-    meter.sample()
+    start = base
     if base is None and known.plants:
         own = PoolPlant(snapshot.plant, snapshot.sha256, spec, learnt, held_out, naive_kw)
-        base = bases.pretrain(Pool((own, *known.plants), known.left_out), name, options, progress)
-    teacher = teachers.fit(spec, learnt, held_out, options, progress, base=base, others=known.plants)
-    meter.sample()
-    student = distil(spec, teacher, snapshot, part, learnt, options, progress, base=base, others=known.plants)
+        start = bases.pretrain(Pool((own, *known.plants), known.left_out), name, options, told)
+    teacher = teachers.fit(spec, learnt, held_out, options, told, base=start, others=known.plants)
+    taught = lessons(spec, teacher, snapshot, part, learnt, options, told, others=known.plants)
+    student = learn(spec, taught, options, told)
+    # Devices have no source of what is known ahead: what they will do is judged, and calibrated, without it.
+    unknowing = replace(snapshot, covariates={})
+    in_field = windows.held_out_windows(spec, unknowing, part) if spec.covariates else held_out
     scores = {
         "naive": pinball(naive_kw, held_out.truth_kw, QUANTILES),
-        "teacher": teachers.loss_kw(spec, teacher, held_out),
-        "student_float": score(spec, student, held_out),
+        "teacher": teachers.loss_kw(spec, teacher, in_field),
+        "student_float": score(spec, student, in_field),
     }
     footprint = meter.stop()
-    record = _record(snapshot, options, spec, learnt, held_out, scores, footprint)
+    record = _record(snapshot, options, spec, part, learnt, in_field, scores, footprint)
+    if spec.covariates:
+        record["pinball_kw_knowing_covariates"] = score(spec, student, held_out)
     record |= {"name": name, "version": version, "teacher_weights": dict(teacher.weights)}
-    record |= {"parameters": {"student": int(student.count_params())}}
+    record |= {"parameters": {"student": int(student.count_params())}, "made_years": taught.made_years}
     record |= {"base_model": bases.lineage(base) if base else None, "pool": [one.lineage for one in known.plants]}
     record |= {"pool_left_out": dict(known.left_out)}
-    parity = windows.parity_windows(spec, snapshot, part)
-    _write(out, spec, snapshot, student, teacher, learnt, held_out, parity, naive_kw, record, options.seed)
-    return Trained(out, scores, spec, footprint)
+    parity = windows.parity_windows(spec, unknowing, part)
+    _write(out, spec, snapshot, student, teacher, learnt, in_field, parity, naive_kw, record, options.seed)
+    return Trained(out, scores, spec, footprint, known.left_out, taught.made_years)
 
 
 def _beside(pool: Sequence[Snapshot], spec: FeatureSpec, learnt: Windows, options: Options) -> Pool:
@@ -141,27 +159,6 @@ def _beside(pool: Sequence[Snapshot], spec: FeatureSpec, learnt: Windows, option
     if days >= SHORT_DAYS:
         return Pool((), {one.plant: f"not needed: the plant has {days} days of its own to learn from" for one in pool})
     return pools.gather(pool, spec, validation_days=options.validation_days, seed=options.seed)
-
-
-def distil(
-    spec: FeatureSpec,
-    teacher: Teacher,
-    snapshot: Snapshot,
-    part: Split,
-    learnt: Windows,
-    options: Options,
-    progress: Progress = no_progress,
-    *,
-    base: Base | None = None,
-    others: Sequence[PoolPlant] = (),
-) -> Any:
-    """Return a student of a teacher, which starts from a base where there is one of its size.
-
-    Raises:
-        UnavailableError: when it diverges.
-    """
-    taught = lessons(spec, teacher, snapshot, part, learnt, options, progress, others=others)
-    return learn(spec, taught, options, progress, base=base)
 
 
 def lessons(
@@ -187,21 +184,21 @@ def lessons(
         parts.append(more)
         odds.append(windows.odds(spec, more))
         progress("labels", len(parts) - 1, options.made_years + len(others))
+    made_years = len(parts) - 1 - len(others)
     if len(parts) > 1:
         odds = [odds[0] * (1 - options.made_share), *(one * options.made_share / (len(odds) - 1) for one in odds[1:])]
     together = windows.join(parts)
-    return Lessons(together.inputs, together.target, np.concatenate(taught), np.concatenate(odds))
+    return Lessons(together.inputs, together.target, np.concatenate(taught), np.concatenate(odds), made_years)
 
 
-def learn(
-    spec: FeatureSpec, of: Lessons, options: Options, progress: Progress = no_progress, *, base: Base | None = None
-) -> Any:
-    """Return a student that has learnt lessons; see `distil`."""
-    if base is not None and bases.same_size(base.shape, options.student):
-        student = bases.adapt(base, spec, options.student, options.seed, name="student")
-    else:
-        student = networks.build(spec, options.student, name="student", seed=options.seed)
-        networks.silence(options.student, student, of.inputs.steps)
+def learn(spec: FeatureSpec, of: Lessons, options: Options, progress: Progress = no_progress) -> Any:
+    """Return a student that has learnt lessons.
+
+    Raises:
+        UnavailableError: when it diverges.
+    """
+    student = networks.build(spec, options.student, name="student", seed=options.seed)
+    networks.silence(options.student, student, of.inputs.steps)
     fitting.fit(
         student,
         of.inputs,
@@ -260,6 +257,7 @@ def _record(
     snapshot: Snapshot,
     options: Options,
     spec: FeatureSpec,
+    part: Split,
     learnt: Windows,
     held_out: Windows,
     scores: dict[str, float],
@@ -281,6 +279,7 @@ def _record(
             "days": len(held_out),
             "from_ms": snapshot.start_ms + int(held_out.origins[0]) * slot_ms,
             "to_ms": snapshot.start_ms + (int(held_out.origins[-1]) + spec.horizon) * slot_ms,
+            "weeks_ms": [[snapshot.start_ms + slot * slot_ms for slot in stretch] for stretch in part.held_out],
         },
         "pinball_kw": scores,
         "seconds": round(footprint.seconds, 3),
@@ -314,7 +313,8 @@ def _write(
         chosen = np.sort(np.random.default_rng(seed).choice(len(learnt), count, replace=False))
         some = learnt.inputs.rows(chosen)
         np.savez_compressed(folder.file(modeldir.CALIBRATION), recent=some.recent, steps=some.steps)
-        np.savez_compressed(folder.file(modeldir.VALIDATION), **_arrays(held_out), naive_kw=naive_kw)
+        begin_ms = (snapshot.start_ms + held_out.origins * snapshot.slot_s * 1000).astype(np.float64)
+        np.savez_compressed(folder.file(modeldir.VALIDATION), **_arrays(held_out), naive_kw=naive_kw, begin_ms=begin_ms)
         np.savez_compressed(folder.file(modeldir.PARITY), **_arrays(parity))
 
 

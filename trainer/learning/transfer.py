@@ -19,14 +19,14 @@ from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.featurespec import FeatureSpec
 from agent.contract.zones import utc_iso
 from converter.conversion import convert
-from converter.modeldir import SNAPSHOT, TRAINING, ModelDir
+from converter.modeldir import TRAINING, ModelDir
 from trainer.dataset.plants import nearest, plant_profile
-from trainer.dataset.snapshot import Snapshot, read_snapshot
+from trainer.dataset.snapshot import Snapshot
 from trainer.learning import base as bases
+from trainer.learning import holdout, training, windows
 from trainer.learning import pool as pools
-from trainer.learning import training, windows
 from trainer.learning.base import Base
-from trainer.learning.evaluation import Evaluation, evaluate
+from trainer.learning.evaluation import Evaluation, evaluate, evaluate_held_out
 from trainer.learning.options import Options, Progress
 
 REPORT, SOURCE_MODEL = "transfer.json", "source-model"
@@ -116,7 +116,7 @@ def run(
         options: of all training.
         scratch_dir: gets the model directory of the target's weeks alone; it must not exist.
         weeks: of the target that are learnt from, the last before `until_ms`.
-        until_ms: None for the end of the data: then the held-out week of those weeks is judged by.
+        until_ms: None for the end of the data: then the weeks held out of those are judged by.
         progress: told after each step of training.
 
     Raises:
@@ -216,7 +216,7 @@ def _about_text(snapshot: Snapshot) -> str:
 
 
 def _spec(known: Snapshot, options: Options) -> FeatureSpec:
-    part = windows.split(known, options.horizon_hours, options.validation_days)
+    part = holdout.split(known, options.horizon_hours, options.validation_days)
     return windows.make_spec(known, options.horizon_hours, options.scaling, part)
 
 
@@ -239,7 +239,7 @@ def _source_model(
     report.add(
         {"held_out_days": len(pool.plants[0].held_out), "pinball_kw": losses},
         f"on {len(pool.plants[0].held_out)} held-out days of {source.plant}: pinball {losses['base']:.5g} kW, "
-        f"{losses['base'] / losses['naive']:.3f} x seasonal naive",
+        f"{losses['base'] / max(losses['naive'], 1e-12):.3f} x seasonal naive",
     )
     return base
 
@@ -276,12 +276,11 @@ def _fine_tuned(folder: ModelDir, report: _Report) -> None:
 
 
 def _judge(folder: ModelDir, target: Snapshot, until_ms: int | None) -> Evaluation:
-    """Judge on the days from `until_ms` on, or on the held-out week where there are none."""
+    """Judge on the days from `until_ms` on, or on the held-out weeks where there are none."""
     if until_ms is not None and until_ms < target.end_ms:
         with contextlib.suppress(UnavailableError):
             return evaluate(folder, target, until_ms)
-    held_out = folder.read_json(TRAINING)["validation"]
-    return evaluate(folder, read_snapshot(folder.file(SNAPSHOT)), held_out["from_ms"], held_out["to_ms"])
+    return evaluate_held_out(folder)
 
 
 def _tested(judged: Mapping[str, Evaluation], ratio: float, report: _Report) -> None:
@@ -303,7 +302,8 @@ def _tested(judged: Mapping[str, Evaluation], ratio: float, report: _Report) -> 
             f"{name:14}  {loss:11.5g}  {alone.pinball_kw[name]:11.5g}  {loss / alone.pinball_kw[name]:6.3f}"
             for name, loss in ours.pinball_kw.items()
         ),
-        f"int8 student: {ratio:.3f} x the loss of one of the target's weeks alone, {int8 / naive:.3f} x seasonal naive",
+        f"int8 student: {ratio:.3f} x the loss of one of the target's weeks alone, "
+        f"{int8 / max(naive, 1e-12):.3f} x seasonal naive",
     )
 
 

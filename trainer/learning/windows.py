@@ -1,6 +1,6 @@
 """Windows: which forecasts of a snapshot are learnt from, which are held out, and their arrays.
 
-Decides the split and which windows are fit to learn from. Features come from `agent.contract.features` alone.
+Decides which are fit to learn from; `holdout` decides the weeks. Features come from `agent.contract.features` alone.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 from agent.contract import features
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.features import Floats, Inputs, Ints, Singles
-from agent.contract.featurespec import MIN_HISTORY_DAYS, Covariate, FeatureSpec, Scaling
+from agent.contract.featurespec import Covariate, FeatureSpec, Scaling
 from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local, utc_iso
 from agent.inference.forecaster import MAX_REPAIRED_SHARE
 from agent.inference.naive import forecast_naive
 from trainer.dataset.snapshot import Snapshot
+from trainer.learning.holdout import Split
 
 Bools = NDArray[np.bool_]
 
-TRAIN_DAYS = 6  # the least that is learnt from, for a day ahead; each further day of horizon takes four more
 _MIN_WINDOWS = 48
-WEEK = 7  # days of a held-out stretch; longer horizons need longer ones
 SEASONAL_DAYS = 730  # the time of the year is a feature from two years of data on
 MIDNIGHT_SHARE = 0.3  # of the windows drawn: the day ahead is what is planned by, other hours must do well too
 HOUR_S = 3600
@@ -53,21 +52,6 @@ class Windows:
         return len(self.origins)
 
 
-@dataclass(frozen=True)
-class Split:
-    """Which targets are held out: weeks [first, end) of slots, spread evenly over the data; all others are learnt."""
-
-    held_out: tuple[tuple[int, int], ...]
-    end: int
-
-    def mark(self) -> Bools:
-        """Return [end] whether a slot is held out."""
-        held = np.zeros(self.end, dtype=bool)
-        for low, high in self.held_out:
-            held[low:high] = True
-        return held
-
-
 def make_spec(snapshot: Snapshot, horizon_hours: int, scaling: Scaling, part: Split) -> FeatureSpec:
     """Return the feature spec for a plant; levels come from what is learnt alone."""
     learnt = ~part.mark()
@@ -75,7 +59,7 @@ def make_spec(snapshot: Snapshot, horizon_hours: int, scaling: Scaling, part: Sp
     for name, values in snapshot.covariates.items():
         known = values[: part.end][learnt]
         known = known[np.isfinite(known)]
-        if len(known) and float(known.std()) > 0.0:
+        if len(known) and float(known.std()) > 1e-6 * max(1.0, float(np.abs(known).max())):  # rounding is no change
             covariates.append(Covariate(name, float(known.mean()), float(known.std())))
     load = snapshot.power_kw[: part.end][learnt]
     return FeatureSpec(
@@ -89,67 +73,6 @@ def make_spec(snapshot: Snapshot, horizon_hours: int, scaling: Scaling, part: Sp
         seasonal=len(snapshot.power_kw) > SEASONAL_DAYS * snapshot.per_day,
         covariates=tuple(covariates),
     )
-
-
-def split(snapshot: Snapshot, horizon_hours: int, validation_days: int) -> Split:
-    """Hold out weeks: `validation_days` in all, or a tenth of what can be forecast where the data is short.
-
-    Spread over the data rather than its last weeks: those tell most of the weeks to come, and every season is judged.
-
-    Raises:
-        ConfigError: when there is too little history, with what is needed, or the load never changes.
-    """
-    known = snapshot.power_kw[np.isfinite(snapshot.power_kw)]
-    days = len(snapshot.power_kw) // snapshot.per_day
-    block = WEEK + -(-horizon_hours // 24) - 1
-    least = TRAIN_DAYS + 4 * (block - WEEK)  # on each side of the held-out week the horizon takes some
-    needed = MIN_HISTORY_DAYS + least + block
-    where = f"plant {snapshot.plant}"
-    if days < needed:
-        raise ConfigError(
-            f"has {days} days of load where training needs at least {needed} "
-            f"({MIN_HISTORY_DAYS} of history, {least} to learn from, "
-            f"{block} to judge by); a year is better",
-            where=where,
-            todo=f"Import {needed - days} more days; until then devices forecast by seasonal naive",
-        )
-    if float(known.std()) <= 1e-6 * max(1.0, float(np.abs(known).max())):
-        raise ConfigError(
-            f"the load is constant ({known[0]:.6g} kW): there is nothing to learn",
-            where=where,
-            todo="Check the meter and the column of the file",
-        )
-    usable = days - MIN_HISTORY_DAYS
-    count = max(1, min(validation_days, usable // 10) // block)
-    starts = MIN_HISTORY_DAYS + (np.arange(count) + 0.5) * usable / count - block / 2
-    held = tuple((int(start) * snapshot.per_day, (int(start) + block) * snapshot.per_day) for start in np.floor(starts))
-    return Split(held, len(snapshot.power_kw))
-
-
-def split_again(snapshot: Snapshot, horizon_hours: int, part: Split) -> Split:
-    """Hold out as many weeks as `part` does, others: between these, and the last one of the data.
-
-    For judging what was chosen by the weeks of `part`.
-
-    Raises:
-        ConfigError: when there is too little history for both.
-    """
-    block = (part.held_out[0][1] - part.held_out[0][0]) // snapshot.per_day
-    days = len(snapshot.power_kw) // snapshot.per_day
-    # Two stretches are judged by and three are left to learn from, of which the horizon takes some.
-    needed = MIN_HISTORY_DAYS + 5 * (block + -(-horizon_hours // 24))
-    if days < needed:
-        raise ConfigError(
-            f"has {days} days of load where a choice needs at least {needed}, since it is judged by weeks of its own",
-            where=f"plant {snapshot.plant}",
-            todo=f"Import {needed - days} more days; until then train with the defaults",
-        )
-    count = len(part.held_out)
-    usable = days - MIN_HISTORY_DAYS
-    starts = MIN_HISTORY_DAYS + np.arange(1, count + 1) * usable / count - block / 2
-    starts[-1] = days - block
-    held = tuple((int(start) * snapshot.per_day, (int(start) + block) * snapshot.per_day) for start in np.floor(starts))
-    return Split(held, part.end)
 
 
 def training_windows(
@@ -294,13 +217,17 @@ def naive_quantiles(spec: FeatureSpec, snapshot: Snapshot, origins: Ints) -> Flo
 
 
 def _fit_to_learn(spec: FeatureSpec, snapshot: Snapshot, origins: Ints) -> Bools:
-    """Mark windows from which the device would forecast, too, with at least half of the targets known."""
+    """Mark windows from which the device would forecast, too, with at least half of the targets known.
+
+    None begins right after an unknown slot: repair bridges it to what came after, which nobody knew then.
+    """
     missing = np.concatenate([[0], np.cumsum(~np.isfinite(snapshot.power_kw))])
     padded = np.concatenate([missing, np.full(spec.horizon, missing[-1])])
     week = 7 * snapshot.per_day
     filled = (missing[origins] - missing[origins - week]) / week
     unknown = (padded[origins + spec.horizon] - missing[origins]) / spec.horizon
-    fit: Bools = (filled <= MAX_REPAIRED_SHARE) & (unknown <= 0.5)
+    after_gap = missing[origins] > missing[origins - 1]
+    fit: Bools = (filled <= MAX_REPAIRED_SHARE) & (unknown <= 0.5) & ~after_gap
     return fit
 
 

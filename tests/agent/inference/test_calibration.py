@@ -211,3 +211,17 @@ def test_a_bundle_of_a_far_larger_plant_does_not_blow_up_the_band() -> None:
     slots, _ = states({"slots": state.to_json()}, HOUR_S)
     same, _ = states({"slots": Calibration.from_scores(large, truth, HOUR_S).to_json()}, HOUR_S)
     assert np.allclose(slots.apply(large[0], HOUR_S), same.apply(large[0], HOUR_S), rtol=1e-4)
+
+
+def test_each_day_is_learnt_at_its_own_time_of_day() -> None:
+    """Days of winter and of summer time: the same hours of the plant begin an hour apart."""
+    forecasts, truth = plant(40, spread=3.0)
+    hour_ms = 3_600_000
+    _, one = replay(forecasts, truth, HOUR_S, start_ms=[6 * hour_ms] * 40)
+    assert np.allclose(one.offsets, replay(forecasts, truth, HOUR_S, start_ms=6 * hour_ms)[1].offsets)
+    starts = [6 * hour_ms] * 20 + [5 * hour_ms] * 20
+    _, both = replay(forecasts, truth, HOUR_S, start_ms=starts)
+    assert not np.allclose(both.offsets, one.offsets)
+    _, first = replay(forecasts[:20], truth[:20], HOUR_S, start_ms=6 * hour_ms)
+    _, second = replay(forecasts[20:], truth[20:], HOUR_S, start_ms=5 * hour_ms, begin=first)
+    assert np.allclose(both.offsets, second.offsets)

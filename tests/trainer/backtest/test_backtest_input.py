@@ -209,3 +209,12 @@ class TestBadInput:
 
         code = "import sys, trainer.backtest.inputs as b; sys.exit('tensorflow' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_origin_after_a_gap_longer_than_a_device_remembers_is_refused_before_training(request_, tmp_path):
+    load = plant_load(140, HOUR_S)
+    load[71 * 24 : 120 * 24] = np.nan
+    write_origins(tmp_path / "o.csv", "2022-03-14", "2022-05-02")  # the latter amid the gap, 48 days after its begin
+    with pytest.raises(ConfigError, match=r"2022-05-02.* less than a day of load in the 36 days before") as caught:
+        prepare(with_load(request_, load))
+    assert "Leave this origin out" in caught.value.todo

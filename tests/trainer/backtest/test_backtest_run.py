@@ -19,7 +19,7 @@ from tests.support.plants import plant_load, write_origins, write_plant
 from trainer.backtest import backtest
 from trainer.backtest.inputs import Request, Source, prepare
 from trainer.cli.main import trainer
-from trainer.learning import training, windows
+from trainer.learning import holdout, training, windows
 from trainer.learning.options import Options
 
 HOUR_S, DAYS, SEED = 3600, 74, 5
@@ -169,14 +169,14 @@ def test_a_plant_with_few_days_learns_beside_the_pool_and_says_whom_it_left_out(
     assert result.exit_code == 0, result.output
     record = ModelDir(tmp_path / "work" / "model").read_json(modeldir.TRAINING)
     assert [one["plant"] for one in record["pool"]] == ["sister"]
-    assert record["base_model"] is not None
+    assert record["base_model"] is None  # one was made of both, and is kept nowhere
     said = json.loads(result.stdout.splitlines()[-1])["remarks"]
     assert any("pool plant young is left out: " in text and "at least 28" in text for text in said)
 
 
 def test_a_plant_with_many_days_learns_alone_and_that_is_told():
     of = lived_plant(120, HOUR_S)
-    part = windows.split(of, 24, 28)
+    part = holdout.split(of, 24, 28)
     spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
     learnt = windows.training_windows(spec, of, part, seed=1)
     found = training._beside((lived_plant(60, HOUR_S, plant="sister"),), spec, learnt, Options())

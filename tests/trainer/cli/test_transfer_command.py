@@ -2,13 +2,16 @@
 
 import datetime as dt
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from agent.contract.errors import ConfigError
 from converter.modeldir import INT8, TRAINING, ModelDir
 from tests.support.livedplants import hold, lived_plant
+from trainer.cli.held import cleaned, cleaned_apart
 from trainer.cli.home import Home
 from trainer.cli.learn import train
 from trainer.cli.transfer import base, transfer
@@ -112,3 +115,25 @@ def test_too_little_load_is_refused_and_leaves_nothing(home):
     caught = refused(transfer, home, "--target", "annexe", "--until", "2022-08-20", "--name", "early")
     assert "19 days of load" in str(caught)
     assert not (home.models / "early-1").exists()
+
+
+def test_a_plant_with_little_load_is_trained_beside_others_where_they_are_named(home):
+    arguments = ["--plant", "annexe", "--until", UNTIL, "--name", "beside", "--pool", "works", "--pool", "finer"]
+    result = CliRunner().invoke(train, [*arguments, "--quick", "--json"], obj=home, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    record = ModelDir(home.models / "beside-1").read_json(TRAINING)
+    assert [one["plant"] for one in record["pool"]] == ["works", "finer"]
+    assert record["base_model"] is None  # one was made of the pool, and is kept nowhere
+
+
+def test_what_comes_later_does_not_decide_what_is_the_meters_error_before():
+    of = lived_plant(100, 3600)
+    of.power_kw[50 * 24 : 50 * 24 + 30] = of.power_kw[50 * 24]  # a standstill, or a frozen meter
+    until_ms = of.start_ms + 60 * 86_400_000
+    before = cleaned([of], until_ms)[0]
+    wild = replace(of, power_kw=np.concatenate([of.power_kw[: 60 * 24], of.power_kw[60 * 24 :] * 50]))
+    for whole in (of, wild):
+        found = cleaned_apart(whole, until_ms)
+        assert len(found.power_kw) == len(whole.power_kw)
+        assert np.array_equal(found.power_kw[: 60 * 24], before.power_kw, equal_nan=True)
+    assert cleaned([of], of.start_ms) == []

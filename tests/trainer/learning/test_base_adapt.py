@@ -11,7 +11,7 @@ from agent.contract.features import Inputs
 from agent.contract.featurespec import Covariate, FeatureSpec
 from tests.support.livedplants import lived_plant
 from trainer.learning import base as bases
-from trainer.learning import fitting, networks, pool
+from trainer.learning import fitting, networks, pool, training
 from trainer.learning.options import Options
 
 LIKE = FeatureSpec(3600, 24, "UTC")
@@ -147,3 +147,19 @@ def test_a_pool_of_which_nothing_can_be_learnt_is_refused_with_the_reasons():
     assert "20 days of load" in young.left_out["young"]
     with pytest.raises(ConfigError, match="20 days of load"):
         bases.pretrain(young, "common", OPTIONS, nothing)
+
+
+def test_a_base_that_does_not_fit_is_refused_before_anything_is_trained(base, tmp_path):
+    stages = []
+    with pytest.raises(ConfigError, match="not of the size wanted") as caught:
+        training.train(
+            lived_plant(60, 3600),
+            tmp_path / "works-1",
+            name="works",
+            version=1,
+            options=replace(OPTIONS, teacher=networks.TEACHER),
+            progress=lambda stage, _done, _total: stages.append(stage),
+            base=base,
+        )
+    assert "--quick" in caught.value.todo
+    assert stages == []

@@ -6,14 +6,14 @@ import pytest
 from agent.contract.featurespec import QUANTILES, Scaling
 from agent.inference.scoring import pinball
 from tests.support.livedplants import lived_plant
-from trainer.learning import windows
+from trainer.learning import holdout, windows
 from trainer.learning.boosting import Boosting
 
 
 @pytest.fixture(scope="module")
 def plant():
     of = lived_plant(60, 3600)
-    part = windows.split(of, 24, 28)
+    part = holdout.split(of, 24, 28)
     spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
     return spec, windows.training_windows(spec, of, part, seed=1), windows.held_out_windows(spec, of, part)
 

@@ -14,7 +14,8 @@ from converter import modeldir, scoring
 from converter.modeldir import ModelDir
 from tests.support.livedplants import lived_plant
 from trainer.dataset.snapshot import read_snapshot
-from trainer.learning import teacher, training, windows
+from trainer.learning import holdout, teacher, training, windows
+from trainer.learning.evaluation import evaluate_held_out
 from trainer.learning.options import Options
 
 OPTIONS = replace(Options().quick(), teacher_updates=40, student_updates=60)
@@ -55,7 +56,7 @@ def with_held_out(of, part, value):
 
 def test_made_years_hold_no_held_out_day():
     of = lived_plant(120, 3600, level_kw=100.0)
-    part = windows.split(of, 24, 28)
+    part = holdout.split(of, 24, 28)
     loud = with_held_out(of, part, 5000.0)
     spec = windows.make_spec(loud, 24, Scaling.TRAILING, part)
     learnt = windows.training_windows(spec, loud, part, seed=1)
@@ -78,7 +79,7 @@ def test_made_years_hold_no_held_out_day():
 def test_made_years_begin_later_within_the_hour_and_the_last_knows_nothing_ahead():
     of = lived_plant(60, 1800)
     of = replace(of, covariates={"temperature_c": np.random.default_rng(1).normal(12, 5, len(of.power_kw))})
-    part = windows.split(of, 24, 28)
+    part = holdout.split(of, 24, 28)
     spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
     learnt = windows.training_windows(spec, of, part, seed=1)
     known = spec.step_names.index("temperature_c_known")
@@ -143,3 +144,39 @@ def test_an_existing_folder_is_left_as_it_is(trained):
     with pytest.raises(ConfigError, match="exists already"):
         training.train(of, result.path, name="works", version=1, options=OPTIONS)
     assert {path.name: path.read_bytes() for path in result.path.iterdir()} == before
+
+
+def test_held_out_weeks_are_judged_again_as_training_did(trained):
+    of, result, _ = trained
+    folder = ModelDir(result.path)
+    weeks = folder.read_json(modeldir.TRAINING)["validation"]["weeks_ms"]
+    part = holdout.split(of, 24, OPTIONS.validation_days)
+    slot_ms = of.slot_s * 1000
+    assert weeks == [[of.start_ms + slot * slot_ms for slot in stretch] for stretch in part.held_out]
+    found = evaluate_held_out(folder)
+    assert found.days == len(folder.validation().recent)
+    for name in ("naive", "teacher", "student_float"):
+        assert found.pinball_kw[name] == pytest.approx(result.pinball_kw[name], rel=1e-4), name
+
+
+def test_a_model_is_judged_by_what_a_device_knows_and_says_what_knowing_more_would_give(tmp_path):
+    of = lived_plant(60, 3600)
+    warmth = np.random.default_rng(1).normal(12, 5, len(of.power_kw))
+    of = replace(of, power_kw=of.power_kw + 6 * warmth, covariates={"temperature_c": warmth})
+    result = training.train(
+        of, tmp_path / "works-1", name="works", version=1, options=replace(OPTIONS, student_updates=60)
+    )
+    folder = ModelDir(result.path)
+    known = result.spec.step_names.index("temperature_c_known")
+    for judged in (folder.validation(), folder.parity()):
+        assert not judged.steps[:, :, known].any()
+    assert folder.calibration()[1][:, :, known].any()
+    record = folder.read_json(modeldir.TRAINING)
+    assert record["pinball_kw"]["student_float"] != record["pinball_kw_knowing_covariates"]
+
+
+def test_a_plant_without_a_whole_day_is_learnt_from_without_made_years_and_that_is_recorded(tmp_path):
+    of = lived_plant(60, 3600)
+    of.power_kw[5::24] = np.nan  # one slot of each day
+    result = training.train(of, tmp_path / "works-1", name="works", version=1, options=OPTIONS)
+    assert result.made_years == 0 == ModelDir(result.path).read_json(modeldir.TRAINING)["made_years"]

@@ -5,9 +5,10 @@ import pytest
 from trainer.learning.footprint import Meter
 
 
-def write_package(folder, microjoules, span=1_000_000_000):
-    package = folder / "intel-rapl:0"
+def write_package(folder, microjoules, span=1_000_000_000, number=0, name="package-0"):
+    package = folder / f"intel-rapl:{number}"
     package.mkdir(exist_ok=True)
+    (package / "name").write_text(f"{name}\n")
     (package / "energy_uj").write_text(f"{microjoules}\n")
     (package / "max_energy_range_uj").write_text(f"{span}\n")
 
@@ -40,3 +41,12 @@ def test_counters_that_vanish_leave_the_energy_unknown(tmp_path):
     meter = Meter(powercap=tmp_path)
     (tmp_path / "intel-rapl:0" / "energy_uj").unlink()
     assert meter.stop().energy_wh is None
+
+
+def test_a_zone_that_counts_the_packages_again_is_left_out(tmp_path):
+    write_package(tmp_path, 0)
+    write_package(tmp_path, 0, number=1, name="psys")
+    meter = Meter(powercap=tmp_path)
+    write_package(tmp_path, 36_000_000)
+    write_package(tmp_path, 90_000_000, number=1, name="psys")
+    assert meter.stop().energy_wh == pytest.approx(36 / 3600)

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from agent.contract.features import Inputs
-from agent.contract.featurespec import QUANTILES, Scaling
+from agent.contract.featurespec import QUANTILES, FeatureSpec, Scaling
 from agent.inference.scoring import pinball
 from tests.support.livedplants import lived_plant
-from trainer.learning import kernel, windows
+from trainer.learning import holdout, kernel, windows
 from trainer.learning.kernel import KernelRidge
 
 
 def learnt_and_held_out(days):
     of = lived_plant(days, 3600)
-    part = windows.split(of, 24, 28)
+    part = holdout.split(of, 24, 28)
     spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
     return spec, windows.training_windows(spec, of, part, seed=1), windows.held_out_windows(spec, of, part)
 
@@ -140,3 +140,14 @@ def test_few_windows_are_told_to_be_too_few():
     assert KernelRidge.can_fit(spec, learnt.inputs, learnt.target)
     assert not KernelRidge.can_fit(spec, learnt.inputs, np.full_like(learnt.target, np.nan))
     assert np.isfinite(fit(spec, learnt).predict(held_out.inputs)).all()
+
+
+@pytest.mark.parametrize("bias", [-5.0, 5.0])
+def test_residuals_that_all_lie_on_one_side_leave_the_median_inside_its_band(bias):
+    spec = FeatureSpec(3600, 24, "UTC")
+    hours = np.repeat(np.arange(24), 20)
+    residuals = bias + np.random.default_rng(1).uniform(-1, 1, (len(hours), spec.output_size))
+    spread = kernel._spreads(spec, hours, residuals)
+    assert (spread >= 0).all()
+    assert (spread[..., 0 if bias > 0 else 1] == 0).all()
+    assert spread[..., 1 if bias > 0 else 0] == pytest.approx(abs(bias), abs=1.1)

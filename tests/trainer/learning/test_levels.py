@@ -7,14 +7,14 @@ import pytest
 
 from agent.contract.featurespec import Scaling
 from tests.support.livedplants import lived_plant
-from trainer.learning import windows
+from trainer.learning import holdout, windows
 from trainer.learning.levels import Level, at_level, center_and_scale
 
 
 @pytest.fixture(scope="module", params=list(Scaling))
 def plant(request):
     of = lived_plant(60, 3600, growth=0.5)
-    part = windows.split(of, 24, 28)
+    part = holdout.split(of, 24, 28)
     spec = windows.make_spec(of, 24, request.param, part)
     return spec, windows.training_windows(spec, of, part, seed=1)
 
@@ -51,7 +51,7 @@ def test_the_own_week_has_no_mean_and_unit_spread(plant):
 
 def test_a_flat_week_has_a_scale():
     of = lived_plant(60, 3600)
-    part = windows.split(of, 24, 28)
+    part = holdout.split(of, 24, 28)
     spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
     learnt = windows.training_windows(spec, of, part, seed=1)
     learnt.inputs.recent[:] = 0.5

@@ -5,22 +5,60 @@ import pytest
 
 from agent.contract.errors import ConfigError
 from agent.contract.features import Inputs, assemble
-from agent.contract.featurespec import FeatureSpec
-from agent.contract.slots import SLOT_LENGTHS_S
+from agent.contract.featurespec import Covariate, FeatureSpec
+from converter.conversion import MAX_STUDENT_BYTES, to_int8
 from trainer.learning import fitting, networks
+from trainer.learning.fitting import Schedule
 from trainer.learning.options import Options
+
+SMALL = networks.Shape(context=8, context_channels=2, channels=8, noise=0.1, level_noise=0.2)
+COVARIATES = tuple(Covariate(f"covariate_{number}", 0.0, 1.0) for number in range(8))
 
 
 def spec_of(slot_s):
     return FeatureSpec(slot_s, 86_400 // slot_s, "UTC")
 
 
-@pytest.mark.parametrize("slot_s", SLOT_LENGTHS_S)
-def test_the_student_stays_below_200_kilobytes(slot_s):
+@pytest.mark.parametrize("slot_s", [900, 1800, 3600])
+def test_a_student_for_a_day_is_as_wide_as_it_is_meant_to_be(slot_s):
     spec = spec_of(slot_s)
+    assert networks.slim(spec, networks.STUDENT) == networks.STUDENT
     model = networks.build(spec, networks.STUDENT, name="student", seed=1)
     assert model.output_shape == (None, spec.output_size, 3)
-    assert model.count_params() < 160_000  # a byte each, and room for biases, scales and the graph
+
+
+@pytest.mark.parametrize(
+    ("slot_s", "days"), [(300, 1), (600, 1), (900, 1), (900, 2), (900, 7), (1800, 3), (1800, 7), (3600, 7)]
+)
+def test_an_int8_student_of_any_horizon_stays_below_200_kilobytes(slot_s, days):
+    spec = FeatureSpec(slot_s, days * 86_400 // slot_s, "UTC", covariates=COVARIATES)
+    shape = networks.slim(spec, networks.STUDENT)
+    student = networks.build(spec, shape, name="student", seed=1)
+    random = np.random.default_rng(1)
+    recent = random.normal(size=(3, spec.recent_size)).astype(np.float32)
+    steps = random.normal(size=(3, spec.horizon, len(spec.step_names))).astype(np.float32)
+    size = len(to_int8(student, spec, recent, steps))
+    assert size <= MAX_STUDENT_BYTES
+    assert size > 150_000 or shape == networks.STUDENT  # no narrower than needed
+
+
+def test_a_horizon_that_no_student_can_serve_is_refused_at_once():
+    with pytest.raises(ConfigError, match="2016 slots of 5 min") as caught:
+        networks.slim(FeatureSpec(300, 2016, "UTC"), networks.STUDENT)
+    assert "shorter horizon" in caught.value.todo
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1])
+def test_a_network_learns_with_any_seed_that_options_allow(seed):
+    spec, seed = spec_of(3600), Options(seed=seed).seed * 100 + 4
+    random = np.random.default_rng(1)
+    steps = random.normal(size=(4, spec.horizon, len(spec.step_names))).astype(np.float32)
+    recent = random.normal(size=(4, spec.recent_size)).astype(np.float32)
+    model = networks.build(spec, SMALL, name="any", seed=seed)
+    before = [weights.copy() for weights in model.get_weights()]
+    target = random.normal(size=(4, spec.output_size)).astype(np.float32)
+    fitting.fit(model, Inputs(recent, steps, np.zeros(4), np.ones(4)), target, Schedule(2, 4, 1e-3, 0.0, seed))
+    assert any(not np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True))
 
 
 def test_the_same_seed_gives_the_same_weights():
@@ -53,9 +91,6 @@ def test_missing_targets_weigh_nothing():
 def test_refuses_options_beyond_reason(wrong):
     with pytest.raises(ConfigError):
         Options(**wrong)
-
-
-SMALL = networks.Shape(context=8, context_channels=2, channels=8, noise=0.1, level_noise=0.2)
 
 
 def some_inputs(spec, count=16, seed=1):

@@ -6,7 +6,7 @@ import pytest
 from agent.contract.errors import ConfigError
 from agent.contract.featurespec import Covariate, FeatureSpec
 from tests.support.livedplants import lived_plant
-from trainer.learning import pool, windows
+from trainer.learning import holdout, pool, teacher, windows
 
 LIKE = FeatureSpec(3600, 24, "UTC")
 
@@ -74,19 +74,39 @@ def test_a_thinned_draw_keeps_windows_whole():
 
 def test_four_weeks_are_enough_and_less_is_not():
     of = lived_plant(28, 3600)
-    part = windows.split(of, 24, 28)
+    part = holdout.split(of, 24, 28)
     spec = windows.make_spec(of, 24, windows.Scaling.TRAILING, part)
     learnt = windows.training_windows(spec, of, part, seed=1)
     assert len(learnt) >= 96
     assert len(windows.held_out_windows(spec, of, part)) == 7
     with pytest.raises(ConfigError, match="27 days of load where training needs at least 28"):
-        windows.split(lived_plant(27, 3600), 24, 28)
+        holdout.split(lived_plant(27, 3600), 24, 28)
 
 
 def test_a_week_ahead_needs_more_days_so_that_whole_weeks_are_learnt():
     of = lived_plant(58, 3600)
-    part = windows.split(of, 168, 28)
+    part = holdout.split(of, 168, 28)
     spec = windows.make_spec(of, 168, windows.Scaling.TRAILING, part)
     assert len(windows.training_windows(spec, of, part, seed=1)) >= 96
     with pytest.raises(ConfigError, match="at least 58"):
-        windows.split(lived_plant(57, 3600), 168, 28)
+        holdout.split(lived_plant(57, 3600), 168, 28)
+
+
+def test_a_plant_whose_held_out_week_cannot_be_judged_does_not_stop_the_others():
+    gappy = lived_plant(33, 3600, plant="gappy")
+    part = holdout.split(gappy, 24, 7)
+    gappy.power_kw[: part.end][part.mark()] = np.nan
+    found = gathered(lived_plant(60, 3600, plant="mill"), gappy)
+    assert [one.plant for one in found.plants] == ["mill"]
+    assert "no whole day" in found.left_out["gappy"]
+
+
+@pytest.mark.parametrize("days", [30, 45, 58])
+def test_trees_see_others_in_many_windows_none_of_which_outweighs_the_plants_own(days):
+    found = gathered(lived_plant(250, 900, plant="mill"), lived_plant(days, 900), like=FeatureSpec(900, 96, "UTC"))
+    other, own = found.plants
+    shares = teacher._shares(own.spec, own.learnt, [other], seed=1)
+    others, mine = shares[: len(other.learnt)], shares[len(other.learnt) :]
+    assert others.sum() == pytest.approx(1 - teacher.OWN_SHARE_OF_STEPS)
+    assert (others > 0).sum() >= 0.6 * len(own.learnt)
+    assert others.max() < 2 * mine.max()

@@ -8,14 +8,14 @@ import pytest
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.featurespec import Scaling
 from tests.support.livedplants import lived_plant
+from trainer.learning import holdout, search_space, windows
 from trainer.learning import search as searching
-from trainer.learning import search_space, windows
 from trainer.learning.options import Options
 from trainer.learning.search import State, search
 from trainer.learning.search_weeks import JUDGED, UNSEEN, Weeks
 
 OPTIONS = replace(Options().quick(), teacher_updates=12, student_updates=12, boosting_rounds=4)
-REAL_DISTIL = searching.training.distil
+REAL_LESSONS, REAL_LEARN = searching.training.lessons, searching.training.learn
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +29,10 @@ def searched(plant):
 
     def spied(spec, teacher, snapshot, part, windows_learnt, *rest, **named):
         learnt.append((spec, part, windows_learnt.origins))
-        return REAL_DISTIL(spec, teacher, snapshot, part, windows_learnt, *rest, **named)
+        return REAL_LESSONS(spec, teacher, snapshot, part, windows_learnt, *rest, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching.training, "distil", spied)
+        patch.setattr(searching.training, "lessons", spied)
         found = search(plant, OPTIONS, trials=3, told=told.append, progress=lambda *step: steps.append(step))
     return found, told, steps, learnt
 
@@ -93,8 +93,8 @@ class TestWeeks:
     def test_nothing_learns_from_the_weeks_that_judge(self, searched, plant):
         _, _, _, learnt = searched
         assert len(learnt) == 3
-        judged = windows.split(plant, 24, OPTIONS.validation_days)
-        unseen = windows.split_again(plant, 24, judged)
+        judged = holdout.split(plant, 24, OPTIONS.validation_days)
+        unseen = holdout.split_again(plant, 24, judged)
         assert not (judged.mark() & unseen.mark()).any()
         for spec, part, origins in learnt:  # made years are made of what `part` leaves
             assert np.array_equal(part.mark(), judged.mark() | unseen.mark())
@@ -104,7 +104,7 @@ class TestWeeks:
     def test_trials_are_judged_by_the_weeks_that_a_training_holds_out(self, plant):
         weeks = Weeks(plant, OPTIONS)
         data = weeks.data(Scaling.TRAILING)
-        part = windows.split(plant, 24, OPTIONS.validation_days)
+        part = holdout.split(plant, 24, OPTIONS.validation_days)
         own = windows.held_out_windows(data.spec, plant, part)
         assert np.array_equal(data.weeks[JUDGED].origins, own.origins)
         assert not np.isin(data.weeks[UNSEEN].origins, own.origins).any()
@@ -146,12 +146,12 @@ class TestTrials:
                     weights.assign(weights * 30)
             return networks
 
-        def distil(*arguments, **named):
+        def learn(*arguments, **named):
             taught.append(1)
-            return REAL_DISTIL(*arguments, **named)
+            return REAL_LEARN(*arguments, **named)
 
         monkeypatch.setattr(searching.ensemble, "fit_networks", unlucky)
-        monkeypatch.setattr(searching.training, "distil", distil)
+        monkeypatch.setattr(searching.training, "learn", learn)
         found = search(plant, OPTIONS, trials=2)
         assert [trial.state for trial in found.trials] == [State.DONE, State.PRUNED]
         assert len(looks) == 3

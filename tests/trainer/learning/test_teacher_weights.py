@@ -8,7 +8,7 @@ import pytest
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.featurespec import Scaling
 from tests.support.livedplants import lived_plant
-from trainer.learning import ensemble, teacher, windows
+from trainer.learning import ensemble, holdout, teacher, windows
 from trainer.learning.levels import Level
 from trainer.learning.options import Options
 from trainer.learning.training import no_progress
@@ -19,7 +19,7 @@ OPTIONS = replace(Options().quick(), teacher_updates=1)  # networks that have le
 @pytest.fixture(scope="module")
 def plant():
     of = lived_plant(60, 3600)
-    part = windows.split(of, 24, 28)
+    part = holdout.split(of, 24, 28)
     spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
     return spec, windows.training_windows(spec, of, part, seed=1), windows.held_out_windows(spec, of, part)
 
@@ -152,7 +152,7 @@ def test_no_member_learns_from_held_out_weeks(plant, fitted):
 
 def test_a_plant_with_too_little_for_kernel_regression_has_a_teacher_without_it():
     of = lived_plant(28, 3600)
-    part = windows.split(of, 24, 28)
+    part = holdout.split(of, 24, 28)
     spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
     learnt, held_out = windows.training_windows(spec, of, part, seed=1), windows.held_out_windows(spec, of, part)
     made = teacher.fit(spec, learnt, held_out, OPTIONS, no_progress)

@@ -11,7 +11,7 @@ from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.featurespec import Covariate, Scaling
 from tests.support.bundles import START_MS, plant_history
 from trainer.dataset.snapshot import Snapshot
-from trainer.learning import windows
+from trainer.learning import holdout, windows
 
 PER_DAY = 48
 
@@ -22,7 +22,7 @@ def snapshot(days=80, zone="+10:00", power=None, **covariates):
 
 
 def parts(of, validation_days=28, horizon_hours=24):
-    part = windows.split(of, horizon_hours, validation_days)
+    part = holdout.split(of, horizon_hours, validation_days)
     return part, windows.make_spec(of, horizon_hours, Scaling.TRAILING, part)
 
 
@@ -30,7 +30,7 @@ class TestSplit:
     @settings(max_examples=40)
     @given(st.integers(28, 900), st.integers(7, 84))
     def test_whole_weeks_are_held_out_evenly_and_most_is_learnt(self, days, validation_days):
-        part = windows.split(snapshot(power=np.arange(days * PER_DAY, dtype=float)), 24, validation_days)
+        part = holdout.split(snapshot(power=np.arange(days * PER_DAY, dtype=float)), 24, validation_days)
         ends = np.array([(15 * PER_DAY, 15 * PER_DAY), *part.held_out, (part.end, part.end)])
         between = (ends[1:, 0] - ends[:-1, 1]) / PER_DAY
         assert [end - first for first, end in part.held_out] == [7 * PER_DAY] * len(part.held_out)
@@ -43,8 +43,8 @@ class TestSplit:
     @given(st.integers(130, 900), st.integers(7, 84), st.sampled_from([24, 48, 168]))
     def test_a_second_split_holds_out_as_many_other_weeks_and_the_last_one(self, days, validation_days, horizon_hours):
         of = snapshot(power=np.arange(days * PER_DAY, dtype=float))
-        part = windows.split(of, horizon_hours, validation_days)
-        again = windows.split_again(of, horizon_hours, part)
+        part = holdout.split(of, horizon_hours, validation_days)
+        again = holdout.split_again(of, horizon_hours, part)
         assert again.mark().sum() == part.mark().sum()
         assert not (again.mark() & part.mark()).any()
         assert again.held_out[-1][1] == again.end == part.end
@@ -54,20 +54,20 @@ class TestSplit:
     def test_the_least_history_of_a_second_split_has_enough_to_learn_from(self, horizon_hours, days):
         of = snapshot(days)
         part, spec = parts(of, horizon_hours=horizon_hours)
-        again = windows.split_again(of, horizon_hours, part)
-        both = windows.Split((*part.held_out, *again.held_out), part.end)
+        again = holdout.split_again(of, horizon_hours, part)
+        both = holdout.Split((*part.held_out, *again.held_out), part.end)
         assert len(windows.training_windows(spec, of, both, seed=1)) >= 300
         assert len(windows.held_out_windows(spec, of, again)) >= 6
         with pytest.raises(ConfigError, match=f"at least {days}"):
-            windows.split_again(snapshot(days - 1), horizon_hours, windows.split(snapshot(days - 1), horizon_hours, 28))
+            holdout.split_again(snapshot(days - 1), horizon_hours, holdout.split(snapshot(days - 1), horizon_hours, 28))
 
     def test_weeks_are_longer_where_the_horizon_is(self):
-        part = windows.split(snapshot(400), 72, 28)
+        part = holdout.split(snapshot(400), 72, 28)
         assert [end - first for first, end in part.held_out] == [9 * PER_DAY] * 3
 
     def test_says_how_much_history_is_needed(self):
         with pytest.raises(ConfigError, match=r"25 days .* at least 28") as caught:
-            windows.split(snapshot(25), 24, 28)
+            holdout.split(snapshot(25), 24, 28)
         assert "Import 3 more days" in caught.value.todo
 
     @pytest.mark.parametrize(("horizon_hours", "days"), [(24, 28), (48, 33), (168, 58)])
@@ -77,11 +77,33 @@ class TestSplit:
         assert len(windows.training_windows(spec, of, part, seed=1)) >= 48
         assert len(windows.held_out_windows(spec, of, part)) == 7
         with pytest.raises(ConfigError, match=f"at least {days}"):
-            windows.split(snapshot(days - 1), horizon_hours, 28)
+            holdout.split(snapshot(days - 1), horizon_hours, 28)
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.integers(60, 700), st.integers(0, 10), st.integers(3, 30))
+    def test_a_week_whose_load_is_not_known_is_not_held_out_where_another_is_near(self, days, at, gap_days):
+        of = snapshot(power=np.arange(days * PER_DAY, dtype=float))
+        nominal = holdout.split(of, 24, 28)
+        again = holdout.split_again(of, 24, nominal)
+        first = nominal.held_out[at % len(nominal.held_out)][0]
+        room = (days - 15) // len(nominal.held_out) // 2 - 11  # as far as a week may move
+        gap_days = min(gap_days, room - 8)
+        if gap_days > 0:
+            of.power_kw[first : first + gap_days * PER_DAY] = np.nan
+        moved = holdout.split(of, 24, 28)
+        known = np.isfinite(of.power_kw[: moved.end])
+        assert all(known[low:high].mean() > 0.6 for low, high in moved.held_out)
+        assert moved.mark().sum() == nominal.mark().sum()
+        assert not (moved.mark() & again.mark()).any()
+        assert all(low >= 15 * PER_DAY for low, _ in moved.held_out)
+
+    def test_a_load_that_is_not_known_at_all_is_refused(self):
+        with pytest.raises(ConfigError, match="no load is known"):
+            holdout.split(snapshot(power=np.full(80 * PER_DAY, np.nan)), 24, 28)
 
     def test_refuses_a_constant_load(self):
         with pytest.raises(ConfigError, match="constant"):
-            windows.split(snapshot(power=np.full(80 * PER_DAY, 7.5)), 24, 28)
+            holdout.split(snapshot(power=np.full(80 * PER_DAY, 7.5)), 24, 28)
 
 
 class TestNothingHeldOutIsLearnt:
@@ -135,7 +157,8 @@ class TestSpec:
 
     def test_a_covariate_that_never_changes_or_is_never_known_is_no_feature(self):
         nothing, flat = np.full(80 * PER_DAY, np.nan), np.full(80 * PER_DAY, 20.0)
-        assert parts(snapshot(nothing=nothing, flat=flat))[1].covariates == ()
+        odd = np.full(80 * PER_DAY, 0.1)  # whose mean and spread are not exact
+        assert parts(snapshot(nothing=nothing, flat=flat, odd=odd))[1].covariates == ()
 
     def test_known_covariates_reach_the_windows(self):
         warmth = np.random.default_rng(1).normal(15, 4, 80 * PER_DAY)
@@ -174,6 +197,20 @@ class TestWhichWindows:
         assert np.isfinite(learnt.inputs.recent).all()
         # 3 of 7 days filled: the device would not forecast either.
         assert not np.isin(learnt.origins, np.arange(28 * PER_DAY, 31 * PER_DAY)).any()
+
+    @pytest.mark.parametrize("gap", [2, 3, 4, 60])
+    def test_no_window_knows_what_came_after_it_through_a_repaired_gap(self, gap):
+        of = snapshot()
+        of.power_kw[40 * PER_DAY + 3 : 40 * PER_DAY + 3 + gap] = np.nan
+        part, spec = parts(of)
+        learnt = windows.training_windows(spec, of, part, seed=1)
+        other = of.power_kw.copy()
+        other[40 * PER_DAY + 3 + gap :] *= 3
+        for origin in learnt.origins[learnt.origins <= 40 * PER_DAY + 3 + gap]:
+            again = windows.make(spec, snapshot(power=other), np.array([origin]))
+            row = np.flatnonzero(learnt.origins == origin)
+            assert np.array_equal(again.inputs.recent, learnt.inputs.recent[row]), origin
+            assert np.array_equal(again.inputs.steps, learnt.inputs.steps[row]), origin
 
     def test_a_series_that_is_mostly_gap_cannot_be_learnt_from(self):
         of = snapshot()
