@@ -15,25 +15,27 @@ from tests.benchmarks.ablation_tuning import read_weights, write_job
 from tests.benchmarks.measured import run_measured
 from trainer.learning import fitting, holdout, networks, windows
 from trainer.learning import teacher as teachers
+from trainer.learning.lessons import Lessons, made_windows, prepare
 from trainer.learning.networks import TEACHER
-from trainer.learning.training import CALIBRATION_WINDOWS, Lessons, learn, lessons
+from trainer.learning.training import CALIBRATION_WINDOWS, learn
 
 _TWINS_DIFFER = 1e-4  # standardised; two Keras of one TensorFlow differ by the order of sums
 
 
 def teach(snapshot, options):
-    """Split a plant's load, fit the teacher as `trainer.learning.training` does; return spec, teacher, part, windows."""
+    """Split a plant's load, fit the teacher as `trainer.learning.training` does; return spec, teacher, windows, those of made years."""
     part = holdout.split(snapshot, options.horizon_hours, options.validation_days)
     spec = windows.make_spec(snapshot, options.horizon_hours, options.scaling, part)
     learnt = windows.training_windows(spec, snapshot, part, seed=options.seed)
     held_out = windows.held_out_windows(spec, snapshot, part)
-    teacher = teachers.fit(spec, learnt, held_out, options, lambda *_: None)
-    return spec, teacher, part, learnt
+    made = made_windows(spec, snapshot, part, learnt, options)
+    teacher = teachers.fit(spec, learnt, held_out, options, lambda *_: None, made=made)
+    return spec, teacher, learnt, made
 
 
-def make_students(snapshot, spec, teacher, part, learnt, options, tuning, folder):
+def make_students(spec, teacher, learnt, made, options, tuning, folder):
     """Return the models as bytes by name, each explained in `ablation_table.TEXTS`, and the zeros in the pruned one."""
-    taught = lessons(spec, teacher, snapshot, part, learnt, options)
+    taught = prepare(spec, teacher, learnt, options, lambda *_: None, made=made)
     alone = Lessons(learnt.inputs, learnt.target, None, windows.odds(spec, learnt))
     count = min(CALIBRATION_WINDOWS, len(learnt))
     rows = np.sort(np.random.default_rng(options.seed).choice(len(learnt), count, replace=False))

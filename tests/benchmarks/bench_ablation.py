@@ -70,11 +70,11 @@ def measure(plant, folder, options, tuning):
 
     begin = monotonic()
     learnt, first = learning_share(plant)
-    spec, teacher, part, seen = ablation_models.teach(learnt, options)
+    spec, teacher, seen, made = ablation_models.teach(learnt, options)
     judged = windows.daily_windows(spec, plant, first, len(plant.power_kw))
     naive_kw = windows.naive_quantiles(spec, plant, judged.origins)
     folder.mkdir(parents=True, exist_ok=True)
-    models, zeros = ablation_models.make_students(learnt, spec, teacher, part, seen, options, tuning, folder / "tuning")
+    models, zeros = ablation_models.make_students(spec, teacher, seen, made, options, tuning, folder / "tuning")
     np.savez(folder / "inputs.npz", recent=judged.inputs.recent, steps=judged.inputs.steps)
     result = {name: _judge(spec, folder, name, model, judged) for name, model in models.items()}
     one = windows.make(spec, plant, judged.origins[:1]).inputs

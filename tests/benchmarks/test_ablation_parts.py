@@ -15,8 +15,8 @@ from tests.benchmarks.ablation_tuning import Tuning, read_weights, write_weights
 from tests.support.plants import plant_load
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import fitting, networks
+from trainer.learning.lessons import Lessons
 from trainer.learning.options import Options
-from trainer.learning.training import Lessons
 
 HOUR_S = 3600
 SPEC = FeatureSpec(HOUR_S, 24, "UTC", (), Scaling.TRAILING, center_kw=0.0, scale_kw=1.0)

@@ -72,6 +72,7 @@ class Networks:
 def fit_networks(
     spec: FeatureSpec,
     learnt: Windows,
+    made: Sequence[Windows],
     others: Sequence[PoolPlant],
     base: Base | None,
     options: Options,
@@ -82,6 +83,7 @@ def fit_networks(
     Args:
         spec: of the windows.
         learnt: what is learnt from.
+        made: windows of made years, learnt from, too.
         others: plants whose windows are learnt from, too.
         base: what all start from, at its level; nothing where it is not given.
         options: seed, number of networks, how long they learn.
@@ -96,7 +98,7 @@ def fit_networks(
     if base is not None:
         updates, rate = options.adapt_updates, options.adapt_rate
     # Of other plants' windows, too, so that a few days do not make a network forget what the base knew.
-    parts, odds = _beside(spec, learnt, others, OWN_SHARE_OF_WINDOWS)
+    parts, odds = _beside(spec, learnt, made, others, options)
     total = options.teachers * updates
     for number in range(options.teachers):
         seed, name = options.seed * 100 + number + 1, f"teacher_{number + 1}"
@@ -119,15 +121,22 @@ def fit_networks(
     return Networks(spec, tuple(models))
 
 
+def with_made(odds: Sequence[Floats], options: Options) -> list[Floats]:
+    """Return the odds of the plant's own windows, the first, and of each made year, so that these have their share."""
+    own, *made = odds
+    share = options.teacher_made_share if made else 0.0
+    return [own * (1 - share), *(one * share / len(made) for one in made)]
+
+
 def _beside(
-    spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], own_share: float
+    spec: FeatureSpec, learnt: Windows, made: Sequence[Windows], others: Sequence[PoolPlant], options: Options
 ) -> tuple[Windows, Floats]:
-    """Join a plant's windows with those of others; return them and the odds of each."""
-    own = windows.odds(spec, learnt)
+    """Join a plant's windows with those of its made years and of others; return them and the odds of each."""
+    own = np.concatenate(with_made([windows.odds(spec, one) for one in (learnt, *made)], options))
     if not others:
-        return learnt, own
-    parts = windows.join([*(one.learnt for one in others), learnt])
-    return parts, np.concatenate([balanced_odds(others) * (1 - own_share), own * own_share])
+        return (windows.join([learnt, *made]) if made else learnt), own
+    parts = windows.join([*(one.learnt for one in others), learnt, *made])
+    return parts, np.concatenate([balanced_odds(others) * (1 - OWN_SHARE_OF_WINDOWS), own * OWN_SHARE_OF_WINDOWS])
 
 
 def _part(progress: Progress, before: int, total: int) -> Callable[[int, int], None]:

@@ -30,6 +30,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "student_updates": (1, 1_000_000),
     "made_years": (0, 50),
     "made_share": (0.0, 1.0),
+    "teacher_made_share": (0.0, 1.0),
     "batch": (1, 4096),
     "peak_rate": (1e-6, 1.0),
     "weight_decay": (0.0, 1.0),
@@ -64,8 +65,9 @@ class Options:
         adapt_updates: gradient steps of each of the teacher's networks where it starts from a base.
         adapt_rate: highest learning rate then.
         student_updates: gradient steps of the student.
-        made_years: years made of the plant's own days, which the teacher labels for the student.
+        made_years: years made of the plant's own days: teachers learn from them, too, and label them for the student.
         made_share: of the student's windows that come from made years.
+        teacher_made_share: of the windows of the teacher's networks and trees.
         batch: windows in a step.
         peak_rate: highest learning rate; it rises for a twentieth of the steps, then falls along a cosine.
         truth_share: weight of the measured load in the student's loss; the rest is the teacher's quantiles.
@@ -86,6 +88,7 @@ class Options:
     student_updates: int = 6000
     made_years: int = 4
     made_share: float = 0.6
+    teacher_made_share: float = 0.5
     batch: int = 64
     peak_rate: float = 4e-3
     weight_decay: float = 1e-2

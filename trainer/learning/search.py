@@ -19,7 +19,7 @@ from typing import Any
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.featurespec import Scaling
 from trainer.dataset.snapshot import Snapshot
-from trainer.learning import ensemble, search_space, training
+from trainer.learning import ensemble, lessons, search_space, training
 from trainer.learning import teacher as teachers
 from trainer.learning.options import Options, Progress
 from trainer.learning.search_weeks import JUDGED, UNSEEN, Weeks
@@ -195,11 +195,12 @@ class _Run:
         options, weeks = self._options, self._weeks
         data = weeks.data(options.scaling)
         spec, learnt, judged = data.spec, data.learnt, data.weeks[JUDGED]
-        look = ensemble.fit_networks(spec, learnt, (), None, self._look, self._step)
+        made = lessons.made_windows(spec, weeks.snapshot, weeks.part, learnt, options)
+        look = ensemble.fit_networks(spec, learnt, made, (), None, self._look, self._step)
         _go_on(asked, 0, teachers.loss_kw(spec, look, judged))
-        teacher = teachers.fit(spec, learnt, judged, options, self._step)
+        teacher = teachers.fit(spec, learnt, judged, options, self._step, made=made)
         _go_on(asked, 1, teachers.loss_kw(spec, teacher, judged))
-        taught = training.lessons(spec, teacher, weeks.snapshot, weeks.part, learnt, options, self._step)
+        taught = lessons.prepare(spec, teacher, learnt, options, self._step, made=made)
         student = training.learn(spec, taught, options, self._step)
         return _Made(self._number, options, student, _finite(training.score(spec, student, judged)))
 

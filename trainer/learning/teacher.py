@@ -131,6 +131,7 @@ def fit(
     options: Options,
     progress: Progress,
     *,
+    made: Sequence[Windows] = (),
     base: Base | None = None,
     others: Sequence[PoolPlant] = (),
 ) -> Teacher:
@@ -144,6 +145,7 @@ def fit(
         held_out: what the weights are judged by; no member learns from it.
         options: seed, number of networks, how long they learn.
         progress: told after each step.
+        made: windows of made years, with their truth, for networks and trees. The kernel compares with what was.
         base: what the networks start from; nothing where it is not given.
         others: plants whose windows all members learn from, too: for a plant that has little of its own.
     """
@@ -155,18 +157,21 @@ def fit(
             spec, together.inputs, together.target, together.origins, progress=_stage(progress, "kernel")
         )
         members["kernel"] = guide
+    if guide is not None and guided is not None:
+        guided = np.concatenate([guided, *(guide.predict(one.inputs)[:, :, 1] for one in made)])
+    every = windows.join([together, *made]) if made else together
     members["boosting"] = Boosting.fit(
         spec,
-        together.inputs,
-        together.target,
+        every.inputs,
+        every.target,
         seed=options.seed,
         rounds=options.boosting_rounds,
-        share=_shares(spec, learnt, others, options.seed) if others else None,
+        share=_shares(spec, learnt, made, others, options),
         guide=guide,
         guided=guided,
         progress=_stage(progress, "boosting"),
     )
-    members["networks"] = ensemble.fit_networks(spec, learnt, others, base, options, progress)
+    members["networks"] = ensemble.fit_networks(spec, learnt, made, others, base, options, progress)
     losses = {name: loss_kw(spec, member, held_out) for name, member in members.items()}
     best = min(losses.values())
     raw = {name: _PRIOR[name] * (best / loss) ** _SHARPNESS for name, loss in losses.items()}
@@ -184,12 +189,17 @@ def to_kw(quantiles: Floats | Singles, of: Windows) -> Floats:
     return quantiles * of.inputs.scale_kw[:, None, None] + of.inputs.center_kw[:, None, None]
 
 
-def _shares(spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], seed: int) -> Floats:
-    """What each window of others and of the plant, joined in order, weighs in boosting.
+def _shares(
+    spec: FeatureSpec, learnt: Windows, made: Sequence[Windows], others: Sequence[PoolPlant], options: Options
+) -> Floats:
+    """What each window of others, of the plant and of its made years, joined in this order, weighs in boosting.
 
     Boosting sees single steps and fills up with those of other plants: a draw, which weighs less than the plant's own.
     """
-    random = np.random.default_rng(seed)
+    if not others:  # steps count alike at whatever hour their window begins
+        parts = [one.inputs.scale_kw / one.inputs.scale_kw.sum() for one in (learnt, *made)]
+        return np.concatenate(ensemble.with_made(parts, options))
+    random = np.random.default_rng(options.seed)
     own_part = round(len(learnt) * (1 - OWN_SHARE_OF_STEPS) / OWN_SHARE_OF_STEPS)  # few windows must not weigh as many
     room = max(1, max(MOST_ROWS // spec.horizon - len(learnt), own_part) // len(others))
     parts = []
@@ -197,7 +207,8 @@ def _shares(spec: FeatureSpec, learnt: Windows, others: Sequence[PoolPlant], see
         drawn = random.permutation(len(one.learnt)) < room
         odds = windows.odds(one.spec, one.learnt) * drawn
         parts.append((1 - OWN_SHARE_OF_STEPS) / len(others) * odds / odds.sum())
-    return np.concatenate([*parts, OWN_SHARE_OF_STEPS * windows.odds(spec, learnt)])
+    own = ensemble.with_made([windows.odds(spec, one) for one in (learnt, *made)], options)
+    return np.concatenate([*parts, *(OWN_SHARE_OF_STEPS * one for one in own)])
 
 
 def _stage(progress: Progress, stage: str) -> Callable[[int, int], None]:

@@ -5,9 +5,8 @@ The folder appears whole or not at all. What the student does in int8 is the con
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,14 @@ import numpy as np
 
 from agent.contract.durable import new_folder
 from agent.contract.errors import ConfigError
-from agent.contract.features import Floats, Inputs, Singles
+from agent.contract.features import Floats
 from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.inference.scoring import pinball
 from converter import modeldir, scoring
 from converter.modeldir import ModelDir
-from trainer.dataset.augment import DayBootstrap, Jitter
 from trainer.dataset.snapshot import Snapshot
 from trainer.learning import base as bases
-from trainer.learning import fitting, holdout, networks, windows
+from trainer.learning import fitting, holdout, lessons, networks, windows
 from trainer.learning import pool as pools
 from trainer.learning import teacher as teachers
 from trainer.learning.base import Base
@@ -32,6 +30,7 @@ from trainer.learning.equalising import equalise
 from trainer.learning.fitting import Schedule
 from trainer.learning.footprint import Footprint, Meter
 from trainer.learning.holdout import Split
+from trainer.learning.lessons import Lessons
 from trainer.learning.options import Options, Progress
 from trainer.learning.pool import Pool, PoolPlant
 from trainer.learning.teacher import Teacher
@@ -39,8 +38,6 @@ from trainer.learning.windows import Windows
 
 CALIBRATION_WINDOWS = 600
 SHORT_DAYS = 60  # with less to learn from, a plant learns beside others where there are some
-_MADE = Jitter(holidays=0.04)
-_OTHERS_WINDOWS = 1000  # of other plants, labelled for the student
 
 
 @dataclass(frozen=True)
@@ -53,25 +50,6 @@ class Trained:
     footprint: Footprint
     pool_left_out: Mapping[str, str]
     made_years: int
-
-
-@dataclass(frozen=True, eq=False)
-class Lessons:
-    """What a student learns from: N windows.
-
-    Attributes:
-        inputs: of the model.
-        target: [N, H + D] standardised truth, NaN where only the teacher says what follows.
-        taught: [N, H + D, 3] the teacher's standardised quantiles; None where there is no teacher.
-        odds: [N] how often each is drawn.
-        made_years: how many years some of them come from; fewer than wanted where a plant has too few whole days.
-    """
-
-    inputs: Inputs
-    target: Singles
-    taught: Singles | None
-    odds: Floats
-    made_years: int = 0
 
 
 def no_progress(_stage: str, _done: int, _total: int) -> None:
@@ -125,12 +103,13 @@ def train(
     held_out = windows.held_out_windows(spec, snapshot, part)
     naive_kw = windows.naive_quantiles(spec, snapshot, held_out.origins)
     known = _beside(pool, spec, learnt, options)
+    made = lessons.made_windows(spec, snapshot, part, learnt, options)
     start = base
     if base is None and known.plants:
         own = PoolPlant(snapshot.plant, snapshot.sha256, spec, learnt, held_out, naive_kw)
         start = bases.pretrain(Pool((own, *known.plants), known.left_out), name, options, told)
-    teacher = teachers.fit(spec, learnt, held_out, options, told, base=start, others=known.plants)
-    taught = lessons(spec, teacher, snapshot, part, learnt, options, told, others=known.plants)
+    teacher = teachers.fit(spec, learnt, held_out, options, told, made=made, base=start, others=known.plants)
+    taught = lessons.prepare(spec, teacher, learnt, options, told, made=made, others=known.plants)
     student = learn(spec, taught, options, told)
     # Devices have no source of what is known ahead: what they will do is judged, and calibrated, without it.
     unknowing = replace(snapshot, covariates={})
@@ -145,12 +124,12 @@ def train(
     if spec.covariates:
         record["pinball_kw_knowing_covariates"] = score(spec, student, held_out)
     record |= {"name": name, "version": version, "teacher_weights": dict(teacher.weights)}
-    record |= {"parameters": {"student": int(student.count_params())}, "made_years": taught.made_years}
+    record |= {"parameters": {"student": int(student.count_params())}, "made_years": len(made)}
     record |= {"base_model": bases.lineage(base) if base else None, "pool": [one.lineage for one in known.plants]}
     record |= {"pool_left_out": dict(known.left_out)}
     parity = windows.parity_windows(spec, unknowing, part)
     _write(out, spec, snapshot, student, teacher, learnt, in_field, parity, naive_kw, record, options.seed)
-    return Trained(out, scores, spec, footprint, known.left_out, taught.made_years)
+    return Trained(out, scores, spec, footprint, known.left_out, len(made))
 
 
 def _beside(pool: Sequence[Snapshot], spec: FeatureSpec, learnt: Windows, options: Options) -> Pool:
@@ -159,36 +138,6 @@ def _beside(pool: Sequence[Snapshot], spec: FeatureSpec, learnt: Windows, option
     if days >= SHORT_DAYS:
         return Pool((), {one.plant: f"not needed: the plant has {days} days of its own to learn from" for one in pool})
     return pools.gather(pool, spec, validation_days=options.validation_days, seed=options.seed)
-
-
-def lessons(
-    spec: FeatureSpec,
-    teacher: Teacher,
-    snapshot: Snapshot,
-    part: Split,
-    learnt: Windows,
-    options: Options,
-    progress: Progress = no_progress,
-    *,
-    others: Sequence[PoolPlant] = (),
-) -> Lessons:
-    """Return windows of the plant with truth and the teacher's quantiles, others with the latter alone.
-
-    Others are of made years, and of other plants where the plant has little of its own.
-    """
-    taught = [teacher.predict(learnt.inputs)]
-    parts, odds = [learnt], [windows.odds(spec, learnt)]
-    beside = (_unknown(pools.thinned(one.learnt, _OTHERS_WINDOWS // len(others), options.seed)) for one in others)
-    for more in itertools.chain(_made_years(spec, snapshot, part, learnt, options), beside):
-        taught.append(teacher.predict(more.inputs))
-        parts.append(more)
-        odds.append(windows.odds(spec, more))
-        progress("labels", len(parts) - 1, options.made_years + len(others))
-    made_years = len(parts) - 1 - len(others)
-    if len(parts) > 1:
-        odds = [odds[0] * (1 - options.made_share), *(one * options.made_share / (len(odds) - 1) for one in odds[1:])]
-    together = windows.join(parts)
-    return Lessons(together.inputs, together.target, np.concatenate(taught), np.concatenate(odds), made_years)
 
 
 def learn(spec: FeatureSpec, of: Lessons, options: Options, progress: Progress = no_progress) -> Any:
@@ -213,38 +162,6 @@ def learn(spec: FeatureSpec, of: Lessons, options: Options, progress: Progress =
     some = np.random.default_rng(options.seed).permutation(len(of.target))[:CALIBRATION_WINDOWS]
     equalise(spec, options.student, clean, of.inputs.rows(some))
     return clean
-
-
-def _made_years(
-    spec: FeatureSpec, snapshot: Snapshot, part: Split, learnt: Windows, options: Options
-) -> Iterator[Windows]:
-    """Windows of made years at places of the learnt ones, half as many again as these, without truth.
-
-    The days that are held out are no source: they are unknown to whoever makes years.
-    """
-    if not options.made_years:
-        return
-    known = snapshot.power_kw.copy()
-    known[: part.end][part.mark()] = np.nan
-    try:
-        bootstrap = DayBootstrap(replace(snapshot, power_kw=known))
-    except ConfigError:  # too few whole days to make others of
-        return
-    random = np.random.default_rng(options.seed)
-    slots = max(1, windows.HOUR_S // spec.slot_s)
-    for number in range(options.made_years):
-        year = bootstrap.year(random, _MADE)
-        # Later within the hour each time: devices forecast at any slot, the plant's own windows begin at full hours.
-        some = random.permutation(len(learnt))[: -(-len(learnt) * 3 // (2 * options.made_years))]
-        origins = np.minimum(learnt.origins[np.sort(some)] + number % slots, part.end - spec.horizon)
-        if 0 < number == options.made_years - 1:
-            year = replace(year, covariates={})  # what is known ahead may be missing on the day
-        yield _unknown(windows.make(replace(spec, holidays=year.holidays), year, origins))
-
-
-def _unknown(of: Windows) -> Windows:
-    """The same windows without truth: only the teacher says what follows."""
-    return replace(of, target=np.full_like(of.target, np.nan))
 
 
 def score(spec: FeatureSpec, model: Any, of: Windows) -> float:

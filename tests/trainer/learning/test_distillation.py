@@ -14,7 +14,7 @@ from converter import modeldir, scoring
 from converter.modeldir import ModelDir
 from tests.support.livedplants import lived_plant
 from trainer.dataset.snapshot import read_snapshot
-from trainer.learning import holdout, teacher, training, windows
+from trainer.learning import holdout, lessons, teacher, training, windows
 from trainer.learning.evaluation import evaluate_held_out
 from trainer.learning.options import Options
 
@@ -61,15 +61,17 @@ def test_made_years_hold_no_held_out_day():
     spec = windows.make_spec(loud, 24, Scaling.TRAILING, part)
     learnt = windows.training_windows(spec, loud, part, seed=1)
     assert learnt.inputs.center_kw.max() > 1000  # what really came before a window may be a held-out week
-    years = list(training._made_years(spec, loud, part, learnt, replace(OPTIONS, made_years=2)))
+    years = list(lessons.made_windows(spec, loud, part, learnt, replace(OPTIONS, made_years=2)))
     quiet = list(
-        training._made_years(spec, with_held_out(of, part, np.nan), part, learnt, replace(OPTIONS, made_years=2))
+        lessons.made_windows(spec, with_held_out(of, part, np.nan), part, learnt, replace(OPTIONS, made_years=2))
     )
     assert len(years) == len(quiet) == 2
     for year, other in zip(years, quiet, strict=True):
         assert np.isin(year.origins, learnt.origins).all()
         assert len(year) >= len(learnt) // 2
-        assert np.isnan(year.target).all()
+        held = part.mark()[year.origins[:, None] + np.arange(spec.horizon)]
+        assert np.isnan(year.target[:, : spec.horizon][held]).all()
+        assert np.isfinite(year.target[:, : spec.horizon][~held]).mean() > 0.95
         assert year.inputs.center_kw.max() < 200
         assert np.array_equal(year.inputs.steps, other.inputs.steps)
         assert np.array_equal(year.inputs.recent, other.inputs.recent)
@@ -83,7 +85,7 @@ def test_made_years_begin_later_within_the_hour_and_the_last_knows_nothing_ahead
     spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
     learnt = windows.training_windows(spec, of, part, seed=1)
     known = spec.step_names.index("temperature_c_known")
-    years = list(training._made_years(spec, of, part, learnt, replace(OPTIONS, made_years=2)))
+    years = list(lessons.made_windows(spec, of, part, learnt, replace(OPTIONS, made_years=2)))
     assert np.isin(years[0].origins, learnt.origins).all()
     later = years[1].origins < part.end - spec.horizon
     assert np.isin(years[1].origins[later] - 1, learnt.origins).all()

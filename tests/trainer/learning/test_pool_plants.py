@@ -7,6 +7,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.featurespec import Covariate, FeatureSpec
 from tests.support.livedplants import lived_plant
 from trainer.learning import holdout, pool, teacher, windows
+from trainer.learning.options import Options
 
 LIKE = FeatureSpec(3600, 24, "UTC")
 
@@ -105,7 +106,7 @@ def test_a_plant_whose_held_out_week_cannot_be_judged_does_not_stop_the_others()
 def test_trees_see_others_in_many_windows_none_of_which_outweighs_the_plants_own(days):
     found = gathered(lived_plant(250, 900, plant="mill"), lived_plant(days, 900), like=FeatureSpec(900, 96, "UTC"))
     other, own = found.plants
-    shares = teacher._shares(own.spec, own.learnt, [other], seed=1)
+    shares = teacher._shares(own.spec, own.learnt, (), [other], Options())
     others, mine = shares[: len(other.learnt)], shares[len(other.learnt) :]
     assert others.sum() == pytest.approx(1 - teacher.OWN_SHARE_OF_STEPS)
     assert (others > 0).sum() >= 0.6 * len(own.learnt)

@@ -15,7 +15,7 @@ from trainer.learning.search import State, search
 from trainer.learning.search_weeks import JUDGED, UNSEEN, Weeks
 
 OPTIONS = replace(Options().quick(), teacher_updates=12, student_updates=12, boosting_rounds=4)
-REAL_LESSONS, REAL_LEARN = searching.training.lessons, searching.training.learn
+REAL_MADE, REAL_LEARN = searching.lessons.made_windows, searching.training.learn
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ def plant():
 def searched(plant):
     told, steps, learnt = [], [], []
 
-    def spied(spec, teacher, snapshot, part, windows_learnt, *rest, **named):
+    def spied(spec, snapshot, part, windows_learnt, options):
         learnt.append((spec, part, windows_learnt.origins))
-        return REAL_LESSONS(spec, teacher, snapshot, part, windows_learnt, *rest, **named)
+        return REAL_MADE(spec, snapshot, part, windows_learnt, options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(searching.training, "lessons", spied)
+        patch.setattr(searching.lessons, "made_windows", spied)
         found = search(plant, OPTIONS, trials=3, told=told.append, progress=lambda *step: steps.append(step))
     return found, told, steps, learnt
 

@@ -82,7 +82,7 @@ def test_what_was_saved_and_read_says_the_same(plant, fitted, tmp_path):
 
 def test_networks_learn_each_at_its_level_and_are_read_back_at_it(plant, tmp_path):
     spec, learnt, held_out = plant
-    fitted = ensemble.fit_networks(spec, learnt, (), None, replace(OPTIONS, teachers=5), no_progress)
+    fitted = ensemble.fit_networks(spec, learnt, (), (), None, replace(OPTIONS, teachers=5), no_progress)
     assert [level for level, _ in fitted.models] == [*Level, Level.TRAILING]
     fitted.save(tmp_path)
     back = ensemble.Networks.load(spec, tmp_path)
@@ -95,7 +95,7 @@ def test_networks_learn_each_at_its_level_and_are_read_back_at_it(plant, tmp_pat
 def test_a_network_at_the_last_weeks_level_follows_it_wherever_it_lies(plant):
     """Load of twice the spread about another level: the forecast is moved with it."""
     spec, learnt, held_out = plant
-    fitted = ensemble.fit_networks(spec, learnt, (), None, replace(OPTIONS, teachers=4), no_progress)
+    fitted = ensemble.fit_networks(spec, learnt, (), (), None, replace(OPTIONS, teachers=4), no_progress)
     _, model = fitted.models[3]
     network = ensemble.Networks(spec, ((Level.OWN_WEEK, model),))
     inputs, steps = held_out.inputs, held_out.inputs.steps.copy()
