@@ -1,7 +1,7 @@
 """What there is to learn from beside the plant's own windows: years made of its days, and other plants.
 
-Made years have a load that the plant might have had, and a truth of that kind: teachers learn from both. Students learn
-what the teacher says of them.
+Made years have a load that the plant might have had, and a truth of that kind. Teachers learn from both, and students;
+these learn above all what the teacher says.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ def prepare(
     made: Sequence[Windows] = (),
     others: Sequence[PoolPlant] = (),
 ) -> Lessons:
-    """Return the plant's windows with truth and the teacher's quantiles, and others with the latter alone.
+    """Return the teacher's quantiles, and truth beside them, of the plant's windows and of those of its made years.
 
-    Others are of made years, and of other plants where the plant has little of its own.
+    Of other plants, where it has little of its own, only the teacher says what follows.
     """
     beside = [pools.thinned(one.learnt, _OTHERS_WINDOWS // len(others), options.seed) for one in others]
-    parts = [learnt, *(_unknown(one) for one in (*made, *beside))]
+    parts = [learnt, *made, *(_unknown(one) for one in beside)]
     taught = []
     for number, one in enumerate(parts, 1):
         taught.append(teacher.predict(one.inputs))
