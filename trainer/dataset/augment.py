@@ -20,7 +20,7 @@ from trainer.dataset.days import level_kw
 from trainer.dataset.profiles import UNUSUAL, day_types
 from trainer.dataset.snapshot import Snapshot
 
-_FOLLOWS = 0.8  # chance that the day after is the one that really came after: runs of some days
+_FOLLOWS = 0.95  # chance that the day after is the one that really came after: weather lasts, and load with it
 _BLOCK_DAYS = 10
 _CHOICES = 24  # nearest in the season: of working days the five weeks around, of Sundays half a year
 _BLEND_S = 2 * 3600  # each side of midnight
