@@ -170,7 +170,9 @@ def test_a_plant_with_few_days_learns_beside_the_pool_and_says_whom_it_left_out(
     record = ModelDir(tmp_path / "work" / "model").read_json(modeldir.TRAINING)
     assert [one["plant"] for one in record["pool"]] == ["sister"]
     assert record["base_model"] is None  # one was made of both, and is kept nowhere
-    said = json.loads(result.stdout.splitlines()[-1])["remarks"]
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert told["seconds"]["train_base"] > 0
+    said = told["remarks"]
     assert any("pool plant young is left out: " in text and "at least 28" in text for text in said)
 
 
