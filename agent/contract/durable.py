@@ -25,7 +25,7 @@ def write_durable(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         # A rename would put a file in the place of a device such as /dev/stdout.
         raise StorageError("is there and is not a file", where=str(path), todo="Give the path of a file")
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with _told(path):
         descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -37,10 +37,6 @@ def write_durable(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             temp.unlink(missing_ok=True)
             raise
         fsync_folder(path.parent)
-    except OSError as exc:
-        raise StorageError(
-            f"cannot be written ({exc.strerror})", where=str(path), todo="Free space or mend the rights"
-        ) from exc
 
 
 def fsync_folder(folder: Path) -> None:
@@ -74,7 +70,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         StorageError: when the disk is full, the folder cannot be written, or there is something at `path` already.
     """
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temp.mkdir()
         try:
@@ -85,6 +81,13 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temp, ignore_errors=True)
             raise
         fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say of what the system refuses which file it was, and what to do."""
+    try:
+        yield
     except OSError as exc:
         raise StorageError(
             f"cannot be written ({exc.strerror or exc})", where=str(path), todo="Free space or mend the rights"

@@ -25,7 +25,13 @@ if TYPE_CHECKING:  # the room is imported when a command runs
 @click.command()
 @click.option("--plant", required=True, help="An imported plant.")
 @click.option("--until", metavar="TIME", help="Search on load before it, as 2014-11-01 (the plant's midnight).")
-@click.option("--trials", type=int, default=20, show_default=True, help="The most that are tried.")
+@click.option(
+    "--trials",
+    type=int,
+    default=20,
+    show_default=True,
+    help="The most that are tried; Ctrl-C ends with the best so far.",
+)
 @click.option("--minutes", type=float, help="Stop then; the default is tried to its end all the same.")
 @click.option("--horizon-hours", type=int, default=24, show_default=True, help="Length of a forecast.")
 @click.option("--teachers", type=int, default=4, show_default=True, help="Networks in the teacher's ensemble.")

@@ -181,12 +181,3 @@ class DayBootstrap:
             undo[start - before : start] += step * ramp[size - before :]
             undo[start : start + after] -= step * ramp[::-1][:after]
         return undo
-
-
-def synthetic_load(snapshot: Snapshot, rng: np.random.Generator, jitter: Jitter | None = None) -> Floats:
-    """Return [T] the load of one made year; `DayBootstrap` makes many of them faster.
-
-    Raises:
-        ConfigError: see `DayBootstrap`.
-    """
-    return DayBootstrap(snapshot).year(rng, jitter).power_kw

@@ -140,17 +140,30 @@ def adapt(base: Base, spec: FeatureSpec, shape: Shape, seed: int, *, name: str =
         name: of the network.
 
     Raises:
-        ConfigError: when the base has another slot length, horizon or size of network.
+        ConfigError: when the base has another slot length, horizon or form of network.
     """
-    check_fits(base, spec, shape)
+    _check_fits(base, spec, shape)
     model = networks.build(spec, shape, name=name, seed=seed)
     places = networks.places_of_steps(shape)
+    if {layer.name for layer in _with_weights(model)} != {layer.name for layer in _with_weights(base.model)}:
+        raise _other_form(base)
     for source in _with_weights(base.model):
         kernel, *rest = source.get_weights()
         if (before := places.get(source.name)) is not None:
             kernel = _moved(kernel, before, base.step_names, spec.step_names)
-        model.get_layer(source.name).set_weights([kernel, *rest])
+        try:
+            model.get_layer(source.name).set_weights([kernel, *rest])
+        except ValueError as exc:
+            raise _other_form(base) from exc
     return model
+
+
+def _other_form(base: Base) -> ConfigError:
+    return ConfigError(
+        "its network has another form than those of this version",
+        where=f"base {base.name}",
+        todo="Make the base again: edgewatt-trainer base",
+    )
 
 
 def _moved(kernel: Singles, before: int, known: tuple[str, ...], wanted: tuple[str, ...]) -> Singles:
@@ -163,12 +176,7 @@ def _moved(kernel: Singles, before: int, known: tuple[str, ...], wanted: tuple[s
     return np.concatenate([kernel[:, :, :before], inner, kernel[:, :, before + len(known) :]], axis=2)
 
 
-def check_fits(base: Base, spec: FeatureSpec, shape: Shape) -> None:
-    """Refuse a base of other slots or another horizon than a plant has, or whose network is not of the shape wanted.
-
-    Raises:
-        ConfigError: then.
-    """
+def _check_fits(base: Base, spec: FeatureSpec, shape: Shape) -> None:
     for what, has, wanted, unit in (
         ("slots", base.slot_s // 60, spec.slot_s // 60, "min"),
         ("a horizon", base.horizon * base.slot_s // 3600, spec.horizon * spec.slot_s // 3600, "h"),

@@ -48,25 +48,20 @@ class Networks:
     def save(self, folder: Path) -> None:
         """Write a file `teacher-network-N-LEVEL.keras` for each."""
         for number, (level, model) in enumerate(self.models, 1):
-            model.save(folder / f"teacher-network-{number}-{level}.keras")
+            model.save(_file(folder, number, level))
 
     @classmethod
-    def load(cls, spec: FeatureSpec, folder: Path) -> Networks:
-        """Read what `save` wrote.
+    def load(cls, spec: FeatureSpec, levels: Sequence[Level], folder: Path) -> Networks:
+        """Read what `save` wrote: a network at each of `levels`.
 
         Raises:
-            OSError, ValueError: when there is none, or one is damaged.
+            OSError, ValueError: when one is missing or damaged.
         """
-        paths = sorted(folder.glob("teacher-network-*.keras"))
-        if not paths:
-            raise FileNotFoundError("no teacher-network-*.keras")
-        levels = (Level(path.stem.rpartition("-")[2]) for path in paths)
-        return cls(
-            spec,
-            tuple(
-                (level, keras.models.load_model(path, compile=False)) for level, path in zip(levels, paths, strict=True)
-            ),
+        models = (
+            keras.models.load_model(_file(folder, number, level), compile=False)
+            for number, level in enumerate(levels, 1)
         )
+        return cls(spec, tuple(zip(levels, models, strict=True)))
 
 
 def fit_networks(
@@ -137,6 +132,10 @@ def _beside(
         return (windows.join([learnt, *made]) if made else learnt), own
     parts = windows.join([*(one.learnt for one in others), learnt, *made])
     return parts, np.concatenate([balanced_odds(others) * (1 - OWN_SHARE_OF_WINDOWS), own * OWN_SHARE_OF_WINDOWS])
+
+
+def _file(folder: Path, number: int, level: Level) -> Path:
+    return folder / f"teacher-network-{number}-{level}.keras"
 
 
 def _part(progress: Progress, before: int, total: int) -> Callable[[int, int], None]:

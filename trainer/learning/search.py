@@ -41,7 +41,7 @@ class State(enum.StrEnum):
     DONE = "done"
     PRUNED = "pruned"  # given up: worse than most at the same point
     FAILED = "failed"  # diverged
-    STOPPED = "stopped"  # the time was up
+    STOPPED = "stopped"  # the time was up, or Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def search(
 
     The first trial is the default and always comes to its end, so that nothing worse is chosen. All trials have its
     seed: they differ by their options alone. Where `trials` end the search, the same seed on the same machine gives
-    the same choice.
+    the same choice. Ctrl-C after the first trial ends the search with the best so far.
 
     Args:
         snapshot: the data.
@@ -138,7 +138,14 @@ def search(
         asked = study.ask()
         drawn = _suggest(asked, options)
         run = _Run(number, search_space.with_values(options, drawn), weeks, progress)
-        state, made = run.attempt(asked, math.inf if number == 1 else deadline)
+        try:
+            state, made = run.attempt(asked, math.inf if number == 1 else deadline)
+        except KeyboardInterrupt:  # whoever stops it after hours wants the best so far
+            if best is None:
+                raise
+            results.append(Trial(number, State.STOPPED, drawn, None))
+            told(results[-1])
+            break
         _tell(study, asked, state, made)
         results.append(Trial(number, state, drawn, None if made is None else made.loss_kw))
         told(results[-1])

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import lightgbm
@@ -27,6 +27,7 @@ from trainer.learning.base import Base
 from trainer.learning.boosting import LEVELS, MOST_ROWS, Boosting
 from trainer.learning.ensemble import Networks
 from trainer.learning.kernel import KernelRidge
+from trainer.learning.levels import Level
 from trainer.learning.options import Options, Progress
 from trainer.learning.pool import PoolPlant
 from trainer.learning.windows import Windows
@@ -73,9 +74,11 @@ class Teacher:
 
     def save(self, folder: Path) -> None:
         """Write files `teacher*` into a folder."""
+        head: dict[str, Any] = {"weights": dict(self.weights)}
         for name, member in self.members.items():
             if isinstance(member, Networks):
                 member.save(folder)
+                head["levels"] = [str(level) for level, _ in member.models]
             elif isinstance(member, Boosting):
                 for number, text in enumerate(member.texts(), 1):
                     write_durable(folder / f"teacher-boosting-{number}.txt", text.encode())
@@ -85,7 +88,7 @@ class Teacher:
                 write_durable(folder / _KERNEL, packed.getvalue())
             else:
                 raise TypeError(name)
-        write_durable(folder / _HEAD, (json.dumps({"weights": dict(self.weights)}, indent=1) + "\n").encode())
+        write_durable(folder / _HEAD, (json.dumps(head, indent=1) + "\n").encode())
 
 
 def load(spec: FeatureSpec, folder: Path) -> Teacher:
@@ -102,18 +105,21 @@ def load(spec: FeatureSpec, folder: Path) -> Teacher:
             "has no teacher", where=str(folder), todo="Give a folder made by edgewatt-trainer train"
         ) from exc
     try:
-        weights = {str(name): float(weight) for name, weight in json.loads(data)["weights"].items()}
+        head = json.loads(data)
+        weights = {str(name): float(weight) for name, weight in head["weights"].items()}
         members: dict[str, Member] = {}
         for name in weights:  # the kernel first: it guides the trees
-            members[name] = _read_member(spec, folder, name, members)
+            members[name] = _read_member(spec, folder, name, head, members)
     except (OSError, KeyError, ValueError, TypeError, AttributeError, BadZipFile, lightgbm.basic.LightGBMError) as exc:
         raise RejectedError(f"its teacher is damaged ({exc})", where=str(folder), todo="Train the model again") from exc
     return Teacher(spec, members, weights)
 
 
-def _read_member(spec: FeatureSpec, folder: Path, name: str, before: Mapping[str, Member]) -> Member:
+def _read_member(
+    spec: FeatureSpec, folder: Path, name: str, head: Mapping[str, Any], before: Mapping[str, Member]
+) -> Member:
     if name == "networks":
-        return Networks.load(spec, folder)
+        return Networks.load(spec, [Level(level) for level in head["levels"]], folder)
     if name == "boosting":
         count = len(LEVELS) * len(QUANTILES)
         texts = [(folder / f"teacher-boosting-{number}.txt").read_text() for number in range(1, count + 1)]

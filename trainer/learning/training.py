@@ -98,7 +98,7 @@ def train(
     spec = windows.make_spec(snapshot, options.horizon_hours, options.scaling, part)
     options = replace(options, student=networks.slim(spec, options.student))
     if base is not None:
-        bases.check_fits(base, spec, options.teacher)
+        bases.adapt(base, spec, options.teacher, options.seed)  # one that does not fit is refused now, not later
     learnt = windows.training_windows(spec, snapshot, part, seed=options.seed)
     held_out = windows.held_out_windows(spec, snapshot, part)
     naive_kw = windows.naive_quantiles(spec, snapshot, held_out.origins)

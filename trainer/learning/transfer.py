@@ -133,16 +133,18 @@ def run(
     spec = _spec(known, options)
     base = _source_model(source, spec, f"{name}-source", options, progress, report)
     _transfer_network(base, spec, options, report)
+    # The comparison first: nothing that fails leaves a model without its report.
+    training.train(known, scratch_dir, name=name, version=version, options=options, progress=progress)
+    convert(ModelDir(scratch_dir))
     training.train(
         known, out, name=name, version=version, options=options, progress=progress, base=base, pool=(source,)
     )
     bases.save(base, out / SOURCE_MODEL)
     _fine_tuned(ModelDir(out), report)
-    training.train(known, scratch_dir, name=name, version=version, options=options, progress=progress)
-    judged = {}
-    for key, folder in (("transfer", out), ("scratch", scratch_dir)):
-        convert(ModelDir(folder))
-        judged[key] = _judge(ModelDir(folder), target, until_ms)
+    convert(ModelDir(out))
+    judged = {
+        key: _judge(ModelDir(path), target, until_ms) for key, path in (("transfer", out), ("scratch", scratch_dir))
+    }
     losses = {key: one.pinball_kw for key, one in judged.items()}
     ratio = losses["transfer"]["student_int8"] / losses["scratch"]["student_int8"]
     _tested(judged, ratio, report)

@@ -8,10 +8,14 @@ import pytest
 
 from agent.contract.errors import ConfigError
 from tests.support.livedplants import lived_plant
-from trainer.dataset.augment import DayBootstrap, Jitter, synthetic_load
+from trainer.dataset.augment import DayBootstrap, Jitter
 from trainer.dataset.days import whole_days
 from trainer.dataset.plants import plant_profile
 from trainer.dataset.profiles import day_types
+
+
+def made_load(snapshot, seed):
+    return DayBootstrap(snapshot).year(np.random.default_rng(seed)).power_kw
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,7 @@ def test_growth_stays_where_it_was(works, years):
 
 
 def test_the_same_seed_gives_the_same_year_and_another_seed_another(works, bootstrap, years):
-    assert np.array_equal(synthetic_load(works, np.random.default_rng(0)), years[0].power_kw)
+    assert np.array_equal(made_load(works, 0), years[0].power_kw)
     assert bootstrap.year(np.random.default_rng(0)).sha256 == years[0].sha256
     assert years[1].sha256 != years[0].sha256
     assert (years[0].power_kw != works.power_kw).mean() > 0.99
@@ -113,7 +117,7 @@ def test_gaps_stay_and_no_others_come(works):
     load = works.power_kw.copy()
     load[1000:1100] = np.nan
     load[5000] = np.nan
-    made = synthetic_load(replace(works, power_kw=load), np.random.default_rng(1))
+    made = made_load(replace(works, power_kw=load), 1)
     assert np.array_equal(np.isnan(made), np.isnan(load))
 
 
@@ -122,7 +126,7 @@ def test_gaps_stay_and_no_others_come(works):
 )
 def test_days_of_23_and_25_hours_are_filled(zone, slot_s):
     snapshot = lived_plant(300, slot_s, zone=zone)
-    made = synthetic_load(snapshot, np.random.default_rng(2))
+    made = made_load(snapshot, 2)
     assert made.shape == snapshot.power_kw.shape
     assert np.isfinite(made).all()
 
@@ -140,13 +144,13 @@ def test_covariates_come_from_the_days_that_the_load_came_from(works):
 
 def test_history_may_begin_and_end_within_a_day(works):
     cut = replace(works, start_ms=works.start_ms + 7 * 900_000, power_kw=works.power_kw[7:-5])
-    made = synthetic_load(cut, np.random.default_rng(7))
+    made = made_load(cut, 7)
     assert np.isfinite(made).all()
     assert plant_profile(replace(cut, power_kw=made)).traits["weekly_autocorrelation"] > 0.9
 
 
 def test_feed_in_stays_feed_in(works):
-    made = synthetic_load(replace(works, power_kw=works.power_kw - 60), np.random.default_rng(4))
+    made = made_load(replace(works, power_kw=works.power_kw - 60), 4)
     assert (made < 0).mean() == pytest.approx((works.power_kw < 60).mean(), abs=0.05)
     assert made.min() > 1.5 * (works.power_kw.min() - 60)
 
@@ -155,14 +159,14 @@ def test_rare_day_stays_in_its_place(works):
     load = works.power_kw.copy()
     load[30 * 96 : 31 * 96] = 0.0  # a Wednesday on which the grid failed
     load[100 * 96 : 101 * 96] = 500.0
-    made = synthetic_load(replace(works, power_kw=load), np.random.default_rng(5)).reshape(-1, 96)
+    made = made_load(replace(works, power_kw=load), 5).reshape(-1, 96)
     assert made[30, 20:76].max() < 1
     assert made[100, 20:76].min() > 350
 
 
 def test_plant_at_rest_stays_at_rest():
     rest = lived_plant(30)
-    made = synthetic_load(replace(rest, power_kw=np.zeros_like(rest.power_kw)), np.random.default_rng(6))
+    made = made_load(replace(rest, power_kw=np.zeros_like(rest.power_kw)), 6)
     assert (made == 0).all()
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -100,6 +101,18 @@ def test_a_base_of_other_slots_or_horizon_is_refused(base, spec, said, todo):
         bases.adapt(base, spec, OPTIONS.teacher, seed=1)
     assert todo in caught.value.todo
     assert all(np.array_equal(a, b) for a, b in zip(before, base.model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("change", [{"name": "context_before"}, {"use_bias": False}])
+def test_a_base_of_another_version_of_the_network_is_refused(base, change):
+    def cloned(layer):
+        changed = change if layer.name == "context" else {}
+        return type(layer).from_config(layer.get_config() | changed)
+
+    old = replace(base, model=keras.models.clone_model(base.model, clone_function=cloned))
+    with pytest.raises(ConfigError, match="another form") as caught:
+        bases.adapt(old, LIKE, OPTIONS.teacher, seed=1)
+    assert "again" in caught.value.todo
 
 
 def test_the_same_seed_gives_the_same_base(base):

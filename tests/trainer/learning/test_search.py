@@ -175,6 +175,24 @@ class TestTrials:
         assert [trial.state for trial in found.trials] == [State.DONE, State.STOPPED]
         assert found.chosen == 1
 
+    def test_ctrl_c_ends_the_search_with_the_best_so_far(self, plant):
+        def interrupted(stage, _done, _total):
+            if stage == "trial 2":
+                raise KeyboardInterrupt
+
+        told = []
+        found = search(plant, OPTIONS, trials=5, progress=interrupted, told=told.append)
+        assert [trial.state for trial in found.trials] == [State.DONE, State.STOPPED]
+        assert tuple(told) == found.trials
+        assert (found.chosen, found.options) == (1, OPTIONS)
+
+    def test_ctrl_c_before_anything_was_made_is_ctrl_c(self, plant):
+        def interrupted(*_step):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            search(plant, OPTIONS, trials=5, progress=interrupted)
+
     @pytest.mark.parametrize("wrong", [{"trials": 0}, {"trials": -1}])
     def test_refuses_no_trials(self, plant, wrong):
         with pytest.raises(ConfigError, match="--trials"):

@@ -85,11 +85,15 @@ def test_networks_learn_each_at_its_level_and_are_read_back_at_it(plant, tmp_pat
     fitted = ensemble.fit_networks(spec, learnt, (), (), None, replace(OPTIONS, teachers=5), no_progress)
     assert [level for level, _ in fitted.models] == [*Level, Level.TRAILING]
     fitted.save(tmp_path)
-    back = ensemble.Networks.load(spec, tmp_path)
+    levels = [level for level, _ in fitted.models]
+    back = ensemble.Networks.load(spec, levels, tmp_path)
     told = fitted.predict(held_out.inputs)
     assert np.allclose(back.predict(held_out.inputs), told, atol=1e-5)
     elsewhere = ensemble.Networks(spec, tuple((Level.TRAILING, model) for _, model in fitted.models))
     assert not np.allclose(elsewhere.predict(held_out.inputs), told, atol=1e-2)
+    (tmp_path / "teacher-network-5-trailing.keras").unlink()
+    with pytest.raises((OSError, ValueError)):
+        ensemble.Networks.load(spec, levels, tmp_path)
 
 
 def test_a_network_at_the_last_weeks_level_follows_it_wherever_it_lies(plant):
@@ -119,6 +123,7 @@ def test_a_folder_without_a_teacher_is_named(plant, tmp_path):
         ("teacher-boosting-4.txt", b"tree"),
         ("teacher-kernel.npz", None),
         ("teacher-kernel.npz", b"PK"),
+        ("teacher.json", b'{"weights": {"networks": 1.0}}'),
         ("teacher-network-1-trailing.keras", None),
         ("teacher-network-1-trailing.keras", b"zip"),
     ],
