@@ -181,13 +181,11 @@ def _features(spec: FeatureSpec, inputs: Inputs, level: Level) -> tuple[Floats, 
     return np.concatenate(parts, axis=1), center, scale
 
 
-def _kernels(x: Floats | Singles, other: Floats | Singles) -> list[Floats]:
-    """Return for each width the kernel [n, m] between centred features."""
-    product = (x @ other.T).astype(np.float64)
+def _kernels(x: Floats | Singles, other: Floats | Singles) -> list[Any]:
+    """Return for each width the kernel [n, m] between centred features, as precise as these."""
+    product = x @ other.T
     size = x.shape[1]
-    squared = (
-        (x.astype(np.float64) ** 2).sum(axis=1)[:, None] + (other.astype(np.float64) ** 2).sum(axis=1) - 2 * product
-    )
+    squared = (x**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * product
     squared = np.maximum(squared, 0.0) / size
     return [product / size + np.exp(-squared / width**2) for width in _WIDTHS]
 

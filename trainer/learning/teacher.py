@@ -35,6 +35,7 @@ from trainer.learning.windows import Windows
 _SHARPNESS = 4.0  # a member of twice the loss weighs a sixteenth; some weeks of judgement do not bear more
 # Weeks held out amid the data flatter members that compare with what they have seen: later weeks are less like it.
 _PRIOR = {"networks": 4.0, "boosting": 2.0, "kernel": 1.0}
+_KERNEL_YEARS = (1.0, 4.0)  # it gains most by every year more to compare with; a weight for each
 OWN_SHARE_OF_STEPS = 0.6  # of a plant that learns beside others
 _HEAD, _KERNEL = "teacher.json", "teacher-kernel.npz"
 
@@ -179,10 +180,16 @@ def fit(
     )
     members["networks"] = ensemble.fit_networks(spec, learnt, made, others, base, options, progress)
     losses = {name: loss_kw(spec, member, held_out) for name, member in members.items()}
+    years = len(np.unique(learnt.origins // spec.per_day)) / 365.25
+    return Teacher(spec, members, weigh(losses, years))
+
+
+def weigh(losses: Mapping[str, float], years: float) -> dict[str, float]:
+    """Return what members weigh, together 1: by their held-out losses, and by how many years they have learnt from."""
     best = min(losses.values())
-    raw = {name: _PRIOR[name] * (best / loss) ** _SHARPNESS for name, loss in losses.items()}
-    weights = {name: value / sum(raw.values()) for name, value in raw.items()}
-    return Teacher(spec, members, weights)
+    prior = _PRIOR | {"kernel": _PRIOR["kernel"] * float(np.clip(years, *_KERNEL_YEARS))}
+    raw = {name: prior[name] * (best / loss) ** _SHARPNESS for name, loss in losses.items()}
+    return {name: value / sum(raw.values()) for name, value in raw.items()}
 
 
 def loss_kw(spec: FeatureSpec, member: Member | Teacher, of: Windows) -> float:

@@ -50,6 +50,13 @@ def test_weights_add_up_to_one_and_a_bad_member_weighs_little(fitted):
     assert min(fitted.weights["kernel"], fitted.weights["boosting"]) > 0.02
 
 
+def test_the_kernel_weighs_more_by_each_year_that_it_has_seen_up_to_four():
+    alike = dict.fromkeys(("networks", "boosting", "kernel"), 2.0)
+    shares = [teacher.weigh(alike, years)["kernel"] for years in (0.1, 1, 2, 3, 4, 9)]
+    assert shares == pytest.approx([1 / 7, 1 / 7, 2 / 8, 3 / 9, 4 / 10, 4 / 10])
+    assert teacher.weigh(alike | {"kernel": 4.0}, 1)["kernel"] == pytest.approx(1 / 16 / (6 + 1 / 16))
+
+
 def test_a_teacher_is_hardly_worse_than_its_best_member(plant, fitted):
     spec, _, held_out = plant
     losses = {name: teacher.loss_kw(spec, member, held_out) for name, member in fitted.members.items()}
