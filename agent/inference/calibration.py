@@ -39,7 +39,7 @@ _ERROR_DAYS = 28.0  # memory of the usual error
 _WILDEST = 10.0  # times the usual error: beyond it an error counts as that
 _NARROWEST = 0.25  # of the usual error: a narrower mean band tells nothing of itself
 _MAX_OFFSET = 50.0  # mean bands; a state beyond is damaged
-_MAX_ERROR_KW, _MAX_DAYS = 1e9, 1e6  # likewise
+_MAX_ERROR_KW, _MAX_DAYS, _MAX_ERROR_BANDS = 1e9, 1e6, 1e3  # likewise
 _BEYOND = np.array([QUANTILES[0], 1 - QUANTILES[1], 1 - QUANTILES[2]])  # shares of truth that belong there
 _LEAST_SPREAD = 0.2  # of the relative widths: flat bands must not make large steps
 
@@ -58,11 +58,13 @@ class Calibration:
             columns the B blocks of a day in UTC, all slots, relative width.
         error_kw: the model's usual absolute error; 0 before the first truth.
         days: slots learnt from, in days of slots.
+        error_bands: the usual error in mean bands, as held-out days showed it: what counts before the first truth.
     """
 
     offsets: Floats
     error_kw: float = 0.0
     days: float = 0.0
+    error_bands: float = 0.0
 
     @classmethod
     def fresh(cls, slot_s: int) -> Calibration:
@@ -85,7 +87,10 @@ class Calibration:
         Raises:
             ConfigError: when the shapes do not fit.
         """
-        return replay(power_kw, truth_kw, slot_s, start_ms=start_ms)[1]
+        state = replay(power_kw, truth_kw, slot_s, start_ms=start_ms)[1]
+        band_kw = float(np.mean([_band_kw(_quantiles(day), slot_s) for day in np.asarray(power_kw)]))
+        bands = state.error_kw / band_kw if band_kw > 0 else 0.0
+        return replace(state, error_bands=min(bands, _MAX_ERROR_BANDS))
 
     def apply(self, power_kw: ArrayLike, slot_s: int, start_ms: int = 0) -> Floats:
         """Return the calibrated quantiles [H, 3] of a raw forecast [H, 3] whose first slot starts at `start_ms`.
@@ -95,7 +100,8 @@ class Calibration:
         """
         raw = _quantiles(power_kw)
         basis = _basis(raw, self.offsets.shape[1] - 2, slot_s, start_ms)
-        return _moved(raw, (basis * self.offsets[:, None, :]).sum(axis=-1) * _scale_kw(raw, slot_s, self.error_kw))
+        unit_kw = _scale_kw(raw, slot_s, self.error_kw, self.error_bands)
+        return _moved(raw, (basis * self.offsets[:, None, :]).sum(axis=-1) * unit_kw)
 
     def update(
         self,
@@ -145,6 +151,7 @@ class Calibration:
             np.clip(offsets, -_MAX_OFFSET, _MAX_OFFSET),
             _usual_error(self.error_kw, np.abs(truth - raw[known, 1]), day, round(self.days / day)),
             self.days + day * len(known),
+            self.error_bands,
         )
 
     @property
@@ -159,6 +166,7 @@ class Calibration:
             "offsets": [[round(float(value), 6) for value in row] for row in self.offsets],
             "error_kw": float(f"{self.error_kw:.9g}"),
             "days": round(self.days, 4),
+            "error_bands": float(f"{self.error_bands:.6g}"),
         }
 
     @classmethod
@@ -178,7 +186,10 @@ class Calibration:
         numbers = [Fields({"offsets": number}, where) for row in rows for number in row]
         offsets = np.array([number.number("offsets", -_MAX_OFFSET, _MAX_OFFSET) for number in numbers])
         return cls(
-            offsets.reshape(shape), fields.number("error_kw", 0, _MAX_ERROR_KW), fields.number("days", 0, _MAX_DAYS)
+            offsets.reshape(shape),
+            fields.number("error_kw", 0, _MAX_ERROR_KW),
+            fields.number("days", 0, _MAX_DAYS),
+            fields.number("error_bands", 0, _MAX_ERROR_BANDS) if "error_bands" in fields else 0.0,
         )
 
 
@@ -222,8 +233,8 @@ def replay(
 def states(value: Mapping[str, Any], slot_s: int, where: str = "calibration") -> tuple[Calibration, Calibration]:
     """Return the initial states of slots and of daily peaks that a bundle brings; fresh ones where it brings none.
 
-    The usual error is left to be learnt anew: a model may run at a plant of another size than the one it learnt from,
-    and an error of that plant's kilowatts would blow up the band.
+    The usual error in kW is left to be learnt anew: a model may run at a plant of another size than the one it learnt
+    from, and an error of that plant's kilowatts would blow up the band. What it is in mean bands goes along.
 
     Raises:
         RejectedError: when what it brings is malformed.
@@ -244,9 +255,10 @@ def _quantiles(power_kw: ArrayLike) -> Floats:
     return raw
 
 
-def _scale_kw(raw: Floats, slot_s: int, error_kw: float) -> float:
+def _scale_kw(raw: Floats, slot_s: int, error_kw: float, error_bands: float) -> float:
     """The unit of the offsets: between the mean band and the usual error, so that a wrong band is left quickly."""
     band_kw = _band_kw(raw, slot_s)
+    error_kw = error_kw or error_bands * band_kw
     if error_kw == 0:
         return band_kw
     return math.sqrt(error_kw * max(band_kw, _NARROWEST * error_kw))

@@ -65,6 +65,17 @@ def test_band_widens_only_at_the_hours_that_need_it() -> None:
     assert width[13:15].min() > 2 * width[0:8].max()
 
 
+def test_a_model_that_errs_most_where_its_band_is_wide_is_widened_most_there() -> None:
+    """Wide and narrow slots at any hour alike: only in proportion to the width can this be learnt."""
+    draw = np.random.default_rng(3)
+    half = np.where(draw.random((120, 24)) < 0.5, 5.0, 20.0)
+    forecasts = 100 + half[..., None] * np.array([-1.0, 0.0, 1.0])
+    truth = 100 + np.where(half > 10, 3.0, 1.0) * half / 1.2816 * draw.normal(size=half.shape)
+    calibrated, _ = replay(forecasts, truth, HOUR_S)
+    added = np.diff(calibrated[60:, :, [0, 2]])[..., 0] / 2 - half[60:]
+    assert added[half[60:] > 10].mean() > 1.2 * added[half[60:] < 10].mean() > 0
+
+
 def test_a_fresh_state_changes_no_forecast() -> None:
     forecasts, _ = plant(1, spread=1.0)
     assert np.array_equal(Calibration.fresh(HOUR_S).apply(forecasts[0], HOUR_S), forecasts[0])
@@ -173,6 +184,21 @@ def test_a_bundle_gives_its_initial_states() -> None:
     assert peaks.days == 0
 
 
+@pytest.mark.parametrize("size", [1.0, 1e3])
+@pytest.mark.parametrize("times", [0.5, 1.3, 2.0, 3.0])
+def test_a_bundle_mends_a_band_of_the_wrong_width_on_the_first_day(times: float, size: float) -> None:
+    """At a plant of any size; the same band and error, in its own kilowatts."""
+    random = np.random.default_rng(1)
+    half = 1.2816 * 5 * times
+    raw = np.tile(np.array([100 - half, 100.0, 100 + half]), (28, 96, 1))
+    held_out = Calibration.from_scores(raw, 100 + 5 * random.normal(size=(28, 96)), 900)
+    first, _ = states({"slots": held_out.to_json()}, 900)
+    truth = 100 + 5 * random.normal(size=(200, 96))
+    told = np.tile(first.apply(size * raw[0], 900), (200, 1, 1)) / size
+    assert 0.7 <= coverage(told, truth) <= 0.9
+    assert not 0.7 <= coverage(np.tile(raw[0], (200, 1, 1)), truth) <= 0.9
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -183,6 +209,7 @@ def test_a_bundle_gives_its_initial_states() -> None:
         {"offsets": [["1"] * 14] * 3},
         {"error_kw": -1.0},
         {"days": None},
+        {"error_bands": -0.1},
     ],
 )
 def test_refuses_a_damaged_state(damage: dict[str, object]) -> None:

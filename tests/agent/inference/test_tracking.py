@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.contract.errors import RejectedError
 from agent.contract.features import Floats
-from agent.contract.featurespec import QUANTILES
+from agent.contract.featurespec import DAY_S, QUANTILES
 from agent.contract.rows import Forecast, ForecastSource
 from agent.inference.calibration import Calibration, replay
 from agent.inference.tracking import Tracker
@@ -58,6 +58,16 @@ def test_one_forecast_a_day_is_calibrated_as_the_replay_of_a_backtest_says() -> 
     came = np.array([[truth(T0 + (day * 24 + hour) * HOUR_MS) for hour in range(24)] for day in range(days)])
     calibrated, _ = replay(forecasts, came, HOUR_S, start_ms=T0)
     assert np.allclose(np.stack([forecast.power_kw for forecast in issued]), calibrated, rtol=1e-3)
+
+
+def test_daily_peaks_are_calibrated_as_the_replay_of_their_own_truth_says() -> None:
+    days = 30
+    issued = live(Tracker(HOUR_S), range(days * 24), every=24)
+    forecasts = np.stack([raw(T0 + day * DAY_MS).peak_kw for day in range(days)])
+    came = [[max(truth(T0 + (day * 24 + hour) * HOUR_MS) for hour in range(24))] for day in range(days)]
+    calibrated, _ = replay(forecasts, np.array(came), DAY_S, start_ms=T0)
+    assert np.allclose(np.stack([forecast.peak_kw for forecast in issued]), calibrated, rtol=1e-3)
+    assert not np.allclose(calibrated[-1], forecasts[-1], rtol=0.05)
 
 
 @pytest.mark.parametrize("every", [1, 5, 24])
