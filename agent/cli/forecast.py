@@ -80,23 +80,29 @@ def _from_files(
             where=str(history),
             todo="Give a finer history, or a model of these slots",
         )
-    start_ms, power_kw = _slots(load.times_ms, load.values, slot_s)
+    start_ms, power_kw = _slots(load.times_ms, load.values, slot_s, whole=interval_s == slot_s)
     made = model.forecast(start_ms, power_kw)
     return {"live": False, "zone": zone, "fallback": False, **made.to_row(made.origin_ms)}
 
 
-def _slots(times_ms: Any, values: Floats, slot_s: int) -> tuple[int, Floats]:
-    """Return the start and the means [T] of the slots that the rows lie in; NaN where there is no value."""
+def _slots(times_ms: Any, values: Floats, slot_s: int, *, whole: bool) -> tuple[int, Floats]:
+    """Return the start and the means [T] of the slots that the rows lie in; NaN where there is no value.
+
+    Rows of a `whole` slot each keep their times: an hour of Nepal begins at a quarter past an hour of UTC.
+    """
     import numpy as np
 
-    places = times_ms // (slot_s * 1000)
+    slot_ms = slot_s * 1000
+    phases, rows = np.unique(times_ms % slot_ms, return_counts=True)
+    phase_ms = int(phases[int(np.argmax(rows))]) if whole else 0
+    places = (times_ms - phase_ms) // slot_ms
     index = places - places[0]
     known = np.isfinite(values)
     count = np.bincount(index[known], minlength=int(index[-1]) + 1)
     total = np.bincount(index[known], weights=values[known], minlength=int(index[-1]) + 1)
     power_kw: Floats = np.full(len(count), np.nan)
     np.divide(total, count, out=power_kw, where=count > 0)
-    return int(places[0]) * slot_s * 1000, power_kw
+    return int(places[0]) * slot_ms + phase_ms, power_kw
 
 
 def _read(path: Path) -> bytes:

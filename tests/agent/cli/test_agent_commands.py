@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -175,6 +176,17 @@ def test_finer_history_is_averaged_into_the_model_slots(capsys: pytest.CaptureFi
         answers.append(json.loads(capsys.readouterr().out))
     assert answers[0]["origin_ms"] == answers[1]["origin_ms"]
     assert answers[0]["power_kw"] == answers[1]["power_kw"]
+
+
+@pytest.mark.parametrize("frame", ["+05:45", "+05:30", "-00:10"])
+def test_a_forecast_begins_where_the_history_ends_whatever_the_zone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, frame: str
+) -> None:
+    history = write_history_csv(tmp_path / "load.csv", days=20)
+    arguments = ["forecast", "--bundle", str(TINY), "--history", str(history), "--timestamps-in", frame, "--json"]
+    assert run_command(arguments) == 0
+    ends = dt.datetime.fromisoformat(f"2014-01-21T00:00{frame}")
+    assert json.loads(capsys.readouterr().out)["origin_ms"] == ends.timestamp() * 1000
 
 
 @pytest.mark.parametrize(
