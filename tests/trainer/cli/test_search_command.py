@@ -76,6 +76,14 @@ def test_a_wrong_file_is_refused_and_nothing_is_trained(home, tmp_path):
     assert not list(home.models.glob("*wrong*"))
 
 
+@pytest.mark.parametrize("option", ["--package-power-w", "--grid-g-per-kwh"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e9"])
+def test_a_figure_that_is_none_is_refused_before_training(home, option, value):
+    said = refused(train, home, "--plant", "works", "--name", "wrong", "--quick", option, value)
+    assert said.startswith(f"{option}: {float(value)} is outside")
+    assert not list(home.models.glob("*wrong*"))
+
+
 def test_an_existing_file_is_left_as_it_is(home, tmp_path):
     out = tmp_path / "works.json"
     out.write_text("mine")
