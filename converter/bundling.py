@@ -12,7 +12,7 @@ from agent.contract.featurespec import FeatureSpec
 from agent.contract.zones import utc_iso
 from agent.inference.forecaster import Model
 from agent.inference.litert import load as load_litert
-from converter import modeldir
+from converter import modeldir, records
 from converter.modeldir import ModelDir
 
 _LATENCY_HEADROOM = 50.0  # a small board is that much slower than the centre; above it something is wrong
@@ -24,12 +24,12 @@ def bundle(folder: ModelDir) -> Bundle:
 
     Raises:
         ConfigError: when a step is missing, or the model was converted again after it was verified.
-        RejectedError: when the int8 student does not beat seasonal naive, or fails its own golden vectors.
+        RejectedError: when a file is damaged or not of this model, or the int8 student does not beat seasonal naive,
+            or fails its own golden vectors.
     """
-    training = folder.read_json(modeldir.TRAINING)
-    conversion = folder.read_json(modeldir.CONVERSION)
-    verification = folder.read_json(modeldir.VERIFICATION)
-    model = folder.read_bytes(modeldir.INT8)
+    training, conversion = records.training(folder), records.conversion(folder)
+    verification = records.verification(folder)
+    model = records.int8_model(folder)
     label = f"{training['name']}@{training['version']}"
     if verification["model_sha256"] != hashlib.sha256(model).hexdigest():
         raise ConfigError(

@@ -27,7 +27,7 @@ from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.features import Singles
 from agent.contract.featurespec import FeatureSpec
 from agent.inference.scoring import PeakScore
-from converter import modeldir, scoring
+from converter import modeldir, records, scoring
 from converter.conversion import check_form, load_student, predict
 from converter.modeldir import Judged, ModelDir
 from converter.operators import read_graph
@@ -116,10 +116,10 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
 
     Raises:
         ConfigError: when the folder is incomplete, or `tflite_python` is not there.
-        RejectedError: when the model is not of the spec's form, or int8 and float, or two runtimes, differ by more
-            than allowed; nothing is written then.
+        RejectedError: when the model is not the one that was converted, or not of the spec's form, or int8 and float,
+            or two runtimes, differ by more than allowed; nothing is written then.
     """
-    model, spec = folder.read_bytes(modeldir.INT8), folder.spec()
+    model, spec = records.int8_model(folder), folder.spec()
     validation = folder.validation()
     check_form(model, spec)
     graph = read_graph(model)

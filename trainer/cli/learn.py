@@ -198,7 +198,7 @@ def evaluate(home: Home, model_dir: Path, begin: str, end: str | None, plant: st
     folder = ModelDir(model_dir)
     engine = home.database()
     try:
-        snapshot = take(engine, plant or str(folder.read_json(TRAINING)["plant"]))
+        snapshot = take(engine, plant or folder.fields(TRAINING).text("plant"))
     finally:
         engine.dispose()
     snapshot, cleaned = clean_snapshot(snapshot)
