@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.errors import ConfigError, RejectedError, StorageError
+from converter import verification as verifying
 from converter.bundling import bundle
 from converter.conversion import convert
 from converter.modeldir import CONVERSION, GOLDEN, INT8, STUDENT, TRAINING, VERIFICATION, ModelDir
@@ -134,3 +135,34 @@ def test_a_model_converted_after_it_was_verified_is_not_bundled(model):
     model.write_json(VERIFICATION, {**model.read_json(VERIFICATION), "model_sha256": "ab" * 32})
     with pytest.raises(ConfigError, match="not the model that was verified"):
         bundle(model)
+
+
+@pytest.mark.parametrize("says", ["", "hello", "{}", "[]", '{"runtime": "x", "median_ms": 1.0}'])
+def test_a_python_that_gives_no_answer_is_named(model, tmp_path, says):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{says}'\n")
+    python.chmod(0o755)
+    before = model.read_bytes(VERIFICATION)
+    with pytest.raises(RejectedError, match="gave no answer") as caught:
+        verify(model, python)
+    assert caught.value.where == str(python)
+    assert model.read_bytes(VERIFICATION) == before
+
+
+def test_golden_vectors_are_whole_when_the_disk_is_full(model, monkeypatch):
+    def full(*_):
+        raise StorageError("the disk is full")
+
+    before = model.read_bytes(GOLDEN)
+    monkeypatch.setattr(verifying, "write_durable", full)
+    with pytest.raises(StorageError):
+        verify(model)
+    assert model.read_bytes(GOLDEN) == before
+
+
+@pytest.mark.parametrize(("slowest_ms", "limit_ms"), [(0.2, 50.0), (1.0, 50.0), (3.0, 150.0)])
+def test_the_latency_limit_is_fifty_times_that_of_the_slowest_runtime(model, slowest_ms, limit_ms):
+    record = model.read_json(VERIFICATION)
+    quick = {**record["runtimes"][0], "median_ms": 0.1}
+    model.write_json(VERIFICATION, {**record, "runtimes": [quick, {**quick, "median_ms": slowest_ms}]})
+    assert bundle(model).manifest.max_latency_ms == pytest.approx(limit_ms)
