@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from agent.contract.bundle import Bundle, Golden, Manifest, Training
@@ -72,6 +73,26 @@ def bundle(folder: ModelDir) -> Bundle:
     )
     Model.load(result.to_bytes(), load_runtime=load_litert).check_golden()
     return result
+
+
+def read(path: Path) -> Bundle:
+    """Read the file of a bundle.
+
+    Raises:
+        ConfigError: when it cannot be read.
+        RejectedError: when it is damaged or would be refused on a device; with the file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ConfigError(f"cannot be read ({exc.strerror})", where=str(path), todo="Check path and rights") from exc
+    try:
+        return Bundle.from_bytes(data)
+    except RejectedError as exc:
+        part = "" if exc.where in {"", "bundle"} else f": {exc.where}"
+        raise RejectedError(
+            exc.what, where=f"{path}{part}", todo=exc.todo or "Get a good copy, or bundle again"
+        ) from exc
 
 
 def describe(parsed: Bundle) -> dict[str, Any]:
