@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from agent.contract.bundle import Bundle, Golden, Manifest, Training
@@ -12,7 +13,7 @@ from agent.contract.featurespec import FeatureSpec
 from agent.contract.zones import utc_iso
 from agent.inference.forecaster import Model
 from agent.inference.litert import load as load_litert
-from converter import modeldir
+from converter import modeldir, records
 from converter.modeldir import ModelDir
 
 _LATENCY_HEADROOM = 50.0  # a small board is that much slower than the centre; above it something is wrong
@@ -24,12 +25,12 @@ def bundle(folder: ModelDir) -> Bundle:
 
     Raises:
         ConfigError: when a step is missing, or the model was converted again after it was verified.
-        RejectedError: when the int8 student does not beat seasonal naive, or fails its own golden vectors.
+        RejectedError: when a file is damaged or not of this model, or the int8 student does not beat seasonal naive,
+            or fails its own golden vectors.
     """
-    training = folder.read_json(modeldir.TRAINING)
-    conversion = folder.read_json(modeldir.CONVERSION)
-    verification = folder.read_json(modeldir.VERIFICATION)
-    model = folder.read_bytes(modeldir.INT8)
+    training, conversion = records.training(folder), records.conversion(folder)
+    verification = records.verification(folder)
+    model = records.int8_model(folder)
     label = f"{training['name']}@{training['version']}"
     if verification["model_sha256"] != hashlib.sha256(model).hexdigest():
         raise ConfigError(
@@ -72,6 +73,26 @@ def bundle(folder: ModelDir) -> Bundle:
     )
     Model.load(result.to_bytes(), load_runtime=load_litert).check_golden()
     return result
+
+
+def read(path: Path) -> Bundle:
+    """Read the file of a bundle.
+
+    Raises:
+        ConfigError: when it cannot be read.
+        RejectedError: when it is damaged or would be refused on a device; with the file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ConfigError(f"cannot be read ({exc.strerror})", where=str(path), todo="Check path and rights") from exc
+    try:
+        return Bundle.from_bytes(data)
+    except RejectedError as exc:
+        part = "" if exc.where in {"", "bundle"} else f": {exc.where}"
+        raise RejectedError(
+            exc.what, where=f"{path}{part}", todo=exc.todo or "Get a good copy, or bundle again"
+        ) from exc
 
 
 def describe(parsed: Bundle) -> dict[str, Any]:

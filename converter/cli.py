@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from agent.contract.durable import write_durable
-from agent.contract.errors import ConfigError
 from converter.cli_support import CONTEXT, emit, json_option, remark, run_command
 from converter.modeldir import ModelDir
 from converter.quiet import import_tensorflow
@@ -143,14 +142,9 @@ def inspect(file: Path, *, as_json: bool) -> None:
     Example:
       edgewatt-converter inspect plant-1.ewb --json
     """
-    from agent.contract.bundle import Bundle  # noqa: PLC0415 - help starts fast
-    from converter.bundling import describe, lines  # noqa: PLC0415 - see above
+    from converter.bundling import describe, lines, read  # noqa: PLC0415 - help starts fast
 
-    try:
-        data = file.read_bytes()
-    except OSError as exc:
-        raise ConfigError(f"cannot be read ({exc.strerror})", where=str(file), todo="Check path and rights") from exc
-    parsed = Bundle.from_bytes(data)
+    parsed = read(file)
     emit({"bundle": str(file), **describe(parsed)}, as_json, lines(parsed))
 
 

@@ -44,6 +44,7 @@ def run_command(command: click.Command, arguments: Sequence[str], name: str) -> 
         exc.show()
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt):
+        remark(f"{name}: interrupted")
         return _SIGINT
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is left to say, and nothing is wrong.

@@ -5,10 +5,12 @@ Decides how it is converted and which operators are allowed; whether the result 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import warnings
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,12 +38,15 @@ class Conversion:
     """What a conversion gave.
 
     Attributes:
+        model_sha256, student_sha256: of the int8 model, and of the file of the student that it was made of.
         model_bytes: size of the int8 model.
         operators: each operator with its version, in order of execution, and what each target makes of it.
         pinball_int8_kw, pinball_float_kw: loss on the held-out days of training, the same windows for both.
         edge_tpu: what became of the Edge TPU variant, in words.
     """
 
+    model_sha256: str
+    student_sha256: str
     model_bytes: int
     operators: tuple[Verdict, ...]
     pinball_int8_kw: float
@@ -83,6 +88,8 @@ def convert(folder: ModelDir) -> Conversion:
     for stale in (modeldir.EDGE_TPU, modeldir.VERIFICATION, modeldir.GOLDEN):  # they belong to the model before
         folder.file(stale).unlink(missing_ok=True)
     conversion = Conversion(
+        model_sha256=hashlib.sha256(model).hexdigest(),
+        student_sha256=hashlib.sha256(folder.read_bytes(modeldir.STUDENT)).hexdigest(),
         model_bytes=len(model),
         operators=operators,
         pinball_int8_kw=scoring.score_windows(
@@ -102,18 +109,27 @@ def load_student(folder: ModelDir, spec: FeatureSpec) -> Any:
         ConfigError: when there is none.
         RejectedError: when the file is damaged, or its inputs and output are not those of `spec`.
     """
-    import keras  # noqa: PLC0415 - ten seconds that `inspect` and `bundle` do not need
-
     path = folder.file(modeldir.STUDENT)
     folder.read_bytes(modeldir.STUDENT)
-    try:
-        student = keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as exc:
-        raise RejectedError(f"is not a readable Keras model ({exc})", where=str(path), todo="Train again") from exc
+    student = load_network(path, todo=modeldir.repeat(modeldir.STUDENT, folder.path))
     _compare(
         (_shape(student, "recent"), _shape(student, "steps"), tuple(student.output_shape)[1:]), spec, where=str(path)
     )
     return student
+
+
+def load_network(path: Path, *, todo: str) -> Any:
+    """Load a Keras model.
+
+    Raises:
+        RejectedError: when the file is damaged; `todo` says what to do then.
+    """
+    import keras  # noqa: PLC0415 - ten seconds that `inspect` and `bundle` do not need
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as exc:  # Keras raises whatever its archive, its JSON or its layers raise
+        raise RejectedError(f"is damaged: not a readable Keras model ({exc})", where=str(path), todo=todo) from exc
 
 
 def predict(student: Any, validation: Validation) -> Singles:
@@ -165,8 +181,8 @@ def to_int8(student: Any, spec: FeatureSpec, recent: Singles, steps: Singles, *,
     Raises:
         RejectedError: when an operator has no int8 form.
     """
-    import keras  # noqa: PLC0415 - see load_student
-    import tensorflow as tf  # noqa: PLC0415 - see load_student
+    import keras  # noqa: PLC0415 - see load_network
+    import tensorflow as tf  # noqa: PLC0415 - see load_network
 
     kit = kit or keras
     # Named inputs of fixed size: TFLite orders inputs by name, and auto-generated names swap between builds.

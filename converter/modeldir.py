@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.features import Floats, Singles
 from agent.contract.featurespec import FeatureSpec
+from agent.contract.jsonform import Fields
 
 SPEC, STUDENT, TRAINING, SNAPSHOT = "spec.json", "student.keras", "training.json", "snapshot.parquet"
 CALIBRATION, VALIDATION, PARITY = "calibration.npz", "validation.npz", "parity.npz"
@@ -88,7 +90,19 @@ class ModelDir:
             ConfigError: when it is missing.
             RejectedError: when it is malformed.
         """
-        return jsonform.loads(self.read_bytes(name), where=str(self.file(name)), max_bytes=_MAX_JSON)
+        data, where = self.read_bytes(name), str(self.file(name))
+        try:
+            return jsonform.loads(data, where=where, max_bytes=_MAX_JSON)
+        except RejectedError as exc:
+            raise RejectedError(exc.what, where=where, todo=repeat(name, self.path)) from exc
+
+    def fields(self, name: str) -> Fields:
+        """Read one JSON file field by field: complaints name the step to repeat.
+
+        Raises:
+            ConfigError, RejectedError: see `read_json`.
+        """
+        return Fields(self.read_json(name), str(self.file(name)), todo=repeat(name, self.path))
 
     def read_bytes(self, name: str) -> bytes:
         """Read one file.
@@ -120,9 +134,9 @@ class ModelDir:
                 return {key: arrays[key] for key in wanted}
         except KeyError as exc:
             raise RejectedError(f"lacks an array ({exc})", where=str(self.file(name)), todo=_TRAIN_AGAIN) from exc
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as exc:
+        except (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as exc:
             raise RejectedError(
-                f"is damaged ({exc})", where=str(self.file(name)), todo=_made_by(name, self.path)
+                f"is damaged ({exc})", where=str(self.file(name)), todo=repeat(name, self.path)
             ) from exc
 
     def calibration(self) -> tuple[Singles, Singles]:
@@ -195,6 +209,11 @@ class ModelDir:
                 problem = "holds values that are not finite"
             if problem:
                 raise RejectedError(f"{key} {problem}", where=str(self.file(name)), todo=_made_by(name, self.path))
+
+
+def repeat(name: str, path: Path) -> str:
+    """Say which step makes a file anew that is damaged or of an earlier version."""
+    return _made_by(name, path) if name in {INT8, CONVERSION, VERIFICATION, GOLDEN} else "Train the model again"
 
 
 def _made_by(name: str, path: Path) -> str:

@@ -9,11 +9,12 @@ reproduce.
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,11 +24,14 @@ import numpy as np
 
 import agent
 import converter
+from agent.contract import jsonform
+from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.features import Singles
 from agent.contract.featurespec import FeatureSpec
+from agent.contract.jsonform import Fields
 from agent.inference.scoring import PeakScore
-from converter import modeldir, scoring
+from converter import modeldir, records, scoring
 from converter.conversion import check_form, load_student, predict
 from converter.modeldir import Judged, ModelDir
 from converter.operators import read_graph
@@ -41,6 +45,7 @@ MAX_SHARE_ABOVE_ONE = 0.001  # of outputs, likewise
 MAX_LOSS_CHANGE = 0.05  # int8 against float; the budget is 1 %, beyond 5 % something is broken
 _GOLDEN_WINDOWS = 8
 _CHILD_TIMEOUT_S = 300
+_MAX_ANSWER = 2**16
 _HALF_STEP = 0.5  # outputs are whole steps, compared in floats
 
 
@@ -116,10 +121,10 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
 
     Raises:
         ConfigError: when the folder is incomplete, or `tflite_python` is not there.
-        RejectedError: when the model is not of the spec's form, or int8 and float, or two runtimes, differ by more
-            than allowed; nothing is written then.
+        RejectedError: when the model is not the one that was converted, or not of the spec's form, or int8 and float,
+            or two runtimes, differ by more than allowed; nothing is written then.
     """
-    model, spec = folder.read_bytes(modeldir.INT8), folder.spec()
+    model, spec = records.int8_model(folder), folder.spec()
     validation = folder.validation()
     check_form(model, spec)
     graph = read_graph(model)
@@ -142,12 +147,9 @@ def verify(folder: ModelDir, tflite_python: Path | None = None) -> Verification:
         results.append(_result(answer, spec, parity, other, reference, graph.output_step))
         remark = _compare(*results)
     chosen = np.unique(np.linspace(0, len(raw) - 1, _GOLDEN_WINDOWS).astype(int))
-    np.savez(
-        folder.file(modeldir.GOLDEN),
-        recent=validation.recent[chosen],
-        steps=validation.steps[chosen],
-        raw=raw[chosen],
-    )
+    golden = io.BytesIO()
+    np.savez(golden, recent=validation.recent[chosen], steps=validation.steps[chosen], raw=raw[chosen])
+    write_durable(folder.file(modeldir.GOLDEN), golden.getvalue())
     difference = np.abs(raw - in_float)
     outputs = {"student_float": in_float, "student_int8": raw}
     verification = Verification(
@@ -244,8 +246,7 @@ def _run(python: Path, adapter: str, model: bytes, windows: Judged) -> tuple[dic
         for package in (agent, converter):
             (place / "path" / package.__name__).symlink_to(Path(str(package.__file__)).parent.absolute())
         answer = _run_child(python, adapter, place)
-        with np.load(place / "outputs.npz", allow_pickle=False) as arrays:
-            raw = arrays["raw"]
+        raw = _outputs(place / "outputs.npz", windows, python)
     if answer["tensorflow_loaded"]:
         raise RejectedError("TensorFlow is loaded beside the runtime", where=str(python))
     return answer, raw
@@ -273,5 +274,32 @@ def _run_child(python: Path, adapter: str, place: Path) -> dict[str, Any]:
             where=str(python),
             todo="Check with it: import numpy and the runtime; else do not ship this model",
         )
-    answer: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
-    return answer
+    try:
+        last_line = run.stdout.strip().splitlines()[-1]
+        answer = Fields(jsonform.loads(last_line.encode(), where="answer", max_bytes=_MAX_ANSWER), "answer")
+        answer.text("runtime")
+        answer.number("median_ms", 0)
+        answer.raw("resident_growth_kib")
+        answer.flag("tensorflow_loaded")
+    except (IndexError, RejectedError) as exc:
+        raise _no_answer(python) from exc
+    return answer.as_dict()
+
+
+def _outputs(path: Path, windows: Judged, python: Path) -> Singles:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            raw: Singles = arrays["raw"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as exc:
+        raise _no_answer(python) from exc
+    if raw.shape[:1] != windows.recent.shape[:1]:
+        raise _no_answer(python)
+    return raw
+
+
+def _no_answer(python: Path) -> RejectedError:
+    return RejectedError(
+        "gave no answer when told to run the model",
+        where=str(python),
+        todo="Give the Python of an environment with numpy and the runtime",
+    )

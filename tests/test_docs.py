@@ -10,7 +10,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from agent.cli.main import run_command as agent_command
 from agent.contract.errors import EdgewattError
+from converter.cli_support import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -100,6 +102,20 @@ def test_every_error_class_has_its_documented_exit_code():
     for error in (EdgewattError, *EdgewattError.__subclasses__()):
         if error.__module__ == "agent.contract.errors":
             assert f"`{error.__name__}`" in rows[str(error.exit_code)], error.__name__
+
+
+@pytest.mark.parametrize("of", ["edgewatt", "edgewatt-converter"])
+def test_an_interrupt_is_told_and_has_its_documented_exit_code(of, capsys, monkeypatch):
+    group = group_of(of)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(group, "main", interrupted)
+    code = agent_command([]) if of == "edgewatt" else run_command(group, [], of)
+    assert code == 130
+    assert capsys.readouterr().err == f"{of}: interrupted\n"
+    assert "| 130 |" in README
 
 
 def test_files_and_folders_that_the_readme_names_exist():

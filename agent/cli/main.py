@@ -76,6 +76,7 @@ def run_command(arguments: list[str]) -> int:
         exc.show()
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt):
+        remark("edgewatt: interrupted")
         return _SIGINT
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is left to say, and nothing is wrong.

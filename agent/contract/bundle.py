@@ -35,6 +35,7 @@ MANIFEST, MODEL, GOLDEN, CARD, EDGE_TPU = (
     "model_card.json",
     "model_edgetpu.tflite",
 )
+_ZIP_ENTRY, _ZIP_END = 30 + 46, 22  # bytes of the archive itself, for each file beside its name twice, and at the end
 _KNOWN = (MODEL, GOLDEN, CARD, EDGE_TPU)
 MAX_GOLDEN = 64
 MAX_TOLERANCE = 2.0  # standardised units; outputs span about eight
@@ -192,10 +193,13 @@ class Bundle:
         """Read and validate a file.
 
         Raises:
-            RejectedError: when it is too large, damaged, incomplete, holds what its manifest does not name, or does
-                not beat naive.
+            RejectedError: when it is too large, damaged, incomplete, holds what its manifest does not name, be it
+                bytes beside its files, or does not beat naive.
         """
         files = _unzip(data, (MANIFEST, *_KNOWN), "bundle")
+        stray = len(data) - _ZIP_END - sum(_ZIP_ENTRY + 2 * len(name) + len(content) for name, content in files.items())
+        if stray:  # before, between or after the members: nothing vouches for them
+            raise RejectedError(f"holds {stray} bytes that belong to none of its files", where="bundle")
         if MANIFEST not in files:
             raise RejectedError(f"has no {MANIFEST}", where="bundle")
         value = jsonform.loads(files.pop(MANIFEST), where=MANIFEST, max_bytes=2**20)

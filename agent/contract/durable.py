@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import os
 import secrets
 import shutil
@@ -64,7 +66,8 @@ def fsync_tree(folder: Path) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a folder to fill, which then appears at `path`: whole, on the disk, or not at all.
 
-    A power cut or SIGKILL may leave `.<name>.<digits>.tmp` beside it, which nothing reads.
+    A power cut or SIGKILL may leave `.<name>.<digits>.tmp` beside it, which nothing reads; the next folder of that name
+    removes it, but not one that a running process is filling.
 
     Raises:
         StorageError: when the disk is full, the folder cannot be written, or there is something at `path` already.
@@ -72,15 +75,36 @@ def new_folder(path: Path) -> Iterator[Path]:
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path)
         temp.mkdir()
         try:
-            yield temp
-            fsync_tree(temp)
-            temp.rename(path)
+            with _locked(temp):
+                yield temp
+                fsync_tree(temp)
+                temp.rename(path)
         except BaseException:
             shutil.rmtree(temp, ignore_errors=True)
             raise
         fsync_folder(path.parent)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove folders that a process which is no more was filling for `path`; a lock goes with its process."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.tmp"):
+        with contextlib.suppress(OSError), _locked(left, must=True):  # a file, or in use: not ours to remove
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, must: bool = False) -> Iterator[None]:
+    """Hold a folder's lock; go on without it where the file system has none, unless it `must` be had."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.nullcontext() if must else contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -100,21 +100,24 @@ def _check_nul(text: str) -> None:
 
 
 class Fields:
-    """Typed, bounded reading of one JSON object; every complaint names the path.
+    """Typed, bounded reading of one JSON object; every complaint names the path, and what to do where `todo` says it.
 
     Unknown fields are kept by whoever keeps the object; this class only reads.
     """
 
-    def __init__(self, value: object, where: str, error: type[EdgewattError] = RejectedError) -> None:
+    def __init__(
+        self, value: object, where: str, error: type[EdgewattError] = RejectedError, *, todo: str = ""
+    ) -> None:
         self.where = where
         self._error = error
+        self._todo = todo
         if not isinstance(value, dict):
-            raise error("is not an object", where=where)
+            raise error("is not an object", where=where, todo=todo)
         self._value: dict[str, Any] = value
 
     def fail(self, name: str, what: str) -> NoReturn:
         """Raise this object's error for one field."""
-        raise self._error(what, where=f"{self.where}.{name}")
+        raise self._error(what, where=f"{self.where}.{name}", todo=self._todo)
 
     def _get(self, name: str) -> Any:
         if name not in self._value:
@@ -187,12 +190,12 @@ class Fields:
 
     def child(self, name: str) -> Fields:
         """Return a nested object."""
-        return Fields(self._get(name), f"{self.where}.{name}", self._error)
+        return Fields(self._get(name), f"{self.where}.{name}", self._error, todo=self._todo)
 
     def children(self, name: str, most: int) -> Iterator[Fields]:
         """Yield the objects of a list of at most `most` entries."""
         for index, value in enumerate(self.items(name, most)):
-            yield Fields(value, f"{self.where}.{name}[{index}]", self._error)
+            yield Fields(value, f"{self.where}.{name}[{index}]", self._error, todo=self._todo)
 
     def as_dict(self) -> dict[str, Any]:
         """Return a shallow copy of the whole object."""

@@ -325,6 +325,7 @@ def test_refuses_to_bundle_another_model_than_the_verified_one(model):
     content = bytearray(model.read_bytes(INT8))
     content[-1] ^= 1
     model.file(INT8).write_bytes(content)
+    edit(model, CONVERSION, model_sha256=hashlib.sha256(content).hexdigest())
     with pytest.raises(ConfigError, match="not the model that was verified"):
         bundle(model)
 
@@ -339,6 +340,7 @@ def test_verification_refuses_a_model_that_is_not_its_student(model):
     for weight in student.trainable_variables:
         weight.assign(weight * 0.5)
     student.save(model.file("student.keras"))
+    edit(model, CONVERSION, student_sha256=hashlib.sha256(model.read_bytes(STUDENT)).hexdigest())
     # Truth is what the halved student says: in float it is perfect, and int8 is another model.
     from trainer.learning import fitting
 
@@ -409,12 +411,12 @@ def test_a_student_without_rows_for_the_daily_peaks_is_refused(model):
 
 def test_an_int8_model_of_another_form_is_not_verified(model):
     before = model.read_bytes(VERIFICATION)
-    model.file(INT8).write_bytes(Bundle.from_bytes((CASES / "quarter-hours.ewb").read_bytes()).model)
-    with pytest.raises(RejectedError, match="where its feature spec says"):
-        verify(model)
-    model.file(INT8).write_bytes((CASES / "without-peaks.tflite").read_bytes())
-    with pytest.raises(RejectedError, match="where its feature spec says"):
-        verify(model)
+    quarters = Bundle.from_bytes((CASES / "quarter-hours.ewb").read_bytes()).model
+    for content in (quarters, (CASES / "without-peaks.tflite").read_bytes()):
+        model.file(INT8).write_bytes(content)
+        edit(model, CONVERSION, model_sha256=hashlib.sha256(content).hexdigest())
+        with pytest.raises(RejectedError, match="where its feature spec says"):
+            verify(model)
     assert model.read_bytes(VERIFICATION) == before
 
 

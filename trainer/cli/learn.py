@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from agent.contract.bundle import MODEL_NAME
 from agent.contract.errors import ConfigError
+from agent.contract.jsonform import MAX_SAFE_INTEGER
 from agent.contract.zones import parse_zone
 from converter.cli_support import emit, json_option, remark
 from converter.quiet import import_tensorflow
@@ -23,12 +24,14 @@ from trainer.cli.progress import Bar
 if TYPE_CHECKING:  # the room is imported when a command runs
     from trainer.dataset.snapshot import Snapshot
 
+VERSION = click.IntRange(1, MAX_SAFE_INTEGER)  # as a bundle takes it
+
 
 @click.command()
 @click.option("--plant", required=True, help="An imported plant.")
 @click.option("--until", metavar="TIME", help="Train on load before it, as 2014-11-01 (the plant's midnight).")
 @click.option("--name", help="Name of the model; that of the plant where it is not given.")
-@click.option("--version", type=click.IntRange(1), help="Of the model; the next free one where it is not given.")
+@click.option("--version", type=VERSION, help="Of the model; the next free one where it is not given.")
 @click.option("--horizon-hours", type=int, default=24, show_default=True, help="Length of a forecast.")
 @click.option(
     "--validation-days",
@@ -195,7 +198,7 @@ def evaluate(home: Home, model_dir: Path, begin: str, end: str | None, plant: st
     folder = ModelDir(model_dir)
     engine = home.database()
     try:
-        snapshot = take(engine, plant or str(folder.read_json(TRAINING)["plant"]))
+        snapshot = take(engine, plant or folder.fields(TRAINING).text("plant"))
     finally:
         engine.dispose()
     snapshot, cleaned = clean_snapshot(snapshot)

@@ -36,13 +36,13 @@ def report(
     Example:
       edgewatt-trainer report --out report.html --bundle model.ewb
     """
-    from agent.contract.bundle import Bundle
     from agent.contract.durable import write_durable
+    from converter.bundling import read
     from trainer.service.report import Options, build_report
 
     options = Options(
         devices=[name.strip() for name in devices.split(",") if name.strip()],
-        bundles=[Bundle.from_bytes(path.read_bytes()) for path in bundles],
+        bundles=[read(path) for path in bundles],
         days=days,
         zone=zone,
         title=title,

@@ -15,7 +15,7 @@ from converter.cli_support import emit, json_option, remark
 from converter.quiet import import_tensorflow
 from trainer.cli.held import cleaned, cleaned_apart, held_plants
 from trainer.cli.home import Home, pass_home
-from trainer.cli.learn import next_version, parse_time
+from trainer.cli.learn import VERSION, next_version, parse_time
 from trainer.cli.progress import Bar
 
 _AUTO = "auto"
@@ -96,7 +96,7 @@ def base(
 @click.option("--weeks", type=click.IntRange(4, 52), default=4, show_default=True, help="Of the target's load.")
 @click.option("--until", metavar="TIME", help="Learn from load before it; judge by what follows. All where not given.")
 @click.option("--name", help="Name of the model; that of the target where it is not given.")
-@click.option("--version", type=click.IntRange(1), help="Of the model; the next free one where it is not given.")
+@click.option("--version", type=VERSION, help="Of the model; the next free one where it is not given.")
 @click.option("--horizon-hours", type=int, default=24, show_default=True, help="Length of a forecast.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option("--quick", is_flag=True, help="Small networks, few steps: for a first look.")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from agent.contract import jsonform
@@ -25,6 +24,7 @@ from agent.contract.featurespec import QUANTILES, FeatureSpec
 from agent.contract.jsonform import Fields
 from agent.inference.scoring import pinball
 from converter import scoring
+from converter.conversion import load_network
 from trainer.learning import fitting, networks, windows
 from trainer.learning.fitting import Schedule
 from trainer.learning.networks import Shape
@@ -222,16 +222,17 @@ def load(folder: Path) -> Base:
         data = (folder / _RECORD).read_bytes()
     except OSError as exc:
         raise ConfigError("holds no base", where=where, todo="Make one: edgewatt-trainer base --name NAME") from exc
+    again = "Make the base again"
     record = jsonform.loads(data, where=str(folder / _RECORD), max_bytes=_MAX_JSON)
-    fields = Fields(record, str(folder / _RECORD))
+    fields = Fields(record, str(folder / _RECORD), todo=again)
     names = tuple(str(name) for name in fields.items("step_names", _MAX_NAMES))
     try:
         shape = Shape(**record["config"]["teacher"])
-        model = keras.models.load_model(folder / _NETWORK, compile=False)
-    except (OSError, KeyError, TypeError, ValueError) as exc:
-        raise RejectedError(f"is damaged ({exc})", where=where, todo="Make the base again") from exc
+    except (KeyError, TypeError, ValueError) as exc:
+        raise RejectedError(f"is damaged ({exc})", where=where, todo=again) from exc
+    model = load_network(folder / _NETWORK, todo=again)
     if fields.text("weights_sha256", max_length=64) != _sha256(model):
-        raise RejectedError("holds not the weights that its record names", where=where, todo="Make the base again")
+        raise RejectedError("holds not the weights that its record names", where=where, todo=again)
     return Base(
         fields.text("name", max_length=64),
         model,

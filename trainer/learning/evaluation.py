@@ -14,7 +14,7 @@ from agent.contract.zones import utc_iso
 from agent.inference.naive import forecast_naive
 from agent.inference.runtime import load_runtime
 from agent.inference.scoring import PeakScore, coverage, pinball, score_peaks
-from converter import modeldir, scoring
+from converter import modeldir, records, scoring
 from converter.conversion import load_student
 from converter.modeldir import ModelDir
 from trainer.dataset.snapshot import Snapshot, read_snapshot
@@ -57,6 +57,7 @@ def evaluate(folder: ModelDir, snapshot: Snapshot, from_ms: int, to_ms: int | No
 
     Raises:
         ConfigError: when the model is of another slot length, or the folder is incomplete.
+        RejectedError: when a file of it is damaged, or the int8 model is not of its student.
         UnavailableError: when no day can be judged.
     """
     spec = folder.spec()
@@ -83,7 +84,7 @@ def evaluate_held_out(folder: ModelDir) -> Evaluation:
 
 
 def _judge(folder: ModelDir, snapshot: Snapshot, judged: windows.Windows) -> Evaluation:
-    spec, record = folder.spec(), folder.read_json(modeldir.TRAINING)
+    spec, data_to_ms = folder.spec(), folder.fields(modeldir.TRAINING).instant("data_to_ms")
     every = {"naive": _naive(spec, snapshot, judged), **_split(spec, _every(folder, judged))}
     forecasts = {name: slots for name, (slots, _) in every.items()}
     known = np.isfinite(judged.truth_kw)
@@ -98,7 +99,7 @@ def _judge(folder: ModelDir, snapshot: Snapshot, judged: windows.Windows) -> Eva
         slots=int(known.sum()),
         from_ms=begin_ms,
         to_ms=snapshot.start_ms + (int(judged.origins[-1]) + spec.horizon) * slot_ms,
-        seen=begin_ms < int(record["data_to_ms"]),
+        seen=begin_ms < data_to_ms,
     )
 
 
@@ -140,7 +141,7 @@ def _every(folder: ModelDir, judged: windows.Windows) -> dict[str, Floats]:
     student = load_student(folder, folder.spec())
     student_raw: dict[str, Singles] = {"student_float": fitting.predict(student, inputs)}
     if folder.file(modeldir.INT8).exists():
-        runtime = load_runtime(folder.read_bytes(modeldir.INT8))
+        runtime = load_runtime(records.int8_model(folder))
         student_raw["student_int8"] = scoring.run_all(runtime, inputs.recent, inputs.steps)
     return {
         "teacher": teacher.to_kw(taught.predict(judged.inputs), judged),

@@ -16,7 +16,7 @@ _UPDATES_A_DAY = 3
 Progress = Callable[[str, int, int], None]
 """Called with a stage, and how many of how many steps of it are done."""
 
-# What a file may say: (lowest, highest), of whole numbers where both are. Wide: they keep out slips of the pen and
+# What an option may be: (lowest, highest), of whole numbers where both are. Wide: they keep out slips of the pen and
 # what cannot be trained at all, not what is unwise.
 _BOUNDS: dict[str, tuple[float, float]] = {
     "horizon_hours": (1, 168),
@@ -100,12 +100,11 @@ class Options:
     grid_g_per_kwh: float | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.horizon_hours <= 168:
-            raise ConfigError(f"a horizon of {self.horizon_hours} h is outside 1..168", where="--horizon-hours")
-        if not 1 <= self.teachers <= 9:
-            raise ConfigError(f"{self.teachers} teachers are outside 1..9", where="--teachers")
-        if not 0 <= self.seed < 2**31:
-            raise ConfigError(f"seed {self.seed} is outside 0..2**31", where="--seed")
+        stated = {key: bounds for key, bounds in _STATED.items() if getattr(self, key) is not None}
+        for key, (low, high) in (_BOUNDS | stated).items():
+            value = getattr(self, key)
+            if not low <= value <= high:  # NaN, too: it would end the run when its figures are written
+                raise ConfigError(f"{value} is outside {low}..{high}", where=f"--{key.replace('_', '-')}")
 
     def quick(self) -> Options:
         """The same with small networks and few steps: seconds instead of minutes, for tests and first looks."""

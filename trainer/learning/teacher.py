@@ -6,6 +6,7 @@ model inputs, so it can label as many windows, real or made, as its student is t
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +18,12 @@ from zipfile import BadZipFile
 import lightgbm
 import numpy as np
 
+from agent.contract import jsonform
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.features import Floats, Inputs, Singles, split_peak
 from agent.contract.featurespec import QUANTILES, FeatureSpec
+from agent.contract.jsonform import Fields
 from agent.inference.scoring import pinball
 from trainer.learning import ensemble, windows
 from trainer.learning.base import Base
@@ -38,6 +41,9 @@ _PRIOR = {"networks": 4.0, "boosting": 2.0, "kernel": 1.0}
 _KERNEL_YEARS = (1.0, 4.0)  # it gains most by every year more to compare with; a weight for each
 OWN_SHARE_OF_STEPS = 0.6  # of a plant that learns beside others
 _HEAD, _KERNEL = "teacher.json", "teacher-kernel.npz"
+_MAX_JSON, _MOST_NETWORKS = 2**16, 9
+_ROUNDING = 1e-6
+_AGAIN = "Train the model again"
 
 
 class Member(Protocol):
@@ -74,7 +80,7 @@ class Teacher:
         return result
 
     def save(self, folder: Path) -> None:
-        """Write files `teacher*` into a folder."""
+        """Write files `teacher*` into a folder that has none; `teacher.json` names each with its SHA-256."""
         head: dict[str, Any] = {"weights": dict(self.weights)}
         for name, member in self.members.items():
             if isinstance(member, Networks):
@@ -89,6 +95,7 @@ class Teacher:
                 write_durable(folder / _KERNEL, packed.getvalue())
             else:
                 raise TypeError(name)
+        head["files"] = {path.name: _sha256(path.read_bytes()) for path in sorted(folder.glob("teacher-*"))}
         write_durable(folder / _HEAD, (json.dumps(head, indent=1) + "\n").encode())
 
 
@@ -105,22 +112,50 @@ def load(spec: FeatureSpec, folder: Path) -> Teacher:
         raise ConfigError(
             "has no teacher", where=str(folder), todo="Give a folder made by edgewatt-trainer train"
         ) from exc
+    where = str(folder / _HEAD)
+    head = Fields(_parse(data, where), where, todo=_AGAIN)
+    files, weights = head.child("files"), head.child("weights")
+    unnamed = {path.name for path in folder.glob("teacher-*")} - set(files.as_dict())
+    if unnamed:
+        head.fail("files", f"does not name {', '.join(sorted(unnamed))}")
+    # Before anything is parsed: LightGBM ends the whole process over a file that is cut off.
+    for name in files.as_dict():
+        _check_file(folder / name, files.text(name, max_length=64))
+    told = {name: weights.number(name, 0.0, 1.0) for name in weights.as_dict()}
+    if not abs(sum(told.values()) - 1) < _ROUNDING:
+        head.fail("weights", "do not add up to 1")
+    members: dict[str, Member] = {}
     try:
-        head = json.loads(data)
-        weights = {str(name): float(weight) for name, weight in head["weights"].items()}
-        members: dict[str, Member] = {}
-        for name in weights:  # the kernel first: it guides the trees
+        for name in told:  # the kernel first: it guides the trees
             members[name] = _read_member(spec, folder, name, head, members)
     except (OSError, KeyError, ValueError, TypeError, AttributeError, BadZipFile, lightgbm.basic.LightGBMError) as exc:
-        raise RejectedError(f"its teacher is damaged ({exc})", where=str(folder), todo="Train the model again") from exc
-    return Teacher(spec, members, weights)
+        raise RejectedError(f"its teacher is damaged ({exc})", where=str(folder), todo=_AGAIN) from exc
+    return Teacher(spec, members, told)
 
 
-def _read_member(
-    spec: FeatureSpec, folder: Path, name: str, head: Mapping[str, Any], before: Mapping[str, Member]
-) -> Member:
+def _parse(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        return jsonform.loads(data, where=where, max_bytes=_MAX_JSON)
+    except RejectedError as exc:
+        raise RejectedError(exc.what, where=where, todo=_AGAIN) from exc
+
+
+def _check_file(path: Path, expected: str) -> None:
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise RejectedError(f"cannot be read ({exc.strerror})", where=str(path), todo=_AGAIN) from exc
+    if _sha256(data) != expected:
+        raise RejectedError("is damaged: it is not the file that training wrote", where=str(path), todo=_AGAIN)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read_member(spec: FeatureSpec, folder: Path, name: str, head: Fields, before: Mapping[str, Member]) -> Member:
     if name == "networks":
-        return Networks.load(spec, [Level(level) for level in head["levels"]], folder)
+        return Networks.load(spec, [Level(level) for level in head.items("levels", _MOST_NETWORKS)], folder)
     if name == "boosting":
         count = len(LEVELS) * len(QUANTILES)
         texts = [(folder / f"teacher-boosting-{number}.txt").read_text() for number in range(1, count + 1)]

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.contract.durable import new_folder
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.featurespec import FeatureSpec
 from agent.contract.zones import utc_iso
@@ -105,7 +106,7 @@ def run(
     until_ms: int | None = None,
     progress: Progress = training.no_progress,
 ) -> Transfer:
-    """Transfer from the source that is most like the target.
+    """Transfer from the source that is most like the target; the model appears whole, with its report, or not at all.
 
     Args:
         target: the plant; what follows `until_ms` is only judged by.
@@ -123,6 +124,7 @@ def run(
         ConfigError: when no source fits, the target has too little load, or a folder exists.
         UnavailableError: when training diverges.
         RejectedError: when a student does not convert.
+        StorageError: when a folder cannot be written.
     """
     for folder in (out, scratch_dir):
         if folder.exists():
@@ -133,23 +135,35 @@ def run(
     spec = _spec(known, options)
     base = _source_model(source, spec, f"{name}-source", options, progress, report)
     _transfer_network(base, spec, options, report)
-    # The comparison first: nothing that fails leaves a model without its report.
+    # Nothing that fails or is killed leaves a model without its report: the folder appears when all is in it.
     training.train(known, scratch_dir, name=name, version=version, options=options, progress=progress)
     convert(ModelDir(scratch_dir))
-    training.train(
-        known, out, name=name, version=version, options=options, progress=progress, base=base, pool=(source,)
-    )
-    bases.save(base, out / SOURCE_MODEL)
-    _fine_tuned(ModelDir(out), report)
-    convert(ModelDir(out))
-    judged = {
-        key: _judge(ModelDir(path), target, until_ms) for key, path in (("transfer", out), ("scratch", scratch_dir))
-    }
-    losses = {key: one.pinball_kw for key, one in judged.items()}
-    ratio = losses["transfer"]["student_int8"] / losses["scratch"]["student_int8"]
-    _tested(judged, ratio, report)
-    result = Transfer(out, source.plant, target.plant, losses, ratio, tuple(report.steps))
-    ModelDir(out).write_json(REPORT, {"schema": 1, **result.to_json()})
+    with new_folder(out) as temp:
+        model = ModelDir(temp / "model")
+        training.train(
+            known,
+            model.path,
+            name=name,
+            version=version,
+            options=options,
+            progress=progress,
+            base=base,
+            pool=(source,),
+        )
+        bases.save(base, model.path / SOURCE_MODEL)
+        _fine_tuned(model, report)
+        convert(model)
+        judged = {
+            key: _judge(of, target, until_ms) for key, of in (("transfer", model), ("scratch", ModelDir(scratch_dir)))
+        }
+        losses = {key: one.pinball_kw for key, one in judged.items()}
+        ratio = losses["transfer"]["student_int8"] / losses["scratch"]["student_int8"]
+        _tested(judged, ratio, report)
+        result = Transfer(out, source.plant, target.plant, losses, ratio, tuple(report.steps))
+        model.write_json(REPORT, {"schema": 1, **result.to_json()})
+        for path in model.path.iterdir():
+            path.rename(temp / path.name)
+        model.path.rmdir()
     return result
 
 

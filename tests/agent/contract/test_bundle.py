@@ -178,6 +178,12 @@ class TestTampering:
                 continue
             assert_same(opened, make())
 
+    def test_bytes_beside_the_members_are_refused(self):
+        data = make().to_bytes()
+        for changed in (data + b"x" * 50, data + b"\0", b"x" * 50 + data, data[:-2] + b"\x03\0abc"):
+            with pytest.raises(RejectedError, match="belong to none of its files"):
+                Bundle.from_bytes(changed)
+
     def test_any_cut_is_refused(self):
         data = make().to_bytes()
         for cut in range(0, len(data), 7):

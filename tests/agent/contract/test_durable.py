@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -216,3 +218,33 @@ def test_an_error_of_who_fills_a_folder_is_told_as_it_is_and_leaves_nothing(tmp_
     with pytest.raises(KeyError):
         fill_badly()
     assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from agent.contract.durable import new_folder
+with new_folder(Path(sys.argv[1])) as folder:
+    (folder / "one").write_bytes(b"1")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_folder_of_that_name(tmp_path):
+    for name in ("model", "model-1"):
+        assert subprocess.run([sys.executable, "-c", KILLED, tmp_path / name], check=False).returncode == -9
+    (of_other, of_model) = sorted(path.name for path in tmp_path.iterdir())
+    assert of_model.startswith(".model.")
+    assert of_other.startswith(".model-1.")
+    (tmp_path / ".model.0123abcd.tmp").write_bytes(b"a file, which `write_durable` or somebody else left")
+    fill(tmp_path / "model")
+    assert {path.name for path in tmp_path.iterdir()} == {of_other, ".model.0123abcd.tmp", "model"}
+
+
+def test_a_folder_that_another_process_is_filling_is_left_alone(tmp_path):
+    with new_folder(tmp_path / "model") as folder:
+        (folder / "one").write_bytes(OLD)
+        with pytest.raises(KeyError), new_folder(tmp_path / "model"):
+            raise KeyError
+        assert (folder / "one").read_bytes() == OLD
+    assert (tmp_path / "model" / "one").read_bytes() == OLD

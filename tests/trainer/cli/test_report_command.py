@@ -6,6 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from agent.contract.errors import ConfigError, RejectedError, StorageError
+from converter.cli import converter
+from converter.cli_support import run_command
 from tests.support import bundles, fleetdata
 from trainer.cli.home import Home
 from trainer.cli.report import report
@@ -50,6 +52,17 @@ def test_refuses_a_bundle_that_does_not_beat_naive_and_keeps_the_old_page(home, 
     result = run(home, "--out", out, "--bundle", bad)
     assert isinstance(result.exception, RejectedError)
     assert out.read_text() == "the old page"
+
+
+@pytest.mark.parametrize("data", [b"not a bundle", bundles.tiny_bytes()[:-100], bundles.tiny_bytes() + b"x" * 50])
+def test_a_damaged_bundle_is_named(home, tmp_path, data, capsys):
+    bad = tmp_path / "bad.ewb"
+    bad.write_bytes(data)
+    caught = run(home, "--out", tmp_path / "report.html", "--bundle", bad).exception
+    assert isinstance(caught, RejectedError)
+    assert caught.where == str(bad)
+    assert run_command(converter, ["inspect", str(bad)], "edgewatt-converter") == 65
+    assert f"edgewatt-converter: {bad}: " in capsys.readouterr().err
 
 
 def test_unknown_device_or_zone_is_a_configuration_error(home, tmp_path):

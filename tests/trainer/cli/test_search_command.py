@@ -7,11 +7,11 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from agent.contract.errors import ConfigError
+from agent.contract.errors import ConfigError, RejectedError
 from converter.modeldir import TRAINING, ModelDir
 from tests.support.livedplants import hold, lived_plant
 from trainer.cli.home import Home
-from trainer.cli.learn import train
+from trainer.cli.learn import evaluate, train
 from trainer.cli.search import search
 from trainer.learning.options import Options
 
@@ -74,6 +74,20 @@ def test_a_wrong_file_is_refused_and_nothing_is_trained(home, tmp_path):
     assert "cannot be read" in refused(train, home, "--plant", "works", "--name", "wrong", "--options", tmp_path / "no")
     assert "--quick" in refused(train, home, "--plant", "works", "--name", "wrong", "--quick", "--options", path)
     assert not list(home.models.glob("*wrong*"))
+
+
+@pytest.mark.parametrize("option", ["--package-power-w", "--grid-g-per-kwh"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e9"])
+def test_a_figure_that_is_none_is_refused_before_training(home, option, value):
+    said = refused(train, home, "--plant", "works", "--name", "wrong", "--quick", option, value)
+    assert said.startswith(f"{option}: {float(value)} is outside")
+    assert not list(home.models.glob("*wrong*"))
+
+
+def test_a_model_whose_record_names_no_plant_is_refused(home, tmp_path):
+    (tmp_path / TRAINING).write_text('{"schema": 1}')
+    with pytest.raises(RejectedError, match=r"plant: is missing\. Train the model again"):
+        run(evaluate, home, "--model", tmp_path, "--from", "2022-02-01")
 
 
 def test_an_existing_file_is_left_as_it_is(home, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from agent.contract.errors import ConfigError
+from agent.contract.jsonform import MAX_SAFE_INTEGER
 from converter.modeldir import INT8, TRAINING, ModelDir
 from tests.support.livedplants import hold, lived_plant
 from trainer.cli.held import cleaned, cleaned_apart
@@ -109,6 +110,14 @@ def test_what_cannot_be_is_refused_before_training(home):
     assert "not usable" in str(refused(base, home, "--name", "Not so"))
     assert "holds no base" in str(refused(train, home, "--plant", "works", "--base", "none", "--name", "nothing"))
     assert not (home.models / "nothing-1").exists()
+
+
+@pytest.mark.parametrize(("command", "plant"), [(train, "--plant"), (transfer, "--target")])
+def test_a_version_that_no_bundle_takes_is_refused_before_training(home, command, plant):
+    arguments = [plant, "annexe", "--quick", "--name", "late", "--version", str(MAX_SAFE_INTEGER + 1)]
+    result = CliRunner().invoke(command, arguments, obj=home, catch_exceptions=False)
+    assert (result.exit_code, "--version" in result.output) == (2, True)
+    assert not list(home.models.glob("*late*"))
 
 
 def test_too_little_load_is_refused_and_leaves_nothing(home):

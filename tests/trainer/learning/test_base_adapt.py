@@ -1,5 +1,6 @@
 """A base says in a plant's network what it says itself, whatever else the plant knows; it is kept whole or not at all."""
 
+import contextlib
 import json
 from dataclasses import replace
 
@@ -152,6 +153,19 @@ def test_a_missing_or_damaged_base_is_refused(base, tmp_path):
         bases.load(tmp_path / "common")
     (tmp_path / "common" / "base.keras").write_bytes(b"nothing")
     with pytest.raises(RejectedError, match="is damaged"):
+        bases.load(tmp_path / "common")
+
+
+def test_a_base_with_bytes_that_are_others_is_refused(base, tmp_path):
+    bases.save(base, tmp_path / "common")
+    path = tmp_path / "common" / "base.keras"
+    data = path.read_bytes()
+    for place in range(0, len(data), len(data) // 40):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        with contextlib.suppress(RejectedError):  # a byte that means nothing may change
+            assert bases.load(tmp_path / "common").parameters == base.parameters
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(RejectedError, match="Make the base again"):
         bases.load(tmp_path / "common")
 
 

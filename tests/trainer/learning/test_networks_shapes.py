@@ -1,5 +1,7 @@
 """Networks fit the contract's shapes, and the student the smallest boards, at every slot length."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -87,10 +89,18 @@ def test_missing_targets_weigh_nothing():
     assert float(fitting._pinball(quantiles, np.full_like(truth, np.nan))) == 0.0
 
 
-@pytest.mark.parametrize("wrong", [{"horizon_hours": 0}, {"horizon_hours": 169}, {"teachers": 0}, {"seed": -1}])
-def test_refuses_options_beyond_reason(wrong):
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"horizon_hours": 0}, {"horizon_hours": 169}, {"teachers": 0}, {"seed": -1}),
+        *({key: value} for key in ("package_power_w", "grid_g_per_kwh") for value in (math.nan, math.inf, -1.0)),
+        *({key: math.nan} for key in ("adapt_rate", "made_share", "peak_rate", "weight_decay", "truth_share")),
+    ],
+)
+def test_refuses_options_beyond_reason_and_names_them(wrong):
+    with pytest.raises(ConfigError, match="is outside") as caught:
         Options(**wrong)
+    assert caught.value.where == f"--{next(iter(wrong)).replace('_', '-')}"
 
 
 def some_inputs(spec, count=16, seed=1):

@@ -1,5 +1,6 @@
 """What the members of a teacher weigh, and that held-out weeks teach none of them."""
 
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -122,28 +123,58 @@ def test_a_folder_without_a_teacher_is_named(plant, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("teacher.json", b"{"),
-        ("teacher.json", b'{"weights": {"oracle": 1.0}}'),
-        ("teacher-boosting-4.txt", None),
-        ("teacher-boosting-4.txt", b"tree"),
-        ("teacher-kernel.npz", None),
-        ("teacher-kernel.npz", b"PK"),
-        ("teacher.json", b'{"weights": {"networks": 1.0}}'),
-        ("teacher-network-1-trailing.keras", None),
-        ("teacher-network-1-trailing.keras", b"zip"),
-    ],
+    "name",
+    ["teacher.json", "teacher-boosting-1.txt", "teacher-kernel.npz", "teacher-network-1-trailing.keras"],
 )
-def test_a_damaged_teacher_is_refused(plant, fitted, tmp_path, name, content):
+@pytest.mark.parametrize(
+    "damage",
+    {
+        "cut to half": lambda data: data[: len(data) // 2],
+        "empty": lambda _: b"",
+        "one byte other": lambda data: data[:-9] + bytes([data[-9] ^ 0xFF]) + data[-8:],
+        "missing": None,
+    }.items(),
+    ids=lambda one: one[0],
+)
+def test_a_damaged_teacher_is_refused_before_it_is_parsed_and_the_file_is_named(
+    plant, fitted, tmp_path, name, damage, monkeypatch
+):
     fitted.save(tmp_path)
-    if content is None:
-        (tmp_path / name).unlink()
-    else:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(RejectedError, match="damaged") as caught:
+    path = tmp_path / name
+    data = path.read_bytes()
+    path.unlink()
+    if damage[1] is not None:
+        path.write_bytes(damage[1](data))
+    monkeypatch.setattr(teacher, "_read_member", None)  # LightGBM would end the process
+    missing = damage[1] is None and name == "teacher.json"
+    with pytest.raises(ConfigError if missing else RejectedError) as caught:
         teacher.load(plant[0], tmp_path)
-    assert caught.value.where == str(tmp_path)
+    assert caught.value.where.startswith(str(tmp_path if missing else path))
+    assert "train" in caught.value.todo.lower()
+
+
+def heads(head):
+    """Each way in which `teacher.json` can lack a key or hold one of the wrong kind."""
+    for key in head:
+        yield {name: value for name, value in head.items() if name != key}
+        yield {**head, key: 7}
+        if isinstance(head[key], dict):
+            for inner in head[key]:
+                yield {**head, key: {name: value for name, value in head[key].items() if name != inner}}
+                yield {**head, key: {**head[key], inner: None}}
+    yield {**head, "weights": {**head["weights"], "oracle": 0.0}}
+    yield {**head, "levels": ["upside down"]}
+
+
+def test_a_teacher_whose_head_lacks_a_key_or_mistypes_one_is_refused(plant, fitted, tmp_path):
+    fitted.save(tmp_path)
+    path = tmp_path / "teacher.json"
+    several = list(heads(json.loads(path.read_text())))
+    assert len(several) > 30
+    for head in several:
+        path.write_text(json.dumps(head))
+        with pytest.raises(RejectedError, match="Train the model again"):
+            teacher.load(plant[0], tmp_path)
 
 
 def test_trees_are_guided_by_the_kernel_of_their_own_teacher(fitted):
