@@ -89,6 +89,10 @@ def import_file(engine: Engine, request: Request) -> Imported:
     parse_zone(request.zone)
     curve = _read(request.source)
     grid = curve.grid
+    first, last = np.flatnonzero(np.isfinite(curve.power_kw))[[0, -1]]
+    start_ms = grid.start_ms + int(first) * grid.slot_s * 1000
+    # Judged before it is kept: what cannot be judged would stop every later command that meets the plant.
+    quality = assess(start_ms, grid.slot_s, request.zone, curve.power_kw[first : last + 1], curve.flags)
     series = tables.plant_series.c
     with write(engine) as connection:
         number, spec = _plant(connection, request, grid.slot_s)
@@ -103,8 +107,6 @@ def import_file(engine: Engine, request: Request) -> Imported:
             covariates[name] = int(np.isfinite(values).sum())
         _note_flags(connection, number, curve)
         days = _set_holidays(connection, number, request, spec, curve)
-    first, last = np.flatnonzero(np.isfinite(curve.power_kw))[[0, -1]]
-    start_ms = grid.start_ms + int(first) * grid.slot_s * 1000
     return Imported(
         plant=request.plant,
         slot_s=grid.slot_s,
@@ -116,7 +118,7 @@ def import_file(engine: Engine, request: Request) -> Imported:
         covariates=covariates,
         holidays=days,
         notes=curve.notes,
-        quality=assess(start_ms, grid.slot_s, request.zone, curve.power_kw[first : last + 1], curve.flags),
+        quality=quality,
     )
 
 

@@ -149,6 +149,24 @@ def test_what_is_no_slip_is_not_repaired(import_, held, csv, change, words):
     assert held() == before
 
 
+def test_a_file_of_the_year_9999_is_refused_with_its_line(import_, held, csv):
+    before = held()
+    with pytest.raises(ConfigError, match=r"line 2: time '9999-.*lies after 2199"):
+        import_(write_csv(csv, 20, change=lambda rows: [row.__setitem__(0, "9999" + row[0][4:]) for row in rows]))
+    assert held() == before
+
+
+def test_what_cannot_be_judged_is_not_kept(import_, held, csv, monkeypatch):
+    def fails(*_given):
+        raise ValueError("year 10000 is out of range")
+
+    before = held()
+    monkeypatch.setattr("trainer.dataset.importing.assess", fails)
+    with pytest.raises(ValueError, match="out of range"):
+        import_(write_csv(csv, 20))
+    assert held() == before
+
+
 def test_a_gap_of_a_year_is_a_gap(import_, csv):
     def change(rows):
         for row in rows[480:]:
