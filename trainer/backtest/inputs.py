@@ -122,7 +122,7 @@ def prepare(request: Request) -> Prepared:
     frame = Frame(source.frame)
     _check_zone(source.zone, "--timezone")
     train_end_ms = frame.instant(request.train_end, "--train-end")
-    _check_out(request.out)
+    _check_out(request)
     plant = _read(source, request.temperature_column)
     origins_ms = read_origins(request.origins, frame)
     origins = _slots(request, plant, frame, origins_ms)
@@ -255,8 +255,9 @@ def _check_zone(zone: str, where: str) -> None:
         raise ConfigError(exc.what, where=where, todo=exc.todo) from exc
 
 
-def _check_out(out: Path) -> None:
-    """Minutes of training must not end in a path that cannot be written."""
+def _check_out(request: Request) -> None:
+    """Minutes of training must not end in a path that cannot be written, or in the loss of what was read."""
+    out = request.out
     if not out.parent.is_dir():
         raise ConfigError(
             "is in a folder that does not exist", where=str(out), todo="Make the folder, or correct --out"
@@ -267,3 +268,7 @@ def _check_out(out: Path) -> None:
         raise ConfigError("is there and is not a file", where=str(out), todo="Give --out the path of a file")
     if not os.access(out.parent, os.W_OK):
         raise ConfigError("is in a folder that cannot be written", where=str(out), todo="Mend the rights")
+    pool = [("--pool", source.csv) for source in request.pool]
+    for option, path in [("--csv", request.source.csv), ("--origins", request.origins), *pool]:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise ConfigError(f"is the file of {option}", where=f"--out {out}", todo="Give --out a path of its own")

@@ -203,6 +203,19 @@ class TestBadInput:
         with pytest.raises(ConfigError, match="is a folder"):
             prepare(dataclasses.replace(request_, out=tmp_path))
 
+    @pytest.mark.parametrize("option", ["--csv", "--origins", "--pool"])
+    def test_out_that_would_overwrite_what_is_read_is_refused(self, request_, tmp_path, option):
+        other = write_plant(tmp_path / "other.csv", plant_load(80, HOUR_S), HOUR_S)
+        path = {"--csv": request_.source.csv, "--origins": request_.origins, "--pool": other}[option]
+        link = tmp_path / "link.csv"
+        link.symlink_to(path)
+        pool = (parse_pool(str(other), request_.source),)
+        before = path.read_bytes()
+        for out in (path, link):
+            with pytest.raises(ConfigError, match=f"is the file of {option}"):
+                prepare(dataclasses.replace(request_, pool=pool, out=out))
+        assert path.read_bytes() == before
+
     def test_training_code_is_not_loaded_for_it(self, request_):
         import subprocess
         import sys
