@@ -64,6 +64,17 @@ class TestCut:
         assert prepared.pool == ()
         assert any("new.csv is left out" in remark for remark in prepared.remarks)
 
+    def test_what_the_meter_got_wrong_is_not_learnt_and_told_but_is_a_device_s_history(self, request_, tmp_path):
+        load = plant_load(80, HOUR_S)
+        load[50 * 24] = 65535
+        other = write_plant(tmp_path / "other.csv", load, HOUR_S)
+        pool = (parse_pool(str(other), request_.source),)
+        prepared = prepare(dataclasses.replace(with_load(request_, load), pool=pool))
+        for learnt in (prepared.learnt, *prepared.pool):
+            assert np.flatnonzero(np.isnan(learnt.power_kw)).tolist() == [50 * 24]
+        assert prepared.plant.power_kw[50 * 24] == 65535
+        assert [remark.split(":")[0] for remark in prepared.remarks] == [str(request_.source.csv), f"--pool {other}"]
+
     def test_rows_without_a_value_at_either_end_are_no_history(self, request_):
         load = plant_load(80, HOUR_S)
         load[:30] = load[70 * 24 - 5 : 70 * 24] = np.nan
