@@ -27,10 +27,10 @@ def read_origins(path: Path, frame: Frame) -> list[int]:
     """Return the origins of a file, as epoch milliseconds, in its order.
 
     Raises:
-        ConfigError: with file and line, when the file cannot be read, has no column `origin` or no row, or an origin
+        ConfigError: with file and line, when the file cannot be read, is not CSV, has no column `origin` or no row, or an origin
             is malformed, does not exist in the frame, or stands twice.
     """
-    rows = list(csv.reader(_text(path).splitlines()))
+    rows = _rows(path)
     header = [name.strip() for name in rows[0]] if rows else []
     if header.count(COLUMN) != 1:
         raise ConfigError(
@@ -72,6 +72,15 @@ def write_forecasts(path: Path, frame: Frame, origins_ms: Sequence[int], slot_s:
             for number, (low, middle, high) in enumerate(steps)
         ]
     write_durable(path, ("\n".join(lines) + "\n").encode())
+
+
+def _rows(path: Path) -> list[list[str]]:
+    reader = csv.reader(_text(path).splitlines(), strict=True)
+    try:
+        return list(reader)
+    except csv.Error as exc:
+        line = reader.line_num
+        raise ConfigError(f"is not CSV ({exc})", where=f"{path} line {line}", todo="Correct the row") from exc
 
 
 def _text(path: Path) -> str:
