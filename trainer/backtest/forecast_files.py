@@ -15,6 +15,7 @@ from pathlib import Path
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats
+from agent.contract.givenfiles import check_file
 from trainer.backtest.frames import Frame
 
 COLUMN = "origin"
@@ -27,8 +28,8 @@ def read_origins(path: Path, frame: Frame) -> list[int]:
     """Return the origins of a file, as epoch milliseconds, in its order.
 
     Raises:
-        ConfigError: with file and line, when the file cannot be read, is not CSV, has no column `origin` or no row, or an origin
-            is malformed, does not exist in the frame, or stands twice.
+        ConfigError: with file and line, when the file cannot be read, is not CSV, has no column `origin` or no row, or
+            an origin is malformed, does not exist in the frame, or stands twice.
     """
     rows = _rows(path)
     header = [name.strip() for name in rows[0]] if rows else []
@@ -86,8 +87,7 @@ def _rows(path: Path) -> list[list[str]]:
 def _text(path: Path) -> str:
     where = str(path)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError("is larger than 16 MiB", where=where, todo="Is this the file of origins?")
+        check_file(path, _MAX_BYTES, todo="Is this the file of origins?")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as exc:
         raise ConfigError(f"cannot be read ({exc.strerror})", where=where, todo="Check path and rights") from exc
