@@ -100,7 +100,8 @@ def slot_length(interval_s: float, wanted_s: int | None, where: str, *, exact: b
             raise ConfigError(
                 f"has a row every {interval_s:g} s, which is not a slot length in use",
                 where=where,
-                todo=f"Give --slot-minutes, one of {minutes} that is a multiple of it, or a file with such rows",
+                todo=f"Give a file with a row every {minutes} min; of rows that divide these, import makes slots by "
+                "--slot-minutes",
             )
         return int(interval_s)
     slot_s = check_slot_length(wanted_s)

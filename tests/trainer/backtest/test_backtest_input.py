@@ -180,6 +180,11 @@ class TestBadInput:
     def test_slots_that_do_not_divide_a_day(self, request_):
         self.refused(with_load(request_, plant_load(10, 420), 420), "420 s")
 
+    @pytest.mark.parametrize("slot_s", [60, 420])
+    def test_rows_of_another_interval_are_refused_with_advice_that_a_backtest_can_follow(self, request_, slot_s):
+        advice = r"Give a file with a row every 5, 10, 15, 30, 60 min; .* import makes slots by --slot-minutes"
+        self.refused(with_load(request_, plant_load(2, slot_s), slot_s), advice)
+
     def test_rows_that_begin_between_minutes(self, request_):
         text = request_.source.csv.read_text()
         request_.source.csv.write_text(text.replace(":00,", ":00:20,"))
