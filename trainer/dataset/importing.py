@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,10 +126,19 @@ def _read(source: Source) -> Curve:
     try:
         return read_curve(source)
     except ConfigError as exc:
-        if source.repair or _ROW.search(exc.where) is None:
+        if source.repair or _ROW.search(exc.where) is None or not _repairable(source):
             raise
         todo = f"{exc.todo}; --repair leaves such rows out"
         raise ConfigError(exc.what, where=exc.where, todo=todo) from exc
+
+
+def _repairable(source: Source) -> bool:
+    """Whether the file can be read without such rows: a wrong header, quote or number of fields stays wrong."""
+    try:
+        read_curve(replace(source, repair=True))
+    except ConfigError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
