@@ -26,6 +26,7 @@ from trainer.learning import holdout
 
 HORIZON_HOURS = 24
 HISTORY_DAYS = 36  # what the daemon keeps in memory and hands to a forecast
+MOST, LEAST_SPREAD = 1e9, 1e-4  # what a feature spec can say; features divide by 1e-3 at least
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Source:
     """A plant's file and how to read it.
 
     Attributes:
-        csv: columns `timestamp` and `load` (kW, or any unit: forecasts come in the same), `holiday` where there is one.
+        csv: columns `timestamp` and `load` (kW, or another unit: forecasts come in the same), `holiday` where it is.
         frame: zone or offset of its times.
         zone: of the plant, for calendar features.
         holidays: country or part of it, or dates; empty for none.
@@ -116,7 +117,8 @@ def prepare(request: Request) -> Prepared:
 
     Raises:
         ConfigError: when a file, zone, time or column is wrong; an origin is off the slot grid, has less than 15 days
-            before it or lies beyond the data; or there is too little load before `train_end`, or it never changes.
+            before it or lies beyond the data; or there is too little load before `train_end`, it never changes, or
+            its unit makes it too large or too small.
     """
     source = request.source
     frame = Frame(source.frame)
@@ -128,6 +130,7 @@ def prepare(request: Request) -> Prepared:
     origins = _slots(request, plant, frame, origins_ms)
     learnt, remarks = _cleaned(cut(plant, train_end_ms, "--train-end"), str(source.csv))
     holdout.split(learnt, HORIZON_HOURS, holdout.WEEK)  # refuses what cannot be trained on
+    _check_size(learnt.power_kw, str(source.csv))
     pool, about = _pool(request, train_end_ms)
     remarks += about
     early = sum(origin_ms < train_end_ms for origin_ms in origins_ms)
@@ -253,6 +256,23 @@ def _check_zone(zone: str, where: str) -> None:
         parse_zone(zone)
     except ConfigError as exc:
         raise ConfigError(exc.what, where=where, todo=exc.todo) from exc
+
+
+def _check_size(power_kw: Floats, where: str) -> None:
+    """A load in another unit than kW is as good, as long as the features can tell its numbers apart."""
+    highest, spread = float(np.nanmax(np.abs(power_kw))), float(np.nanstd(power_kw))
+    if highest > MOST:
+        raise ConfigError(
+            f"column 'load' reaches {highest:.3g}, beyond {MOST:g}",
+            where=where,
+            todo="Give it in a larger unit, such as kW instead of W, or MW instead of kW",
+        )
+    if spread < LEAST_SPREAD:
+        raise ConfigError(
+            f"column 'load' spreads by {spread:.3g} only, where {LEAST_SPREAD:g} are needed",
+            where=where,
+            todo="Give it in a smaller unit, such as kW instead of GW",
+        )
 
 
 def _check_out(request: Request) -> None:

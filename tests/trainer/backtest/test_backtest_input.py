@@ -174,6 +174,23 @@ class TestBadInput:
     def test_constant_series(self, request_):
         self.refused(with_load(request_, np.full(80 * 24, 5.0)), "constant")
 
+    def test_a_load_that_never_changes_but_for_rounding_is_constant(self, request_):
+        self.refused(with_load(request_, 5e5 + 1e-3 * plant_load(80, HOUR_S)), "constant")
+
+    @pytest.mark.parametrize(
+        ("factor", "message"),
+        [
+            (4e7, r"Mill 1\.csv: column 'load' reaches 4.*e\+09, beyond 1e\+09.*larger unit, such as kW instead of W"),
+            (1e-9, r"Mill 1\.csv: column 'load' spreads by .*e-08 only.*smaller unit"),
+        ],
+    )
+    def test_a_unit_that_makes_the_load_too_large_or_too_small(self, request_, factor, message):
+        source, load = request_.source.csv, plant_load(80, HOUR_S)
+        stamps = [line.split(",")[0] for line in source.read_text().splitlines()[1:]]
+        rows = [f"{stamp},{value * factor:.9g}" for stamp, value in zip(stamps, load, strict=True)]
+        source.write_text("\n".join(["timestamp,load", *rows]))
+        self.refused(request_, message)
+
     def test_series_without_any_value(self, request_):
         self.refused(with_load(request_, np.full(80 * 24, np.nan)), "no value at all")
 
