@@ -169,6 +169,14 @@ def _check(source: Source) -> None:
         )
     if source.pv_column is not None and PV in source.covariates:
         raise ConfigError(f"{PV} is asked for twice", where="--covariate", todo="Give --pv-column alone")
+    beside = {**source.covariates, PV: source.pv_column}
+    for name, column in beside.items():
+        if column == source.value_column:  # a model would be told ahead what it is to forecast
+            raise ConfigError(
+                f"column {column!r} is the load itself and cannot be {name}, too",
+                where=str(source.path),
+                todo="Name another column",
+            )
 
 
 def _columns(source: Source) -> list[str]:

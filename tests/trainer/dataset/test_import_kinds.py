@@ -280,6 +280,14 @@ def test_refuses_the_name_of_a_covariate(import_, held, tmp_path, name):
     assert held() == before
 
 
+@pytest.mark.parametrize("changes", [{"covariates": {"temperature_c": "load"}}, {"pv_column": "load"}])
+def test_the_load_is_not_known_beside_itself(import_, held, csv, changes):
+    before = held()
+    with pytest.raises(ConfigError, match="column 'load' is the load itself and cannot be .*, too. Name another"):
+        import_(write_csv(csv, 5), **changes)
+    assert held() == before
+
+
 def test_pv_is_asked_for_once(import_, tmp_path):
     with pytest.raises(ConfigError, match="pv_kw is asked for twice"):
         import_(beside(tmp_path / "x.parquet"), covariates={"pv_kw": "sun"}, pv_column="sun")
