@@ -5,6 +5,7 @@ Pure. Decides when a slot counts as known; which rows there are is decided befor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -136,8 +137,7 @@ def make_grid(table: Columns, interval_s: float, slot_s: int, where: str, *, ali
         raise ConfigError(
             f"time {utc_iso(int(table.times_ms[off[0]]))} is off the grid of {interval_ms / 1000:g} s",
             where=f"{where} {table.place} {int(table.lines[off[0]])}",
-            todo="Give each row the start of its interval, on whole intervals in UTC; where the interval changes, "
-            "give two files",
+            todo=_onto_grid(table.times_ms, interval_ms),
         )
     slots = (table.times_ms - phase_ms) // slot_ms
     count = int(slots[-1] - slots[0]) + 1
@@ -150,6 +150,20 @@ def make_grid(table: Columns, interval_s: float, slot_s: int, where: str, *, ali
 def off_grid(times_ms: Ints, interval_ms: int, phase_ms: int = 0) -> Ints:
     """Return the rows whose time is no whole number of intervals."""
     return np.flatnonzero((times_ms - phase_ms) % interval_ms)
+
+
+def _onto_grid(times_ms: Ints, interval_ms: int) -> str:
+    """What to do about rows off the grid; hours of a zone with half an hour in its offset need shorter rows."""
+    phase_ms = int(times_ms[0]) % interval_ms
+    part_ms = math.gcd(interval_ms, phase_ms)
+    if not len(off_grid(times_ms, interval_ms, phase_ms)) and part_ms / 1000 in SLOT_LENGTHS_S:
+        return (
+            f"Slots begin at whole intervals in UTC: write each row as {interval_ms // part_ms} rows of "
+            f"{part_ms // 60_000} min with the same power, or a like part of the energy"
+        )
+    return (
+        "Give each row the start of its interval, on whole intervals in UTC; where the interval changes, give two files"
+    )
 
 
 def _covered(times_ms: Ints, interval_ms: int) -> Ints:
