@@ -16,7 +16,7 @@ import numpy as np
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats, Ints
 from agent.contract.featurespec import MIN_HISTORY_DAYS
-from agent.contract.zones import parse_zone
+from agent.contract.zones import check_zone
 from trainer.backtest.forecast_files import read_origins
 from trainer.backtest.frames import Frame
 from trainer.dataset.cleaning import clean_snapshot
@@ -122,7 +122,7 @@ def prepare(request: Request) -> Prepared:
     """
     source = request.source
     frame = Frame(source.frame)
-    _check_zone(source.zone, "--timezone")
+    check_zone(source.zone, "--timezone")
     train_end_ms = frame.instant(request.train_end, "--train-end")
     _check_out(request)
     plant = _read(source, request.temperature_column)
@@ -203,7 +203,7 @@ def _pool(request: Request, train_end_ms: int) -> tuple[tuple[Snapshot, ...], li
     remarks: list[str] = []
     for source in request.pool:
         Frame(source.frame, "--pool")
-        _check_zone(source.zone, "--pool")
+        check_zone(source.zone, "--pool")
         other = _read(source, None)
         try:
             part, about = _cleaned(cut(other, train_end_ms, "--pool"), f"--pool {source.csv}")
@@ -249,13 +249,6 @@ def _slots(request: Request, plant: Snapshot, frame: Frame, origins_ms: list[int
                 todo="Leave this origin out, or fill the gap",
             )
     return origins
-
-
-def _check_zone(zone: str, where: str) -> None:
-    try:
-        parse_zone(zone)
-    except ConfigError as exc:
-        raise ConfigError(exc.what, where=where, todo=exc.todo) from exc
 
 
 def _check_size(power_kw: Floats, where: str) -> None:

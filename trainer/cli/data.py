@@ -105,7 +105,7 @@ def import_(
     )
     engine = home.database(make=True)
     try:
-        result = import_file(engine, Request(source, plant, zone or frame, holidays, replace))
+        result = import_file(engine, Request(source, plant, frame if zone is None else zone, holidays, replace))
     finally:
         engine.dispose()
     for line in (*result.notes[:_SHOWN_NOTES], *result.quality.lines()):

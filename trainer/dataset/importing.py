@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats, Ints
-from agent.contract.zones import parse_zone, utc_iso
+from agent.contract.zones import check_zone, utc_iso
 from trainer.dataset import tables
 from trainer.dataset.calendars import MOST, holiday_dates, marked_dates, years_to_cover
 from trainer.dataset.quality import Quality, assess
@@ -86,7 +86,8 @@ def import_file(engine: Engine, request: Request) -> Imported:
         )
     for name in request.source.covariates:
         check_covariate(name)
-    parse_zone(request.zone)
+    check_zone(request.source.frame, "--timestamps-in")
+    check_zone(request.zone, "--timezone")
     curve = _read(request.source)
     grid = curve.grid
     first, last = np.flatnonzero(np.isfinite(curve.power_kw))[[0, -1]]

@@ -283,7 +283,7 @@ def test_refuses_the_name_of_a_covariate(import_, held, tmp_path, name):
 @pytest.mark.parametrize("changes", [{"covariates": {"temperature_c": "load"}}, {"pv_column": "load"}])
 def test_the_load_is_not_known_beside_itself(import_, held, csv, changes):
     before = held()
-    with pytest.raises(ConfigError, match="column 'load' is the load itself and cannot be .*, too. Name another"):
+    with pytest.raises(ConfigError, match="column 'load' is the load itself and cannot be"):
         import_(write_csv(csv, 5), **changes)
     assert held() == before
 
