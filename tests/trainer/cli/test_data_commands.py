@@ -65,6 +65,12 @@ def test_a_register_with_weather_and_pv_is_imported(run, csv):
     assert "479 added, 0 changed, 0 held already, temperature_c in 480, pv_kw in 479" in said.out
 
 
+@pytest.mark.parametrize("wrong", [("--value-column", "kW"), ("--holidays", "Atlantis"), ("--plant", "No Name")])
+def test_an_import_that_is_refused_makes_no_centre(run, csv, tmp_path, wrong):
+    run("import", "--csv", write_csv(csv, 3), *FRAME, *wrong, code=78)
+    assert not (tmp_path / "centre").exists()
+
+
 @pytest.mark.parametrize(
     ("frame", "zone", "wrong"),
     [
