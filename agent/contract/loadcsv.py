@@ -134,8 +134,8 @@ def parse_load_csv(
 
     Raises:
         ConfigError: with file, line and what to do, when the zone is unknown, a column is missing, a time is
-            malformed, twice, out of order, years ahead of the row above it, not in the zone, or before 1970; a value
-            is not a number or beyond reason; there is no row.
+            malformed, twice, out of order, years ahead of the row above it, not in the zone, before 1970, or after
+            2199; a value is not a number or beyond reason; there is no row.
     """
     if not math.isfinite(scale) or scale == 0:
         raise ConfigError(f"scale {scale} is not a finite number other than 0", where=where)

@@ -12,6 +12,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.zones import parse_zone
 
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?( ?(Z|[+-]\d\d:\d\d))?", re.ASCII)
+END_MS = 7_258_118_400_000  # 2200-01-01 in UTC: no file reaches it, and calendars must not run out of years behind it
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - arithmetic on wall times, whose zone is applied beside it
 _MILLISECOND = dt.timedelta(milliseconds=1)
 _FIRST_DAY, _LAST_DAY = dt.date(1, 1, 2).toordinal(), dt.date(9999, 12, 30).toordinal()
@@ -34,7 +35,8 @@ class WallClock:
             previous: instant of the row above, -1 for none: of a doubled hour's two passes it chooses.
 
         Raises:
-            ConfigError: when the stamp is malformed, before 1970, skipped by the clocks, or of another offset.
+            ConfigError: when the stamp is malformed, before 1970, in 2200 or later, skipped by the clocks, or of
+                another offset.
         """
         if isinstance(stamp, str):
             time_ms = self._of_text(stamp, previous)
@@ -44,6 +46,8 @@ class WallClock:
             time_ms = self._of_wall(stamp, previous, str(stamp))
         if time_ms < 0:
             raise ConfigError(f"time {str(stamp)!r} lies before 1970", todo="Correct the row")
+        if time_ms >= END_MS:
+            raise ConfigError(f"time {str(stamp)!r} lies after 2199", todo="Correct the year")
         return time_ms
 
     def _of_text(self, text: str, previous: int) -> int:

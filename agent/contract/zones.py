@@ -44,6 +44,18 @@ def parse_zone(text: str) -> dt.tzinfo:
         raise ConfigError(f"time zone {text!r} is unknown", todo=f"{todo}; new zones come with tzdata") from exc
 
 
+def check_zone(text: str, where: str) -> None:
+    """Refuse what `parse_zone` does, with the option that said it.
+
+    Raises:
+        ConfigError: see `parse_zone`.
+    """
+    try:
+        parse_zone(text)
+    except ConfigError as exc:
+        raise ConfigError(exc.what, where=where, todo=exc.todo) from exc
+
+
 def _has_rules() -> bool:
     """Whether any zone can be looked up: neither the system's files nor the tzdata package may be there."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.contract.errors import ConfigError
+from agent.contract.givenfiles import check_file
 from agent.contract.loadcsv import LoadTable, parse_load_csv
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -24,9 +25,7 @@ def read_load_csv(
         ConfigError: when it cannot be read, is larger than 256 MiB, or its content is refused.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ConfigError(f"has {size} bytes, more than {MAX_FILE_BYTES}", where=str(path), todo="Split the file")
+        check_file(path, MAX_FILE_BYTES)
         # Line by line: the whole text would stand in memory beside its numbers.
         with path.open(encoding="utf-8", newline="") as lines:
             return parse_load_csv(

@@ -15,6 +15,7 @@ from pathlib import Path
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats
+from agent.contract.givenfiles import check_file
 from trainer.backtest.frames import Frame
 
 COLUMN = "origin"
@@ -27,10 +28,10 @@ def read_origins(path: Path, frame: Frame) -> list[int]:
     """Return the origins of a file, as epoch milliseconds, in its order.
 
     Raises:
-        ConfigError: with file and line, when the file cannot be read, has no column `origin` or no row, or an origin
-            is malformed, does not exist in the frame, or stands twice.
+        ConfigError: with file and line, when the file cannot be read, is not CSV, has no column `origin` or no row, or
+            an origin is malformed, does not exist in the frame, or stands twice.
     """
-    rows = list(csv.reader(_text(path).splitlines()))
+    rows = _rows(path)
     header = [name.strip() for name in rows[0]] if rows else []
     if header.count(COLUMN) != 1:
         raise ConfigError(
@@ -74,11 +75,19 @@ def write_forecasts(path: Path, frame: Frame, origins_ms: Sequence[int], slot_s:
     write_durable(path, ("\n".join(lines) + "\n").encode())
 
 
+def _rows(path: Path) -> list[list[str]]:
+    reader = csv.reader(_text(path).splitlines(), strict=True)
+    try:
+        return list(reader)
+    except csv.Error as exc:
+        line = reader.line_num
+        raise ConfigError(f"is not CSV ({exc})", where=f"{path} line {line}", todo="Correct the row") from exc
+
+
 def _text(path: Path) -> str:
     where = str(path)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError("is larger than 16 MiB", where=where, todo="Is this the file of origins?")
+        check_file(path, _MAX_BYTES, todo="Is this the file of origins?")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as exc:
         raise ConfigError(f"cannot be read ({exc.strerror})", where=where, todo="Check path and rights") from exc

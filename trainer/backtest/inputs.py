@@ -16,7 +16,7 @@ import numpy as np
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats, Ints
 from agent.contract.featurespec import MIN_HISTORY_DAYS
-from agent.contract.zones import parse_zone
+from agent.contract.zones import check_zone
 from trainer.backtest.forecast_files import read_origins
 from trainer.backtest.frames import Frame
 from trainer.dataset.cleaning import clean_snapshot
@@ -26,6 +26,7 @@ from trainer.learning import holdout
 
 HORIZON_HOURS = 24
 HISTORY_DAYS = 36  # what the daemon keeps in memory and hands to a forecast
+MOST, LEAST_SPREAD = 1e9, 1e-4  # what a feature spec can say; features divide by 1e-3 at least
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Source:
     """A plant's file and how to read it.
 
     Attributes:
-        csv: columns `timestamp` and `load` (kW, or any unit: forecasts come in the same), `holiday` where there is one.
+        csv: columns `timestamp` and `load` (kW, or another unit: forecasts come in the same), `holiday` where it is.
         frame: zone or offset of its times.
         zone: of the plant, for calendar features.
         holidays: country or part of it, or dates; empty for none.
@@ -116,18 +117,20 @@ def prepare(request: Request) -> Prepared:
 
     Raises:
         ConfigError: when a file, zone, time or column is wrong; an origin is off the slot grid, has less than 15 days
-            before it or lies beyond the data; or there is too little load before `train_end`, or it never changes.
+            before it or lies beyond the data; or there is too little load before `train_end`, it never changes, or
+            its unit makes it too large or too small.
     """
     source = request.source
     frame = Frame(source.frame)
-    _check_zone(source.zone, "--timezone")
+    check_zone(source.zone, "--timezone")
     train_end_ms = frame.instant(request.train_end, "--train-end")
-    _check_out(request.out)
+    _check_out(request)
     plant = _read(source, request.temperature_column)
     origins_ms = read_origins(request.origins, frame)
     origins = _slots(request, plant, frame, origins_ms)
     learnt, remarks = _cleaned(cut(plant, train_end_ms, "--train-end"), str(source.csv))
     holdout.split(learnt, HORIZON_HOURS, holdout.WEEK)  # refuses what cannot be trained on
+    _check_size(learnt.power_kw, str(source.csv))
     pool, about = _pool(request, train_end_ms)
     remarks += about
     early = sum(origin_ms < train_end_ms for origin_ms in origins_ms)
@@ -200,7 +203,7 @@ def _pool(request: Request, train_end_ms: int) -> tuple[tuple[Snapshot, ...], li
     remarks: list[str] = []
     for source in request.pool:
         Frame(source.frame, "--pool")
-        _check_zone(source.zone, "--pool")
+        check_zone(source.zone, "--pool")
         other = _read(source, None)
         try:
             part, about = _cleaned(cut(other, train_end_ms, "--pool"), f"--pool {source.csv}")
@@ -248,15 +251,26 @@ def _slots(request: Request, plant: Snapshot, frame: Frame, origins_ms: list[int
     return origins
 
 
-def _check_zone(zone: str, where: str) -> None:
-    try:
-        parse_zone(zone)
-    except ConfigError as exc:
-        raise ConfigError(exc.what, where=where, todo=exc.todo) from exc
+def _check_size(power_kw: Floats, where: str) -> None:
+    """A load in another unit than kW is as good, as long as the features can tell its numbers apart."""
+    highest, spread = float(np.nanmax(np.abs(power_kw))), float(np.nanstd(power_kw))
+    if highest > MOST:
+        raise ConfigError(
+            f"column 'load' reaches {highest:.3g}, beyond {MOST:g}",
+            where=where,
+            todo="Give it in a larger unit, such as kW instead of W, or MW instead of kW",
+        )
+    if spread < LEAST_SPREAD:
+        raise ConfigError(
+            f"column 'load' spreads by {spread:.3g} only, where {LEAST_SPREAD:g} are needed",
+            where=where,
+            todo="Give it in a smaller unit, such as kW instead of GW",
+        )
 
 
-def _check_out(out: Path) -> None:
-    """Minutes of training must not end in a path that cannot be written."""
+def _check_out(request: Request) -> None:
+    """Minutes of training must not end in a path that cannot be written, or in the loss of what was read."""
+    out = request.out
     if not out.parent.is_dir():
         raise ConfigError(
             "is in a folder that does not exist", where=str(out), todo="Make the folder, or correct --out"
@@ -267,3 +281,7 @@ def _check_out(out: Path) -> None:
         raise ConfigError("is there and is not a file", where=str(out), todo="Give --out the path of a file")
     if not os.access(out.parent, os.W_OK):
         raise ConfigError("is in a folder that cannot be written", where=str(out), todo="Mend the rights")
+    pool = [("--pool", source.csv) for source in request.pool]
+    for option, path in [("--csv", request.source.csv), ("--origins", request.origins), *pool]:
+        if out.exists() and path.exists() and out.samefile(path):
+            raise ConfigError(f"is the file of {option}", where=f"--out {out}", todo="Give --out a path of its own")

@@ -74,9 +74,9 @@ def backtest(
 ) -> None:
     """Train on the rows before T, then forecast 24 h from each origin with the int8 student, as a device would.
 
-    The load is in any unit; forecasts come in the same. A column `holiday` (0 or 1) wins over --holidays. Rows from T
-    on are used as a device would use them: as history of later origins. The same seed gives the same file. No centre is
-    needed: --home is not looked at.
+    The load is in any unit in which it stays within 1e9 and spreads by 1e-4 or more; forecasts come in the same. A
+    column `holiday` (0 or 1) wins over --holidays. Rows from T on are used as a device would use them: as history of
+    later origins. The same seed gives the same file. No centre is needed: --home is not looked at.
 
     \b
     Example:

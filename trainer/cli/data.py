@@ -85,7 +85,7 @@ def import_(
       edgewatt-trainer import --csv load.csv --plant works --timestamps-in +01:00 --timezone Europe/Berlin
       edgewatt-trainer import --file meter.parquet --plant works --timestamps-in UTC --unit kWh --counter
     """
-    from trainer.dataset.importing import COLUMN, Request, import_file
+    from trainer.dataset.importing import COLUMN, Request, keep, read_file
     from trainer.dataset.reading import Source
 
     by_column = holidays is not None and holidays.strip().startswith(COLUMN)
@@ -103,9 +103,11 @@ def import_(
         holiday_column=holiday_column if by_column else None,
         repair=repair,
     )
+    request = Request(source, plant, frame if zone is None else zone, holidays, replace)
+    found = read_file(request)  # first: with a wrong file and a mistyped --home no centre is made
     engine = home.database(make=True)
     try:
-        result = import_file(engine, Request(source, plant, zone or frame, holidays, replace))
+        result = keep(engine, request, found)
     finally:
         engine.dispose()
     for line in (*result.notes[:_SHOWN_NOTES], *result.quality.lines()):

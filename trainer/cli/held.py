@@ -19,17 +19,27 @@ if TYPE_CHECKING:  # the room is imported when a command runs
 def held_plants(home: Home, names: Sequence[str] = ()) -> list[Snapshot]:
     """Return plants as they were imported, by name, all where none is named.
 
+    Of all plants, one that cannot be used is left out and named on stderr: it must not stop the others.
+
     Raises:
-        ConfigError: when a name is unknown, or the centre holds no plant.
+        ConfigError: when a name is unknown or a named plant cannot be used, or the centre holds no plant.
     """
     from trainer.dataset.snapshot import plant_names, take
 
     engine = home.database()
     try:
-        wanted = list(dict.fromkeys(names)) or plant_names(engine)
-        if not wanted:
+        if names:
+            return [take(engine, name) for name in dict.fromkeys(names)]
+        every = plant_names(engine)
+        if not every:
             raise ConfigError("holds no plant", where=str(home.folder), todo="Import a load curve first")
-        return [take(engine, name) for name in wanted]
+        found = []
+        for name in every:
+            try:
+                found.append(take(engine, name))
+            except ConfigError as exc:
+                remark(f"left out: {exc}")
+        return found
     finally:
         engine.dispose()
 

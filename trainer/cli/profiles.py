@@ -11,6 +11,7 @@ import numpy as np
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats
 from converter.cli_support import emit, json_option, remark
+from trainer.cli.held import held_plants
 from trainer.cli.home import Home, pass_home
 
 if TYPE_CHECKING:  # the room is imported when the command runs
@@ -74,18 +75,11 @@ def _show_all(snapshots: Sequence[Snapshot], *, as_json: bool) -> None:
 def _held(home: Home, plant: str | None) -> list[Snapshot]:
     """All plants of the centre, cleaned as training cleans them."""
     from trainer.dataset.cleaning import clean_snapshot
-    from trainer.dataset.snapshot import plant_names, take
 
-    engine = home.database()
-    try:
-        names = plant_names(engine)
-        if plant is not None and plant not in names:
-            take(engine, plant)  # says what is wrong with the name
-        if not names:
-            raise ConfigError("holds no plant", where=str(home.folder), todo="Import a load curve first")
-        return [clean_snapshot(take(engine, name))[0] for name in names]
-    finally:
-        engine.dispose()
+    held = held_plants(home)
+    if plant is not None and plant not in {one.plant for one in held}:
+        held_plants(home, (plant,))  # says what is wrong with it
+    return [clean_snapshot(one)[0] for one in held]
 
 
 def _describe(snapshots: Sequence[Snapshot]) -> list[PlantProfile]:

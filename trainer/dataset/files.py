@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from agent.contract.errors import ConfigError
+from agent.contract.givenfiles import check_file
 from agent.contract.loadcsv import MAX_ROWS, Columns, Excuse, csv_rows, read_rows
 
 MAX_BYTES = 2 * 2**30
@@ -50,8 +51,7 @@ def read_file(
     """
     where = str(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError("is larger than 2 GiB", where=where, todo="Split the file")
+        check_file(path, MAX_BYTES)
         with path.open("rb") as file:
             binary = file.read(len(_MAGIC)) == _MAGIC
         if not binary and path.suffix.lower() in _SUFFIXES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats, Ints
-from agent.contract.zones import parse_zone, utc_iso
+from agent.contract.zones import check_zone, utc_iso
 from trainer.dataset import tables
 from trainer.dataset.calendars import MOST, holiday_dates, marked_dates, years_to_cover
 from trainer.dataset.quality import Quality, assess
@@ -73,12 +73,15 @@ class Imported:
 
 
 def import_file(engine: Engine, request: Request) -> Imported:
-    """Import a file: all of it, or nothing.
+    """Import a file: all of it, or nothing; see `read_file` and `keep`."""
+    return keep(engine, request, read_file(request))
+
+
+def read_file(request: Request) -> tuple[Curve, Quality]:
+    """Read and judge a file, without a database: what is refused here leaves none where there was none.
 
     Raises:
-        ConfigError: when the file cannot be read (see `reading.read_curve`), contradicts what is held, or the plant
-            is known with another zone or slot length.
-        StorageError: when the database fails; nothing was written then.
+        ConfigError: when the file cannot be read (see `reading.read_curve`), or plant name, zone or holidays are wrong.
     """
     if _NAME.fullmatch(request.plant) is None:
         raise ConfigError(
@@ -86,8 +89,26 @@ def import_file(engine: Engine, request: Request) -> Imported:
         )
     for name in request.source.covariates:
         check_covariate(name)
-    parse_zone(request.zone)
+    check_zone(request.source.frame, "--timestamps-in")
+    check_zone(request.zone, "--timezone")
     curve = _read(request.source)
+    grid = curve.grid
+    if request.holidays is not None:
+        holiday_dates(_parts(request.holidays)[1], years_to_cover(grid.start_ms, grid.end_ms))
+    first, last = np.flatnonzero(np.isfinite(curve.power_kw))[[0, -1]]
+    start_ms = grid.start_ms + int(first) * grid.slot_s * 1000
+    # Judged before it is kept: what cannot be judged would stop every later command that meets the plant.
+    return curve, assess(start_ms, grid.slot_s, request.zone, curve.power_kw[first : last + 1], curve.flags)
+
+
+def keep(engine: Engine, request: Request, found: tuple[Curve, Quality]) -> Imported:
+    """Write what `read_file` found: all of it, or nothing.
+
+    Raises:
+        ConfigError: when it contradicts what is held, or the plant is known with another zone or slot length.
+        StorageError: when the database fails; nothing was written then.
+    """
+    curve, quality = found
     grid = curve.grid
     series = tables.plant_series.c
     with write(engine) as connection:
@@ -103,8 +124,6 @@ def import_file(engine: Engine, request: Request) -> Imported:
             covariates[name] = int(np.isfinite(values).sum())
         _note_flags(connection, number, curve)
         days = _set_holidays(connection, number, request, spec, curve)
-    first, last = np.flatnonzero(np.isfinite(curve.power_kw))[[0, -1]]
-    start_ms = grid.start_ms + int(first) * grid.slot_s * 1000
     return Imported(
         plant=request.plant,
         slot_s=grid.slot_s,
@@ -116,7 +135,7 @@ def import_file(engine: Engine, request: Request) -> Imported:
         covariates=covariates,
         holidays=days,
         notes=curve.notes,
-        quality=assess(start_ms, grid.slot_s, request.zone, curve.power_kw[first : last + 1], curve.flags),
+        quality=quality,
     )
 
 
@@ -124,10 +143,19 @@ def _read(source: Source) -> Curve:
     try:
         return read_curve(source)
     except ConfigError as exc:
-        if source.repair or _ROW.search(exc.where) is None:
+        if source.repair or _ROW.search(exc.where) is None or not _repairable(source):
             raise
         todo = f"{exc.todo}; --repair leaves such rows out"
         raise ConfigError(exc.what, where=exc.where, todo=todo) from exc
+
+
+def _repairable(source: Source) -> bool:
+    """Whether the file can be read without such rows: a wrong header, quote or number of fields stays wrong."""
+    try:
+        read_curve(replace(source, repair=True))
+    except ConfigError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -237,7 +265,7 @@ def _set_holidays(connection: Connection, number: int, request: Request, known_f
         sa.select(sa.func.min(series.time_ms), sa.func.max(series.time_ms)).where(series.plant == number)
     ).one()
     text = (known_from if request.holidays is None else request.holidays).strip()
-    by_column, _, country = text.partition("+") if text.startswith(COLUMN) else ("", "", text)
+    by_column, country = _parts(text)
     days = holiday_dates(country, years_to_cover(int(first), int(last)))
     if by_column:
         held = connection.execute(
@@ -250,6 +278,12 @@ def _set_holidays(connection: Connection, number: int, request: Request, known_f
         .values(holidays=json.dumps(days), holidays_from=text)
     )
     return len(days)
+
+
+def _parts(text: str) -> tuple[bool, str]:
+    """Whether the file's column says the holidays, and what says the others."""
+    text = text.strip()
+    return (True, text.partition("+")[2]) if text.startswith(COLUMN) else (False, text)
 
 
 def _with_column(request: Request, curve: Curve, computed: tuple[str, ...], held: list[str]) -> tuple[str, ...]:

@@ -90,7 +90,8 @@ class Curve:
         holiday_marks: [T] 1 on holidays; None where the file has no such column.
         cut: starts of the slots at its ends that the file covers in part.
         flags: what was found wrong while reading, as starts of slots, ascending.
-        notes: the same with line and words, for people.
+        notes: the same with line and words, for people; before them where the interval changes, and how many rows
+            gave no slot.
     """
 
     grid: Grid
@@ -146,7 +147,10 @@ def read_curve(source: Source) -> Curve:
         holiday_marks=None if marks is None else grid.means(marks),
         cut=(grid.start_ms, grid.end_ms - slot_s * 1000) if source.counter else grid.cut_slots(),
         flags={flag: grid.slots_of(times) for flag, times in flags.items()},
-        notes=tuple(f"{table.place} {line}: {words} ({flag})" for flag, line, words in sorted(faults.noted, key=_line)),
+        notes=(
+            *_about_rows(source, table, grid, power_kw),
+            *(f"{table.place} {line}: {words} ({flag})" for flag, line, words in sorted(faults.noted, key=_line)),
+        ),
     )
 
 
@@ -165,6 +169,14 @@ def _check(source: Source) -> None:
         )
     if source.pv_column is not None and PV in source.covariates:
         raise ConfigError(f"{PV} is asked for twice", where="--covariate", todo="Give --pv-column alone")
+    beside = {**source.covariates, PV: source.pv_column}
+    for name, column in beside.items():
+        if column == source.value_column:  # a model would be told ahead what it is to forecast
+            raise ConfigError(
+                f"column {column!r} is the load itself and cannot be {name}, too",
+                where=str(source.path),
+                todo="Name another column",
+            )
 
 
 def _columns(source: Source) -> list[str]:
@@ -194,7 +206,8 @@ def _power(source: Source, table: Columns, column: str, grid: Grid, flags: dict[
         return grid.means(scale_values(table, column, KW_PER_UNIT[source.unit], where))
     factor = KWH_PER_UNIT[source.unit]
     if source.kind is Kind.ENERGY:
-        return grid.means(scale_values(table, column, factor * 3_600_000 / grid.interval_ms, where))
+        power_kw = scale_values(table, column, factor * 3_600_000 / grid.interval_ms, where)
+        return grid.means(power_kw / (grid.covers_ms / grid.interval_ms))
     kwh = scale_values(table, column, factor, where)
     rollover = None if source.rollover is None else source.rollover * factor
     counted = count_into_slots(table.times_ms, kwh, rollover, grid, where)
@@ -202,6 +215,24 @@ def _power(source: Source, table: Columns, column: str, grid: Grid, flags: dict[
         if marks.any():
             flags[flag] = (grid.start_ms + np.flatnonzero(marks) * grid.slot_s * 1000).tolist()
     return counted.power
+
+
+def _about_rows(source: Source, table: Columns, grid: Grid, power_kw: Floats) -> list[str]:
+    """Where rows begin to come at another interval, and how many have a value that is in no slot."""
+    notes = []
+    changes = np.flatnonzero(np.diff(grid.covers_ms)) + 1
+    if len(changes):
+        before, after = (f"{grid.covers_ms[row] / 60_000:g}" for row in (changes[0] - 1, changes[0]))
+        more = f", and {len(changes) - 1} times more" if len(changes) > 1 else ""
+        line = int(table.lines[changes[0]])
+        notes.append(f"{table.place} {line}: from here on a row every {after} min, not {before} min{more}")
+    lost = np.flatnonzero(np.isfinite(table.values[source.value_column]) & np.isnan(power_kw[grid.rows]))
+    if len(lost) and not source.counter:  # of a register, steps give slots, not rows
+        first = int(table.lines[lost[0]])
+        notes.append(
+            f"{len(lost)} rows gave no slot, since they cover less than half of it; the first: {table.place} {first}"
+        )
+    return notes
 
 
 def _line(fault: tuple[Flag, int, str]) -> int:

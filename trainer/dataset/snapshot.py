@@ -19,6 +19,7 @@ from agent.contract import jsonform
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats
 from agent.contract.featurespec import DAY_S
+from agent.contract.wallclock import END_MS
 from agent.contract.zones import utc_iso
 from trainer.dataset import tables
 from trainer.dataset.flags import Flag
@@ -163,7 +164,7 @@ def take(engine: Engine, plant: str, until_ms: int | None = None) -> Snapshot:
         until_ms: only slots that are over by then; None for all.
 
     Raises:
-        ConfigError: when the plant is unknown or holds nothing before `until_ms`.
+        ConfigError: when the plant is unknown, holds nothing before `until_ms`, or holds times after 2199.
     """
     with read(engine) as connection:
         row = connection.execute(sa.select(tables.plant).where(tables.plant.c.name == plant)).one_or_none()
@@ -182,6 +183,12 @@ def take(engine: Engine, plant: str, until_ms: int | None = None) -> Snapshot:
     if not found:
         raise ConfigError("holds no load before the given time", where=f"plant {plant}", todo="Import more data")
     times = np.array([time_ms for time_ms, _ in found], dtype=np.int64)
+    if times[-1] >= END_MS:  # of an earlier version's import; no calendar goes so far
+        raise ConfigError(
+            "holds load of a year after 2199",
+            where=f"plant {plant}",
+            todo="Import a corrected file under another plant name",
+        )
     index = (times - times[0]) // (row.slot_s * 1000)
     power_kw = np.full(int(index[-1]) + 1, np.nan)
     power_kw[index] = [value for _, value in found]

@@ -59,7 +59,7 @@ def split(snapshot: Snapshot, horizon_hours: int, validation_days: int) -> Split
         )
     if len(known) == 0:
         raise ConfigError("no load is known", where=where, todo="Check the meter and the column of the file")
-    if float(known.std()) <= 1e-6 * max(1.0, float(np.abs(known).max())):
+    if float(known.std()) <= 1e-6 * float(np.abs(known).max()):  # in any unit
         raise ConfigError(
             f"the load is constant ({known[0]:.6g} kW): there is nothing to learn",
             where=where,

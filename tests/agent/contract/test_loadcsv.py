@@ -78,6 +78,8 @@ def test_semicolons_a_byte_order_mark_and_blank_lines_are_read():
         (["01.02.2014 00:00,1"], "UTC", "line 2: .* is not of the form"),
         (["2014-01-01,1"], "UTC", "line 2: .* is not of the form"),
         (["1969-12-31 00:00,1"], "UTC", "line 2: .* lies before 1970"),
+        (["2200-01-01 00:00,1"], "UTC", "line 2: .* lies after 2199.*Correct the year"),
+        (["9999-12-31 23:45,1"], "-05:00", "line 2: .* lies after 2199"),
         (["2014-01-01 00:00,NA"], "UTC", "line 2: load 'NA' is not a number.*Leave the cell empty"),
         (["2014-01-01 00:00,nan"], "UTC", "is not a number"),
         (["2014-01-01 00:00,inf"], "UTC", "is not a number"),

@@ -64,6 +64,17 @@ class TestCut:
         assert prepared.pool == ()
         assert any("new.csv is left out" in remark for remark in prepared.remarks)
 
+    def test_what_the_meter_got_wrong_is_not_learnt_and_told_but_is_a_device_s_history(self, request_, tmp_path):
+        load = plant_load(80, HOUR_S)
+        load[50 * 24] = 65535
+        other = write_plant(tmp_path / "other.csv", load, HOUR_S)
+        pool = (parse_pool(str(other), request_.source),)
+        prepared = prepare(dataclasses.replace(with_load(request_, load), pool=pool))
+        for learnt in (prepared.learnt, *prepared.pool):
+            assert np.flatnonzero(np.isnan(learnt.power_kw)).tolist() == [50 * 24]
+        assert prepared.plant.power_kw[50 * 24] == 65535
+        assert [remark.split(":")[0] for remark in prepared.remarks] == [str(request_.source.csv), f"--pool {other}"]
+
     def test_rows_without_a_value_at_either_end_are_no_history(self, request_):
         load = plant_load(80, HOUR_S)
         load[:30] = load[70 * 24 - 5 : 70 * 24] = np.nan
@@ -163,11 +174,33 @@ class TestBadInput:
     def test_constant_series(self, request_):
         self.refused(with_load(request_, np.full(80 * 24, 5.0)), "constant")
 
+    def test_a_load_that_never_changes_but_for_rounding_is_constant(self, request_):
+        self.refused(with_load(request_, 5e5 + 1e-3 * plant_load(80, HOUR_S)), "constant")
+
+    @pytest.mark.parametrize(
+        ("factor", "message"),
+        [
+            (4e7, r"Mill 1\.csv: column 'load' reaches 4.*e\+09, beyond 1e\+09.*larger unit, such as kW instead of W"),
+            (1e-9, r"Mill 1\.csv: column 'load' spreads by .*e-08 only.*smaller unit"),
+        ],
+    )
+    def test_a_unit_that_makes_the_load_too_large_or_too_small(self, request_, factor, message):
+        source, load = request_.source.csv, plant_load(80, HOUR_S)
+        stamps = [line.split(",")[0] for line in source.read_text().splitlines()[1:]]
+        rows = [f"{stamp},{value * factor:.9g}" for stamp, value in zip(stamps, load, strict=True)]
+        source.write_text("\n".join(["timestamp,load", *rows]))
+        self.refused(request_, message)
+
     def test_series_without_any_value(self, request_):
         self.refused(with_load(request_, np.full(80 * 24, np.nan)), "no value at all")
 
     def test_slots_that_do_not_divide_a_day(self, request_):
         self.refused(with_load(request_, plant_load(10, 420), 420), "420 s")
+
+    @pytest.mark.parametrize("slot_s", [60, 420])
+    def test_rows_of_another_interval_are_refused_with_advice_that_a_backtest_can_follow(self, request_, slot_s):
+        advice = r"Give a file with a row every 5, 10, 15, 30, 60 min; .* import makes slots by --slot-minutes"
+        self.refused(with_load(request_, plant_load(2, slot_s), slot_s), advice)
 
     def test_rows_that_begin_between_minutes(self, request_):
         text = request_.source.csv.read_text()
@@ -202,6 +235,19 @@ class TestBadInput:
         self.refused(dataclasses.replace(request_, out=tmp_path / "no" / "f.csv"), "folder that does not exist")
         with pytest.raises(ConfigError, match="is a folder"):
             prepare(dataclasses.replace(request_, out=tmp_path))
+
+    @pytest.mark.parametrize("option", ["--csv", "--origins", "--pool"])
+    def test_out_that_would_overwrite_what_is_read_is_refused(self, request_, tmp_path, option):
+        other = write_plant(tmp_path / "other.csv", plant_load(80, HOUR_S), HOUR_S)
+        path = {"--csv": request_.source.csv, "--origins": request_.origins, "--pool": other}[option]
+        link = tmp_path / "link.csv"
+        link.symlink_to(path)
+        pool = (parse_pool(str(other), request_.source),)
+        before = path.read_bytes()
+        for out in (path, link):
+            with pytest.raises(ConfigError, match=f"is the file of {option}"):
+                prepare(dataclasses.replace(request_, pool=pool, out=out))
+        assert path.read_bytes() == before
 
     def test_training_code_is_not_loaded_for_it(self, request_):
         import subprocess

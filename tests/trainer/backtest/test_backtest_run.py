@@ -12,11 +12,13 @@ from click.testing import CliRunner
 from agent.contract.errors import ConfigError
 from agent.contract.featurespec import Scaling
 from agent.inference.naive import forecast_naive
+from agent.inference.tracking import Tracker
 from converter import modeldir
 from converter.modeldir import ModelDir
 from tests.support.livedplants import lived_plant
 from tests.support.plants import plant_load, write_origins, write_plant
 from trainer.backtest import backtest
+from trainer.backtest import scores as judgement
 from trainer.backtest.inputs import Request, Source, prepare
 from trainer.cli.main import trainer
 from trainer.learning import holdout, training, windows
@@ -135,8 +137,46 @@ def test_the_same_seed_gives_the_same_bytes_whatever_happens_after_the_last_orig
     prepared = prepare(request_for(tmp_path, load, *ORIGINS[:3]))
     backtest.run(prepared, tmp_path / "work", options, lambda *step: told.append(step))
     assert {stage for stage, _, _ in told} >= {"student"}
-    before = (folder / "f.csv").read_text().splitlines()[: 1 + 3 * 24]
-    assert (tmp_path / "f.csv").read_text().splitlines() == before
+    others = [f"work/forecasts-{name}.csv" for name in ("naive", "teacher", "student_float", "student_int8_calibrated")]
+    for name in ("f.csv", *others):
+        before = (folder / name).read_text().splitlines()[: 1 + 3 * 24]
+        assert (tmp_path / name).read_text().splitlines() == before, name
+
+
+def judged(done, folder, load):
+    """Forecast from two origins of one day with the model that was made; the forecasts, and those of the others."""
+    model = ModelDir(done[0] / "work" / "model")
+    folder.mkdir()
+    prepared = prepare(request_for(folder, load, "2022-03-13", "2022-03-13T06:00"))
+    forecasts, _ = backtest.replay(model, prepared.plant, prepared.origins)
+    return forecasts, judgement.judge(model, prepared, forecasts)[1]
+
+
+def test_no_forecaster_knows_what_comes_after_its_origin(done, tmp_path):
+    load = swaying()
+    last = 69 * 24 + 6
+    later = np.concatenate([load[:last], 3 * load[last:]])
+    _, expected = judged(done, tmp_path / "a", load)
+    _, found = judged(done, tmp_path / "b", later)
+    assert set(expected) == {"naive", "teacher", "student_float", "student_int8_calibrated"}
+    for name, power in expected.items():
+        assert found[name].tolist() == power.tolist(), name
+
+
+def test_calibrated_forecasts_are_those_of_a_tracker_that_begins_with_the_bundle_and_learns_what_is_over(
+    done, tmp_path
+):
+    (first, second), others = judged(done, tmp_path / "a", swaying())
+    taught = judgement._first_calibration(ModelDir(done[0] / "work" / "model"))
+    tracker = Tracker(HOUR_S, taught)
+    expected = [tracker.issue(first)[0].power_kw]
+    for number in range(6):
+        power = round(float(swaying()[69 * 24 + number]), 4)  # as in the file
+        tracker.learn(first.origin_ms + number * HOUR_S * 1000, power)
+    expected.append(tracker.issue(second)[0].power_kw)
+    assert others["student_int8_calibrated"].tolist() == np.stack(expected).tolist()
+    assert expected[0].tolist() != Tracker(HOUR_S).issue(first)[0].power_kw.tolist(), "the bundle taught nothing"
+    assert expected[1].tolist() != Tracker(HOUR_S, taught).issue(second)[0].power_kw.tolist(), "nothing was learnt"
 
 
 def test_a_student_that_does_not_beat_naive_forecasts_and_that_devices_would_refuse_it_is_told(done, tmp_path):

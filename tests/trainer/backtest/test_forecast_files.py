@@ -84,6 +84,8 @@ class TestOrigins:
             ("origin\n2018-10-20\n2018-10-20T00:00\n", "line 3: origin .* stands twice"),
             ("origin\nnoon\n", "line 2"),
             ("remark,origin\nx\n", "line 2"),
+            ("origin\n" + "1" * 200_000 + "\n", "line 2: is not CSV"),
+            ('origin\n2018-10-20\n"2018-10-21\n', "line 3: is not CSV"),
         ],
     )
     def test_refuses_files_that_name_no_origins(self, tmp_path, content, message):

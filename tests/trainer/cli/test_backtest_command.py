@@ -33,6 +33,7 @@ def given(tmp_path):
         ("--origins", "nowhere.csv", "nowhere.csv: cannot be read"),
         ("--holidays", "Atlantis", "Atlantis"),
         ("--temperature-column", "degrees", "degrees"),
+        ("--temperature-column", "load", "is the load itself"),
         ("--pool", "nowhere.csv@UTC", "nowhere.csv: cannot be read"),
         ("--pool", "mill.csv@", "FILE[@FRAME[@ZONE[@HOLIDAYS]]]"),
     ],

@@ -65,6 +65,25 @@ def test_a_register_with_weather_and_pv_is_imported(run, csv):
     assert "479 added, 0 changed, 0 held already, temperature_c in 480, pv_kw in 479" in said.out
 
 
+@pytest.mark.parametrize("wrong", [("--value-column", "kW"), ("--holidays", "Atlantis"), ("--plant", "No Name")])
+def test_an_import_that_is_refused_makes_no_centre(run, csv, tmp_path, wrong):
+    run("import", "--csv", write_csv(csv, 3), *FRAME, *wrong, code=78)
+    assert not (tmp_path / "centre").exists()
+
+
+@pytest.mark.parametrize(
+    ("frame", "zone", "wrong"),
+    [
+        ("Mars", "UTC", "--timestamps-in: time zone 'Mars'"),
+        ("UTC", "Mars", "--timezone: time zone 'Mars'"),
+        ("UTC", "", "--timezone: time zone ''"),
+    ],
+)
+def test_a_wrong_zone_is_named_by_its_option(run, csv, frame, zone, wrong):
+    given = ("--plant", "works", "--timestamps-in", frame, "--timezone", zone)
+    assert wrong in run("import", "--csv", write_csv(csv, 3), *given, code=78).err
+
+
 @pytest.mark.parametrize("given", ["temperature_c", "temperature_c=", "=temp"])
 def test_a_covariate_without_name_or_column_is_refused(run, csv, given):
     said = run("import", "--csv", write_csv(csv, 3), *FRAME, "--covariate", given, code=78)

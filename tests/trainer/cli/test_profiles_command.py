@@ -1,5 +1,6 @@
 """`edgewatt-trainer profiles` as an operator runs it."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 
 from agent.contract.errors import ConfigError
 from tests.support.livedplants import hold, lived_plant
+from trainer.cli.held import held_plants
 from trainer.cli.home import Home
 from trainer.cli.profiles import curve, profiles
 
@@ -68,6 +70,20 @@ def test_unknown_plant_young_plant_and_empty_centre_are_configuration_errors(hom
     empty = Home.of(tmp_path)
     empty.database(make=True).dispose()
     assert "holds no plant" in str(run(empty).exception)
+
+
+def test_a_plant_of_the_year_9999_is_left_out_and_named_and_stops_no_other(tmp_path):
+    home = Home.of(tmp_path)
+    hold(home, lived_plant(60, 3600, plant="mill"))
+    late = lived_plant(60, 3600, plant="late")
+    hold(home, dataclasses.replace(late, start_ms=253_402_300_799_000 // 3_600_000 * 3_600_000 - 86_400_000))
+    for arguments in ((), ("--plant", "mill")):
+        result = run(home, *arguments)
+        assert result.exit_code == 0, result.output
+        assert "mill: 60 whole days" in result.stdout
+        assert "left out: plant late: holds load of a year after 2199" in result.stderr
+    assert [one.plant for one in held_plants(home)] == ["mill"]
+    assert isinstance(run(home, "--plant", "late").exception, ConfigError)
 
 
 def test_curve_goes_from_the_lowest_block_to_the_highest():

@@ -149,6 +149,55 @@ def test_what_is_no_slip_is_not_repaired(import_, held, csv, change, words):
     assert held() == before
 
 
+def a_field_too_many(rows):
+    rows[100].append("1")
+
+
+def an_open_quote(rows):
+    rows[100][1] = '"1'
+
+
+def a_huge_value(rows):
+    rows[100][1] = "1e30"
+
+
+@pytest.mark.parametrize(
+    ("change", "header"),
+    [
+        (a_field_too_many, "timestamp,load"),
+        (an_open_quote, "timestamp,load"),
+        (a_huge_value, "timestamp,load"),
+        (reversed_, "timestamp,load"),
+        (lambda _rows: None, "timestamp,power"),
+        (lambda rows: [row.append("1") for row in rows], "timestamp,load,load"),
+    ],
+)
+def test_repair_is_offered_only_where_it_helps(import_, held, csv, change, header):
+    before = held()
+    with pytest.raises(ConfigError, match="line ") as caught:
+        import_(write_csv(csv, 20, change=change, header=header))
+    assert "--repair" not in str(caught.value)
+    assert held() == before
+
+
+def test_a_file_of_the_year_9999_is_refused_with_its_line(import_, held, csv):
+    before = held()
+    with pytest.raises(ConfigError, match=r"line 2: time '9999-.*lies after 2199"):
+        import_(write_csv(csv, 20, change=lambda rows: [row.__setitem__(0, "9999" + row[0][4:]) for row in rows]))
+    assert held() == before
+
+
+def test_what_cannot_be_judged_is_not_kept(import_, held, csv, monkeypatch):
+    def fails(*_given):
+        raise ValueError("year 10000 is out of range")
+
+    before = held()
+    monkeypatch.setattr("trainer.dataset.importing.assess", fails)
+    with pytest.raises(ValueError, match="out of range"):
+        import_(write_csv(csv, 20))
+    assert held() == before
+
+
 def test_a_gap_of_a_year_is_a_gap(import_, csv):
     def change(rows):
         for row in rows[480:]:

@@ -280,6 +280,14 @@ def test_refuses_the_name_of_a_covariate(import_, held, tmp_path, name):
     assert held() == before
 
 
+@pytest.mark.parametrize("changes", [{"covariates": {"temperature_c": "load"}}, {"pv_column": "load"}])
+def test_the_load_is_not_known_beside_itself(import_, held, csv, changes):
+    before = held()
+    with pytest.raises(ConfigError, match="column 'load' is the load itself and cannot be"):
+        import_(write_csv(csv, 5), **changes)
+    assert held() == before
+
+
 def test_pv_is_asked_for_once(import_, tmp_path):
     with pytest.raises(ConfigError, match="pv_kw is asked for twice"):
         import_(beside(tmp_path / "x.parquet"), covariates={"pv_kw": "sun"}, pv_column="sun")
@@ -300,4 +308,49 @@ def test_refuses_a_holiday_column_that_is_not_there(import_, held, csv):
     before = held()
     with pytest.raises(ConfigError, match="has no column 'holiday'"):
         import_(write_csv(csv, 5), holidays="column", holiday_column="holiday")
+    assert held() == before
+
+
+# Rows whose interval changes
+
+
+def mixed(path, *parts):
+    """Rows one after the other: (count, minutes, value) for each part."""
+    times, values, at = [], [], START
+    for count, minutes, value in parts:
+        for _ in range(count):
+            times.append(at)
+            values.append(value)
+            at += dt.timedelta(minutes=minutes)
+    return parquet(path, pa.array(times, pa.timestamp("us")), load=values)
+
+
+def test_hours_after_quarter_hours_are_held_and_the_change_is_told(import_, engine, tmp_path):
+    result = import_(mixed(tmp_path / "a.parquet", (20 * 96, 15, 4.0), (19 * 24, 60, 7.0)), slot_s=3600)
+    assert power(engine).tolist() == [4.0] * 480 + [7.0] * 456
+    assert result.notes == ("row 1921: from here on a row every 60 min, not 15 min",)
+
+
+def test_energy_of_hours_after_quarter_hours_is_the_power_of_each(import_, engine, tmp_path):
+    import_(mixed(tmp_path / "a.parquet", (192, 15, 1.0), (24, 60, 5.0)), slot_s=3600, unit="kWh")
+    assert power(engine).tolist() == [4.0] * 48 + [5.0] * 24
+
+
+def test_a_gap_among_rare_rows_is_one_slot(import_, engine, tmp_path):
+    path = mixed(tmp_path / "a.parquet", (192, 15, 4.0), (12, 60, 7.0), (1, 120, 7.0), (11, 60, 7.0))
+    import_(path, slot_s=3600)
+    assert np.flatnonzero(np.isnan(power(engine))).tolist() == [48 + 13]
+
+
+def test_a_few_missing_rows_are_no_other_interval_and_rows_without_a_slot_are_counted(import_, engine, tmp_path):
+    path = mixed(tmp_path / "a.parquet", (192, 15, 4.0), (4, 60, 7.0), (192, 15, 4.0), (3, 60, 7.0))
+    result = import_(path, slot_s=3600)
+    assert np.flatnonzero(np.isnan(power(engine))).tolist() == [48, 49, 50, 51]
+    assert result.notes == ("7 rows gave no slot, since they cover less than half of it; the first: row 193",)
+
+
+def test_quarter_hours_after_many_hours_are_refused_with_a_way_out(import_, held, tmp_path):
+    before = held()
+    with pytest.raises(ConfigError, match=r"row 482: .*off the grid of 3600 s.*where the interval changes, give two"):
+        import_(mixed(tmp_path / "a.parquet", (480, 60, 4.0), (96, 15, 7.0)))
     assert held() == before

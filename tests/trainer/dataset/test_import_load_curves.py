@@ -133,6 +133,17 @@ def test_refuses_a_file_with_one_clear_error_and_stores_nothing(engine, csv, cha
     assert held() == before
 
 
+@pytest.mark.parametrize(("frame", "minutes"), [("+05:30", 30), ("Asia/Kathmandu", 15)])
+def test_hours_of_a_zone_off_the_hour_are_refused_with_advice_that_can_be_followed(
+    engine, csv, frame, minutes, request_for
+):
+    write_csv(csv, slot_s=3600, power=plant_history(4))
+    with pytest.raises(ConfigError, match=f"write each row as {60 // minutes} rows of {minutes} min"):
+        import_file(engine, request_for(csv, frame=frame))
+    write_csv(csv, slot_s=minutes * 60, power=np.repeat(plant_history(4), 60 // minutes))
+    assert import_file(engine, request_for(csv, frame=frame)).added == len(plant_history(4)) * 60 // minutes
+
+
 def test_slot_length_must_divide_a_day(engine, csv, request_for):
     write_csv(csv, slot_s=420, power=plant_history(4))
     with pytest.raises(ConfigError, match="every 420 s") as caught:
