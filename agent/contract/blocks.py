@@ -272,6 +272,15 @@ def seal_block(block: Block, key: bytes) -> bytes:
     return prefix + nonce + ChaCha20Poly1305(key).encrypt(nonce, block.body, prefix)
 
 
+def sealed_header(data: bytes) -> BlockHeader:
+    """Return what a block at rest says of itself; nothing vouches for that until it is unsealed.
+
+    Raises:
+        RejectedError: when the frame or the header is malformed.
+    """
+    return BlockHeader.from_bytes(_unframe(_AT_REST, data)[0])
+
+
 def unseal_block(data: bytes, key: bytes) -> Block:
     """Open what `seal_block` made.
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from agent.contract.durable import fsync_folder
 from agent.contract.errors import StorageError
 
-_PARTS = ("-wal", "-shm", "")
+_PARTS = ("-wal", "-shm", "-ring", "")
 
 
 def set_aside(path: Path, epoch: int) -> str:
-    """Rename the database and its log to `<name>.damaged-<epoch>` and return that name; empty where there is none.
+    """Rename the database with its log and ring to `<name>.damaged-<epoch>` and return that name.
+
+    It is empty where there is none.
 
     The log goes first: a database without its log is only old, while a log beside a new database would be played into
     it. The caller has begun a new epoch before, so that even an old database cannot give a number out twice.

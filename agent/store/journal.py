@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agent.contract.blocks import Block, encode_readings, encode_rows
 from agent.contract.channels import Channel
-from agent.contract.errors import RejectedError
+from agent.contract.errors import RejectedError, StorageError
 from agent.contract.rows import event_row, gap_row
 from agent.contract.topics import STREAMS
 from agent.store import aside, packing, retention
 from agent.store.buffer import Buffer, ReadingCheck
 from agent.store.identity import Identity
+from agent.store.pieces import RING, Piece
 from agent.store.reader import Reader
+from agent.store.ring import RingFullError
 from agent.store.schema import DamagedError, open_database, transaction
-from agent.store.shelves import Piece, Shelves
+from agent.store.shelves import Shelves
 
 DIRECT_ROWS = 8_192  # a commit of so many readings is a block at once
+MOST_PIECES = 2_000
+_FULL_RING = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +45,7 @@ class Journal:
         notes: notes that wait for the next transaction, by name.
         check: what readings are accepted, and each channel's latest time.
         writes: transactions that succeeded.
+        ring_writes: records that the ring took.
     """
 
     shelves: Shelves
@@ -61,7 +66,7 @@ class Journal:
         self.durable: dict[str, int] = {}
         self.pieces: list[Piece] = []
         self.notes: dict[str, bytes] = {}
-        self.writes = 0
+        self.writes = self.ring_writes = 0
         self._aside = ""  # kept over a failed attempt to begin anew
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
@@ -79,13 +84,14 @@ class Journal:
             aside.set_aside(self._path, self._identity.epoch)  # a log without its database
         db = open_database(self._path)
         try:
-            self.shelves = Shelves(db, self._identity.storage_key)
+            self.shelves = Shelves(db, self._identity.storage_key, self._path)
             self.reader = Reader(self.shelves, self._path)
             with transaction(db, self._path):
                 self._check_key()
+                self.shelves.open_ring()
                 self._load()
         except BaseException:
-            db.close()
+            self.shelves.close()
             raise
 
     def _check_key(self) -> None:
@@ -99,7 +105,7 @@ class Journal:
         if newest > self._identity.epoch or self._identity.epoch == 0:
             self._identity.new_epoch(above=newest)  # the identity is older than the store
         epoch = self._identity.epoch
-        self.pieces = self.shelves.pieces("journal", "ORDER BY id", [])
+        self.pieces = self.shelves.journal()
         for stream in STREAMS:
             journal = [piece.last for piece in self.pieces if (piece.stream, piece.epoch) == (stream, epoch)]
             last = max([self.shelves.last(stream, epoch), *journal])
@@ -108,6 +114,8 @@ class Journal:
             else:
                 self.buffers[stream] = Buffer(last + 1, self._limits[stream])
             self.durable[stream] = last
+        lost = self.shelves.lost_from_ring()
+        self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
         for channel, time_ms in self.reader.channel_times(list(self._channels)).items():
             self.check.last_ms[channel] = max(time_ms, self.check.last_ms.get(channel, time_ms))
 
@@ -141,7 +149,7 @@ class Journal:
                 lasts[stream] = 0
                 for piece in self.shelves.pieces("block", where, [stream, old, self._identity.boot]):
                     try:
-                        block = packing.moved(self.shelves.open("block", piece), epoch, lasts[stream] + 1)
+                        block = packing.moved(self.shelves.open(piece), epoch, lasts[stream] + 1)
                     except RejectedError:
                         continue  # set apart when it is next offered
                     lasts[stream] = self.shelves.put_block(block).last
@@ -162,6 +170,11 @@ class Journal:
         self.buffers["events"].extend([event])
         self.change()
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it is to be packed before its time: a start must not read more, and the ring needs room."""
+        return len(self.pieces) >= MOST_PIECES or self.shelves.ring.used >= _FULL_RING
+
     # -- changing -------------------------------------------------------------------------------------------------
 
     @property
@@ -173,14 +186,37 @@ class Journal:
         """Make everything in memory durable.
 
         Raises:
-            StorageError: when the disk cannot be used; it is in memory still.
+            StorageError: when the disk cannot be used; it is in memory still, but for readings that the ring took.
         """
-        with self.transaction():
-            pass
+        self._fill_ring()
+        if self.unwritten:
+            with self.transaction():
+                pass
+
+    def _fill_ring(self) -> None:
+        """Write the readings in memory to the ring, as far as they belong there; the others wait for a transaction."""
+        buffer = self.buffers["readings"]
+        if not buffer.rows or buffer.dropped or len(buffer.rows) >= DIRECT_ROWS:
+            return
+        try:
+            piece = self.shelves.put_ring(self._encode("readings", buffer.rows, buffer.first))
+        except RingFullError:
+            return
+        except StorageError as exc:  # the database may do better; where it does not, it says so
+            _log.warning("%s", exc)
+            return
+        self.pieces.append(piece)
+        self.durable["readings"] = buffer.last
+        buffer.written(buffer.last)
+        self.ring_writes += 1
 
     @contextlib.contextmanager
     def transaction(self, events: Sequence[Mapping[str, Any]] = ()) -> Iterator[None]:
-        """One transaction with all rows in memory, these events, and what the caller does in it."""
+        """One transaction with all rows in memory, these events, and what the caller does in it.
+
+        Readings go to the ring before it, and are durable even when it fails.
+        """
+        self._fill_ring()
         gaps = [
             gap_row(self._now_ms(), stream, self._identity.epoch, *buffer.dropped, "memory full, disk not writable")
             for stream, buffer in self.buffers.items()
@@ -230,26 +266,40 @@ class Journal:
         Raises:
             StorageError: when the disk cannot be used.
         """
-        packed: set[int] = set()
+        packed: set[Piece] = set()
         with self.transaction():
             for run in packing.runs(piece for piece in self.pieces if piece.stream in streams):
                 try:
-                    block = packing.join([self.shelves.open("journal", piece) for piece in run])
+                    block = packing.join([self.shelves.open(piece) for piece in run])
                 except RejectedError:
                     self._note_damaged(run)  # the others of the run are packed next time
                     continue
                 self.shelves.replace(run, block)
-                packed |= {piece.id for piece in run}
+                packed |= set(run)
             self.shelves.note_times(self.check.last_ms)  # all these rows are on disk now, or in this transaction
-        self.pieces = [piece for piece in self.pieces if piece.id not in packed]
+            released = self._note_released(packed)
+        self._forget(packed, released)
         self.quarantine()
+
+    def _note_released(self, gone: Collection[Piece]) -> int:
+        """Note, in a transaction, up to which record the ring holds nothing that is not among these pieces."""
+        left = [piece.id for piece in self.pieces if piece.place == RING and piece not in gone]
+        released = min(left) - 1 if left else self.shelves.ring.last
+        if any(piece.place == RING for piece in gone):
+            self.shelves.note_released(released)
+        return released
+
+    def _forget(self, gone: Collection[Piece], released: int) -> None:
+        """Do so in memory, once the transaction is on disk."""
+        self.pieces = [piece for piece in self.pieces if piece not in gone]
+        self.shelves.ring.release(released)
 
     def _note_damaged(self, run: Sequence[Piece]) -> None:
         for piece in run:
             try:
-                packing.join([self.shelves.open("journal", piece)])
+                packing.join([self.shelves.open(piece)])
             except RejectedError as exc:
-                self.reader.damaged.append(("journal", piece, exc.what))
+                self.reader.damaged.append((piece, exc.what))
 
     def quarantine(self) -> None:
         """Set damaged pieces apart, each with the gap event that tells the centre.
@@ -257,14 +307,14 @@ class Journal:
         Raises:
             StorageError: when the disk cannot be used.
         """
-        found = {(table, piece.id): (table, piece, what) for table, piece, what in self.reader.damaged}
+        found = dict(self.reader.damaged)
         self.reader.damaged.clear()
-        for table, piece, what in found.values():
+        for piece, what in found.items():
             gaps = retention.gaps([piece], f"damaged on disk ({what})", self._now_ms())
-            with self.transaction(gaps if self.shelves.waits(table, piece) else []):
-                self.shelves.quarantine(table, piece, what)
-            if table == "journal":
-                self.pieces = [other for other in self.pieces if other.id != piece.id]
+            with self.transaction(gaps if self.shelves.waits(piece) else []):
+                self.shelves.quarantine(piece, what)
+                released = self._note_released([piece])
+            self._forget([piece], released)
 
     def retain(self, max_bytes: int, keep_raw_days: float, raw_from_ms: int | None = None) -> None:
         """Let go what is old and acknowledged, but for readings from `raw_from_ms` on.

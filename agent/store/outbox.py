@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block
 from agent.contract.topics import STREAMS
-from agent.store.shelves import Piece, Shelves
+from agent.store.pieces import Piece
+from agent.store.shelves import Shelves
 
 _PAGE = 256
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from agent.contract.blocks import Block, decode_readings, decode_rows, encode_readings, encode_rows
 from agent.contract.channels import Channel, Reading
-from agent.store.shelves import Piece
+from agent.store.pieces import Piece
 
 READING_ROWS = 60_000
 OTHER_ROWS = 100  # of at most 64 KiB each, so that a block stays below the contract's 8 MiB

@@ -17,8 +17,9 @@ from agent.contract.blocks import Block, decode_readings, decode_rows
 from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS
+from agent.store.pieces import BLOCK, Piece
 from agent.store.schema import open_database_read_only, transaction
-from agent.store.shelves import Piece, Shelves
+from agent.store.shelves import Shelves
 
 _T = TypeVar("_T")
 _OPENED_BLOCKS = 4  # slots are built one by one from the same few blocks
@@ -91,7 +92,7 @@ class Reader:
     def __init__(self, shelves: Shelves, path: Path) -> None:
         self._shelves = shelves
         self._path = path
-        self.damaged: list[tuple[str, Piece, str]] = []
+        self.damaged: list[tuple[Piece, str]] = []
         self._opened: dict[tuple[int, str], _Columns] = {}
 
     @classmethod
@@ -101,11 +102,11 @@ class Reader:
         Raises:
             StorageError: when there is none or it cannot be read.
         """
-        return cls(Shelves(open_database_read_only(path), key), path)
+        return cls(Shelves(open_database_read_only(path), key, path), path)
 
     def close(self) -> None:
         """Close the database."""
-        self._shelves.db.close()
+        self._shelves.close()
 
     def readings(self, channel: str, start_ms: int, end_ms: int) -> list[Reading]:
         """Return the readings of one channel in [start_ms, end_ms), by time.
@@ -115,9 +116,8 @@ class Reader:
         """
         found: list[Reading] = []
         with transaction(self._shelves.db, self._path):
-            for table in ("block", "journal"):
-                for piece in self._shelves.pieces(table, _OVERLAPS, ["readings", start_ms, end_ms]):
-                    found += self._columns(table, piece, channel).between(start_ms, end_ms)
+            for piece in self._overlapping("readings", start_ms, end_ms):
+                found += self._columns(piece, channel).between(start_ms, end_ms)
         return sorted(found, key=lambda row: row.time_ms)
 
     def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
@@ -150,17 +150,15 @@ class Reader:
         with transaction(self._shelves.db, self._path):
             if channel is not None:
                 return self.channel_times([channel]).get(channel)
-            latest = [
-                self._shelves.db.execute(f"SELECT max(end_ms) FROM {table} WHERE stream = ?", [stream]).fetchone()[0]  # noqa: S608 - constants
-                for table in ("block", "journal")
-            ]
-        return max((time_ms for time_ms in latest if time_ms is not None), default=None)
+            packed = self._shelves.db.execute("SELECT max(end_ms) FROM block WHERE stream = ?", [stream]).fetchone()[0]
+            times = [piece.end_ms for piece in self._shelves.journal() if piece.stream == stream]
+        return max(times if packed is None else [*times, packed], default=None)
 
     def channel_times(self, channels: Sequence[str]) -> dict[str, int]:
         """Return the latest durable time of each channel: what was noted when packing, and the journal since."""
         times = self._shelves.noted_times(channels)
-        for piece in self._shelves.pieces("journal", "WHERE stream = 'readings'", []):
-            for row in self._try("journal", piece, lambda block: decode_readings(block)[1]):
+        for piece in self._shelves.journal():
+            for row in self._try(piece, lambda block: decode_readings(block)[1]) if piece.stream == "readings" else ():
                 if row.channel in channels:
                     times[row.channel] = max(row.time_ms, times.get(row.channel, row.time_ms))
         return times
@@ -168,7 +166,7 @@ class Reader:
     def newest_epoch(self) -> int:
         """Return the newest epoch on disk, 0 in an empty store."""
         states = [state.epoch for state in self._shelves.states()]
-        journal = [piece.epoch for piece in self._shelves.pieces("journal", "", [])]
+        journal = [piece.epoch for piece in self._shelves.journal()]
         return max(states + journal, default=0)
 
     def stats(self) -> StoreStats:
@@ -178,7 +176,7 @@ class Reader:
             StorageError: when the disk cannot be read.
         """
         with transaction(self._shelves.db, self._path):
-            journal = self._shelves.pieces("journal", "", [])
+            journal = self._shelves.journal()
             states = self._shelves.states()
             rows = dict.fromkeys(STREAMS, 0)
             for state in states:
@@ -202,7 +200,7 @@ class Reader:
                     sorted(
                         file.name
                         for file in self._path.parent.glob(f"{self._path.name}.damaged-*")
-                        if not file.name.endswith(("-wal", "-shm"))
+                        if not file.name.endswith(("-wal", "-shm", "-ring"))
                     )
                 ),
             )
@@ -216,32 +214,39 @@ class Reader:
     def _decoded(self, stream: str, start_ms: int, end_ms: int, decode: Callable[[Block], list[_T]]) -> list[_T]:
         found: list[_T] = []
         with transaction(self._shelves.db, self._path):
-            for table in ("block", "journal"):
-                for piece in self._shelves.pieces(table, _OVERLAPS, [stream, start_ms, end_ms]):
-                    found += self._try(table, piece, decode)
+            for piece in self._overlapping(stream, start_ms, end_ms):
+                found += self._try(piece, decode)
         return found
 
-    def _columns(self, table: str, piece: Piece, channel: str) -> _Columns:
+    def _overlapping(self, stream: str, start_ms: int, end_ms: int) -> list[Piece]:
+        """List the pieces that may hold rows in [start_ms, end_ms), blocks first."""
+        journal = (piece for piece in self._shelves.journal() if piece.stream == stream)
+        return [
+            *self._shelves.pieces(BLOCK, _OVERLAPS, [stream, start_ms, end_ms]),
+            *(piece for piece in journal if piece.end_ms >= start_ms and piece.start_ms < end_ms),
+        ]
+
+    def _columns(self, piece: Piece, channel: str) -> _Columns:
         key = piece.id, channel
-        columns = self._opened.pop(key, None) if table == "block" else None
+        columns = self._opened.pop(key, None) if piece.place == BLOCK else None
         if columns is None:
-            rows = self._try(table, piece, lambda block: decode_readings(block)[1])
+            rows = self._try(piece, lambda block: decode_readings(block)[1])
             columns = _Columns.of(channel, [row for row in rows if row.channel == channel])
-            if table != "block" or not rows:  # journal numbers are used again; what is damaged is not kept
+            if piece.place != BLOCK or not rows:  # journal numbers are used again; what is damaged is not kept
                 return columns
         self._opened[key] = columns  # the last one used is the last to go
         if len(self._opened) > _OPENED_BLOCKS:
             del self._opened[next(iter(self._opened))]
         return columns
 
-    def _try(self, table: str, piece: Piece, decode: Callable[[Block], list[_T]]) -> list[_T]:
+    def _try(self, piece: Piece, decode: Callable[[Block], list[_T]]) -> list[_T]:
         try:
-            return decode(self._shelves.open(table, piece))
+            return decode(self._shelves.open(piece))
         except RejectedError as exc:
-            self.damaged.append((table, piece, exc.what))
+            self.damaged.append((piece, exc.what))
             return []
 
 
 def _size(path: Path) -> int:
-    names = (path.name, f"{path.name}-wal", f"{path.name}-shm")
+    names = (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-ring")
     return sum(file.stat().st_size for file in map(path.with_name, names) if file.exists())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from agent.contract.rows import gap_row
-from agent.store.shelves import Piece, Shelves
+from agent.store.pieces import Piece
+from agent.store.shelves import Shelves
 
 DAY_MS = 86_400_000
 RAW = "readings"
@@ -81,10 +82,16 @@ def _acknowledged_rows(shelves: Shelves) -> dict[str, int]:
 
 def gaps(pieces: Sequence[Piece], reason: str, now_ms: int) -> list[dict[str, object]]:
     """Declare the rows of pieces of one stream lost, neighbours together."""
-    ranges: list[list[int]] = []
+    ranges: list[tuple[str, int, int, int]] = []
     for piece in sorted(pieces, key=lambda piece: (piece.epoch, piece.first)):
-        if ranges and ranges[-1][0] == piece.epoch and ranges[-1][2] + 1 == piece.first:
-            ranges[-1][2] = piece.last
+        stream, epoch, first, last = ranges[-1] if ranges else ("", 0, 0, 0)
+        if (stream, epoch, last + 1) == (piece.stream, piece.epoch, piece.first):
+            ranges[-1] = stream, epoch, first, piece.last
         else:
-            ranges.append([piece.epoch, piece.first, piece.last])
-    return [gap_row(now_ms, pieces[0].stream, epoch, first, last, reason) for epoch, first, last in ranges]
+            ranges.append((piece.stream, piece.epoch, piece.first, piece.last))
+    return gap_rows(ranges, reason, now_ms)
+
+
+def gap_rows(ranges: Iterable[tuple[str, int, int, int]], reason: str, now_ms: int) -> list[dict[str, object]]:
+    """Declare ranges lost, each of a stream, an epoch, a first and a last number."""
+    return [gap_row(now_ms, *lost, reason) for lost in ranges]

@@ -26,6 +26,8 @@ _TODO = {
     "SQLITE_BUSY": "Stop the other program that writes this file",
 }
 
+_TODO_FILE = "Free space on the disk, or mend its rights"
+
 
 class DamagedError(StorageError):
     """The file is no database any more, or cannot be read with the key at hand: set it aside and begin anew."""
@@ -152,7 +154,7 @@ def transaction(db: Database, path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into this program's."""
+    """Turn errors of SQLite and of the system into this program's."""
     try:
         yield
     except sqlite3.Error as exc:
@@ -161,3 +163,7 @@ def translated(path: Path) -> Iterator[None]:
             raise DamagedError(f"is damaged ({exc})", where=str(path)) from exc
         todo = next((todo for start, todo in _TODO.items() if name.startswith(start)), "Look at the disk")
         raise StorageError(f"cannot be used ({exc})", where=str(path), todo=todo) from exc
+    except OSError as exc:
+        raise StorageError(
+            f"cannot be used ({exc.strerror})", where=str(exc.filename or path), todo=_TODO_FILE
+        ) from exc

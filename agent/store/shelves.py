@@ -1,4 +1,4 @@
-"""How rows lie in the tables: journal pieces and blocks, sealed, with counters beside them.
+"""How rows lie in the tables and in the ring: journal pieces and blocks, sealed, with counters beside them.
 
 Decides the layout and keeps the counters true; not when anything is written, packed or given up. Callers hold the
 transaction.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
@@ -18,58 +18,111 @@ from sqlite_utils import Database
 from agent.contract.blocks import Block, seal_block, unseal_block
 from agent.contract.errors import RejectedError
 from agent.store.notes import Notes
+from agent.store.pieces import BLOCK, JOURNAL, RING, Piece, StreamState
+from agent.store.ringshelf import RingShelf
+from agent.store.schema import DamagedError, translated
 
 _PLACE = "id, stream, epoch, boot, first, last, start_ms, end_ms"
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Where one sealed run of rows lies, and what its header says. `size` is its bytes as stored."""
-
-    id: int
-    stream: str
-    epoch: int
-    boot: int
-    first: int
-    last: int
-    start_ms: int
-    end_ms: int
-    size: int
-
-    @property
-    def count(self) -> int:
-        """Number of rows."""
-        return self.last - self.first + 1
-
-
-@dataclass(frozen=True, slots=True)
-class StreamState:
-    """Counters of one stream and epoch, over its blocks; the journal is not in them."""
-
-    stream: str
-    epoch: int
-    last: int
-    rows: int
-    waiting_rows: int
-    waiting_blocks: int
-    waiting_bytes: int
+_RING_ID, _RING_RELEASED = "ring", "ring_released"
 
 
 class Shelves:
-    """Reads and writes pieces under one storage key."""
+    """Reads and writes pieces under one storage key; one writer, or as many readers as like.
 
-    def __init__(self, db: Database, key: bytes) -> None:
+    Attributes:
+        ring: the writer's after `open_ring`; else what `journal` saw of it last.
+    """
+
+    def __init__(self, db: Database, key: bytes, path: Path) -> None:
         self.db = db
-        self._key = key
+        self._key, self._path = key, path
+        self.ring = RingShelf(path.with_name(f"{path.name}-ring"))
         self.notes = Notes(db, key, self.tag)
+
+    def close(self) -> None:
+        """Close the files."""
+        self.db.close()
+        self.ring.close()
+
+    def open_ring(self) -> None:
+        """Open the ring that belongs to the database, or make one where none does yet.
+
+        Raises:
+            DamagedError: when the database has one and the file is not there.
+            StorageError: when it cannot be made or opened.
+        """
+        ident = self._ring_id()
+        with translated(self._path):
+            if ident is None:
+                ident = self.ring.create()
+                self.db.execute("INSERT INTO meta VALUES (?, ?)", [_RING_ID, ident])
+            elif not self.ring.path.exists():
+                raise DamagedError(f"has lost its journal {self.ring.path.name}", where=str(self._path))
+            self.ring.open(ident, self.counter(_RING_RELEASED))
+        self.ring.drop(piece for piece in self.ring.pieces() if self._is_in_tables(piece))
+
+    def put_ring(self, block: Block) -> Piece:
+        """Write a run of rows to the ring; it is on disk then, whatever becomes of a transaction.
+
+        Raises:
+            RingFullError: when there is no room for it.
+            StorageError: when the disk fails.
+        """
+        return self.ring.put(block.header, seal_block(block, self._key))
+
+    def note_released(self, through: int) -> None:
+        """Note that records of the ring up to this number are blocks; to be released once that is on disk."""
+        self.db.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", [_RING_RELEASED, through])
+
+    def journal(self) -> list[Piece]:
+        """List what is durable and no block yet."""
+        if not self.ring.is_open and (ident := self._ring_id()) is not None:
+            # The database first: what leaves the ring meanwhile still lies in the file, for a lap.
+            released = self.counter(_RING_RELEASED)
+            with translated(self._path):
+                self.ring.look(ident, released)
+        return [*self.pieces(JOURNAL, "ORDER BY id", []), *self.ring.pieces()]
+
+    def lost_from_ring(self) -> list[tuple[str, int, int, int]]:
+        """List ranges (stream, epoch, first, last) of which the ring's numbers tell that they were there once."""
+        lost: list[tuple[str, int, int, int]] = []
+        number, epoch, last = self.counter(_RING_RELEASED), 0, 0
+        for piece in self.ring.pieces():
+            if piece.id > number + 1:
+                low = last + 1 if epoch == piece.epoch else None
+                lost += self._missing(piece.stream, piece.epoch, low, piece.first - 1)
+            number, epoch, last = piece.id, piece.epoch, piece.last
+        return lost
+
+    def _missing(self, stream: str, epoch: int, low: int | None, high: int) -> list[tuple[str, int, int, int]]:
+        """Which rows of a range no table holds; it begins after what they hold before it where `low` is not known."""
+        where = "WHERE stream = ? AND epoch = ? AND first <= ? ORDER BY first"
+        held = [piece for table in (BLOCK, JOURNAL) for piece in self.pieces(table, where, [stream, epoch, high])]
+        at = max((piece.last + 1 for piece in held), default=1) if low is None else low
+        lost = []
+        for piece in sorted(held, key=lambda piece: piece.first):
+            if piece.first > at:
+                lost.append((stream, epoch, at, piece.first - 1))
+            at = max(at, piece.last + 1)
+        return [*lost, (stream, epoch, at, high)] if at <= high else lost
+
+    def _is_in_tables(self, piece: Piece) -> bool:
+        """Whether rows of a record were written again: the disk failed, and it was whole all the same."""
+        where = "WHERE stream = ? AND epoch = ? AND first <= ? ORDER BY first DESC LIMIT 1"
+        found = [self.pieces(table, where, [piece.stream, piece.epoch, piece.first]) for table in (BLOCK, JOURNAL)]
+        return any(one.last >= piece.first for one in [*found[0], *found[1]])
+
+    def _ring_id(self) -> bytes | None:
+        found = self.db.execute("SELECT value FROM meta WHERE name = ?", [_RING_ID]).fetchone()
+        return bytes(found[0]) if found else None
 
     def put_journal(self, block: Block) -> Piece:
         """Write a run of rows to the journal."""
-        return self._insert("journal", block, seal_block(block, self._key))
+        return self._insert(JOURNAL, block, seal_block(block, self._key))
 
     def put_block(self, block: Block) -> Piece:
         """Write an immutable block."""
-        piece = self._insert("block", block, seal_block(block, self._key))
+        piece = self._insert(BLOCK, block, seal_block(block, self._key))
         self._count(piece, rows=piece.count, waiting=1)
         return piece
 
@@ -79,8 +132,9 @@ class Shelves:
         self.drop_journal(run)
 
     def drop_journal(self, pieces: Iterable[Piece]) -> None:
-        """Remove journal pieces that are blocks now."""
-        self.db.conn.executemany("DELETE FROM journal WHERE id = ?", [(piece.id,) for piece in pieces])
+        """Remove journal pieces that are blocks now; those of the ring are released."""
+        rows = [(piece.id,) for piece in pieces if piece.place == JOURNAL]
+        self.db.conn.executemany("DELETE FROM journal WHERE id = ?", rows)
 
     def acknowledge(self, pieces: Iterable[Piece]) -> None:
         """Mark blocks as safe at the centre."""
@@ -100,47 +154,54 @@ class Shelves:
             self.db.execute("DELETE FROM block WHERE id = ?", [piece.id])
             self._count(piece, rows=-piece.count, waiting=0 if acknowledged else -1)
 
-    def waits(self, table: str, piece: Piece) -> bool:
+    def waits(self, piece: Piece) -> bool:
         """Whether the centre has not acknowledged a piece."""
-        if table == "journal":
+        if piece.place != BLOCK:
             return True
         found = self.db.execute("SELECT acknowledged FROM block WHERE id = ?", [piece.id]).fetchone()
         return found is not None and not found[0]
 
-    def quarantine(self, table: str, piece: Piece, reason: str) -> None:
+    def quarantine(self, piece: Piece, reason: str) -> None:
         """Set a damaged piece apart; it is not deleted."""
-        columns = "stream, epoch, boot, first, last, start_ms, end_ms"
+        place = (piece.stream, piece.epoch, piece.boot, piece.first, piece.last, piece.start_ms, piece.end_ms)
         self.db.execute(
-            f"INSERT INTO quarantine ({columns}, reason, data) SELECT {columns}, ?, data FROM {table} WHERE id = ?",
-            [reason, piece.id],
+            "INSERT INTO quarantine (stream, epoch, boot, first, last, start_ms, end_ms, reason, data)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [*place, reason, self._data(piece) or b""],
         )
-        if table == "journal":
+        if piece.place == BLOCK:
+            self.remove([piece], acknowledged=not self.waits(piece))
+        else:
             self._count(piece)  # its numbers stay given out
             self.drop_journal([piece])
-        else:
-            self.remove([piece], acknowledged=not self.waits(table, piece))
         self.add("quarantined", 1)
 
-    def open(self, table: str, piece: Piece) -> Block:
+    def open(self, piece: Piece) -> Block:
         """Decrypt one piece.
 
         Raises:
             RejectedError: when it is gone, damaged, or not what its row says it is.
         """
-        found = self.db.execute(f"SELECT data FROM {table} WHERE id = ?", [piece.id]).fetchone()
-        if found is None:
-            raise RejectedError("is gone", where=f"{table} {piece.id}")
-        block = unseal_block(found[0], self._key)
+        data = self._data(piece)
+        if data is None:
+            raise RejectedError("is gone", where=f"{piece.place} {piece.id}")
+        block = unseal_block(data, self._key)
         header = block.header
         stated = (piece.stream, piece.epoch, piece.boot, piece.first, piece.last)
         if stated != (header.stream, header.epoch, header.boot, header.first, header.last):
-            raise RejectedError("does not fit its row", where=f"{table} {piece.id}")
+            raise RejectedError("does not fit its row", where=f"{piece.place} {piece.id}")
         return block
+
+    def _data(self, piece: Piece) -> bytes | None:
+        if piece.place == RING:
+            return self.ring.data(piece)
+        found = self.db.execute(f"SELECT data FROM {piece.place} WHERE id = ?", [piece.id]).fetchone()
+        return None if found is None else bytes(found[0])
 
     def pieces(self, table: str, where: str, values: list[Any]) -> list[Piece]:
         """List pieces without opening them; `where` is this room's own text, never data."""
         query = f"SELECT {_PLACE}, length(data) FROM {table} {where}"
-        return [Piece(*row) for row in self.db.execute(query, values).fetchall()]
+        return [Piece(table, *row) for row in self.db.execute(query, values).fetchall()]
 
     def states(self) -> list[StreamState]:
         """All counters: one for each stream and epoch."""
@@ -192,7 +253,7 @@ class Shelves:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [*row, data],
         )
-        return Piece(int(cursor.lastrowid), *row, len(data))
+        return Piece(table, int(cursor.lastrowid), *row, len(data))
 
     def _count(self, piece: Piece, *, rows: int = 0, waiting: int = 0) -> None:
         """Adjust the counters of the piece's stream; `waiting` is +1, 0 or -1 blocks of its size."""

@@ -29,7 +29,6 @@ from agent.store.reader import StoreStats
 from agent.store.schema import DamagedError, translated
 
 COMMIT_ROWS = 50_000  # readings that are written before the window is over, so that the ring stays for bad times
-JOURNAL_PIECES = 2_000  # packed before their time, so that a start never reads more
 OTHER_RING_ROWS = 2_000
 RETAIN_EVERY_S = 60.0
 RETRY_AFTER_S = 1.0
@@ -152,7 +151,7 @@ class Store:
         well = self.commit() if now >= self._commit_at else self._error is None
         if not well:
             return
-        if (self._pack_at is not None and now >= self._pack_at) or len(self._journal.pieces) >= JOURNAL_PIECES:
+        if (self._pack_at is not None and now >= self._pack_at) or self._journal.is_long:
             self._guarded(lambda: self._journal.pack(STREAMS))
         if self._journal.reader.damaged:
             self._guarded(self._journal.quarantine)
@@ -170,7 +169,7 @@ class Store:
     def close(self) -> None:
         """Commit what is in memory and close."""
         self.commit()
-        self._journal.shelves.db.close()
+        self._journal.shelves.close()
         os.close(self._lock)
 
     # -- the way to the centre ------------------------------------------------------------------------------------
@@ -192,9 +191,9 @@ class Store:
             shelves = journal.shelves
             for piece in outbox.waiting(shelves, limit_bytes=limit_bytes, skip=skip, now_streams=now_streams):
                 try:
-                    found.append(StoredBlock(piece.id, shelves.open("block", piece)))
+                    found.append(StoredBlock(piece.id, shelves.open(piece)))
                 except RejectedError as exc:
-                    journal.reader.damaged.append(("block", piece, exc.what))
+                    journal.reader.damaged.append((piece, exc.what))
 
         if any(piece.stream in now_streams for piece in journal.pieces) and self._may_write():
             self._guarded(lambda: journal.pack(now_streams))
@@ -327,14 +326,14 @@ class Store:
         A disk that fails is remembered and tried again later; a damaged store is replaced, and the action's result is
         then that rows in memory are durable in the new one.
         """
-        before = self._journal.writes
+        before, ring_before = self._journal.writes, self._journal.ring_writes
         try:
             self._replace_lost()
             try:
                 with translated(self._path):
                     action()
             except DamagedError as exc:
-                self._journal.shelves.db.close()
+                self._journal.shelves.close()
                 self._lost = exc
                 self._replace_lost()
         except StorageError as exc:
@@ -346,6 +345,7 @@ class Store:
             return False
         if self._journal.writes > before:
             self._error = None
+        if self._journal.writes > before or self._journal.ring_writes > ring_before:
             self._commit_at = self._monotonic() + self._window_s
         if not self._journal.pieces:
             self._pack_at = None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.contract.channels import Channel, Reading
 from agent.store.identity import Identity
+from agent.store.reader import Reader
 from agent.store.store import Store
 
 T0 = 1_767_225_600_000
@@ -48,13 +49,21 @@ class Bench:
 
     def crash(self) -> Store:
         """What SIGKILL leaves: what was in memory is gone. Then start again."""
-        self.store._journal.shelves.db.conn.close()
+        self.store._journal.shelves.close()
         os.close(self.store._lock)
         return self.start()
 
     def restart(self) -> Store:
         self.store.close()
         return self.start()
+
+    def journal(self) -> list[tuple[str, int, int, int]]:
+        """What is durable and no block yet: stream, epoch, first and last number."""
+        reader = Reader.open(self.path, self.identity.storage_key)
+        try:
+            return [(one.stream, one.epoch, one.first, one.last) for one in reader._shelves.journal()]
+        finally:
+            reader.close()
 
     def execute(self, statement: str) -> list[tuple]:
         """Look at, or harm, the database behind the store's back."""

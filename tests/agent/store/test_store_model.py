@@ -104,11 +104,7 @@ class StoreMachine(RuleBasedStateMachine):
             for seq, row in enumerate(rows, start=head.first):
                 assert seq not in offered[head.stream]
                 offered[head.stream][seq] = row
-        journal = {
-            (stream, seq)
-            for stream, first, last in self.bench.execute("SELECT stream, first, last FROM journal")
-            for seq in range(first, last + 1)
-        }
+        journal = {(stream, seq) for stream, _, first, last in self.bench.journal() for seq in range(first, last + 1)}
         for stream, through in store.durable_through().items():
             if stream not in self.rows:
                 continue

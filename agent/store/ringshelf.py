@@ -1,0 +1,109 @@
+"""Sealed runs of readings in the ring, with what their headers say. No transaction, no key."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from agent.contract.blocks import BlockHeader, sealed_header
+from agent.contract.errors import RejectedError
+from agent.store import ring
+from agent.store.pieces import RING, Piece
+from agent.store.ring import Ring
+
+
+class RingShelf:
+    """The ring of one database: opened by its writer, or looked at by a reader."""
+
+    _ring: Ring
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_open = False
+        self._found: dict[int, tuple[Piece, bytes]] = {}
+
+    def create(self) -> bytes:
+        """Make an empty file and return its name.
+
+        Raises:
+            OSError: when the disk is full or the folder cannot be written.
+        """
+        return ring.create(self.path)
+
+    def open(self, ident: bytes, released: int) -> None:
+        """Open for writing.
+
+        Raises:
+            OSError: when it cannot be opened or read.
+        """
+        self._ring = Ring(self.path, ident, released)
+        self.is_open = True
+        self._found = _pieces(self._ring.held())
+
+    def look(self, ident: bytes, released: int) -> None:
+        """See what is in the file at present.
+
+        Raises:
+            OSError: when it cannot be read.
+        """
+        found = ring.scan(self.path, ident)
+        self._found = _pieces({number: data for number, (_, data) in found.items() if number > released})
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.is_open:
+            self._ring.close()
+            self.is_open = False
+
+    def put(self, header: BlockHeader, data: bytes) -> Piece:
+        """Write a sealed run; it is on disk then.
+
+        Raises:
+            RingFullError: when there is no room for it.
+            StorageError: when the disk fails.
+        """
+        piece = _piece(self._ring.append(data), header, len(data))
+        self._found[piece.id] = piece, data
+        return piece
+
+    def pieces(self) -> list[Piece]:
+        """List what is held, in the order in which it was written."""
+        return [piece for piece, _ in self._found.values()]
+
+    def data(self, piece: Piece) -> bytes | None:
+        """Return a run as it was put; None where it is not held."""
+        return self._found[piece.id][1] if piece.id in self._found else None
+
+    def drop(self, pieces: Iterable[Piece]) -> None:
+        """Take pieces from the list; they are released with those after them."""
+        for piece in pieces:
+            del self._found[piece.id]
+
+    def release(self, through: int) -> None:
+        """Let what was written up to this number be written over."""
+        self._ring.release(through)
+        self._found = {number: one for number, one in self._found.items() if number > through}
+
+    @property
+    def last(self) -> int:
+        """The highest number given out."""
+        return self._ring.last
+
+    @property
+    def used(self) -> float:
+        """Which share of the file is held."""
+        return self._ring.used()
+
+
+def _pieces(found: Mapping[int, bytes]) -> dict[int, tuple[Piece, bytes]]:
+    pieces = {}
+    for number, data in found.items():
+        with contextlib.suppress(RejectedError):  # its check was right and it is no block: nothing that was put here
+            pieces[number] = _piece(number, sealed_header(data), len(data)), data
+    return pieces
+
+
+def _piece(number: int, head: BlockHeader, size: int) -> Piece:
+    place = (head.stream, head.epoch, head.boot, head.first, head.last, head.start_ms, head.end_ms)
+    return Piece(RING, number, *place, size)
