@@ -1,4 +1,7 @@
-"""Runs the campaigns of one folder (`make bench`, `make soak`): each module `<prefix>_<name>.py` has `run() -> dict`."""
+"""Runs the campaigns of one folder (`make bench`, `make soak`): each module `<prefix>_<name>.py` has `run() -> dict`.
+
+What a campaign lists under `failures` makes the command fail, once all have run.
+"""
 
 import importlib
 import json
@@ -16,6 +19,7 @@ def main(folder: Path, prefix: str, out: Path) -> int:
         print(f"no such campaign: {', '.join(sorted(unknown))}; there are: {', '.join(found)}", file=sys.stderr)
         return 2
     out.mkdir(parents=True, exist_ok=True)
+    failed = []
     for name in wanted:
         print(f"{name} ...", file=sys.stderr, flush=True)
         begin = time.monotonic()
@@ -23,4 +27,8 @@ def main(folder: Path, prefix: str, out: Path) -> int:
         figures = {"schema": 1, **module.run(), "elapsed_s": round(time.monotonic() - begin, 1)}
         (out / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
         print(json.dumps(figures, indent=2))
-    return 0
+        if figures.get("failures"):
+            failed.append(name)
+    if failed:
+        print(f"failures found: {', '.join(failed)}; see {out}", file=sys.stderr)
+    return 1 if failed else 0
