@@ -157,8 +157,11 @@ class Reader:
     def channel_times(self, channels: Sequence[str]) -> dict[str, int]:
         """Return the latest durable time of each channel: what was noted when packing, and the journal since."""
         times = self._shelves.noted_times(channels)
-        for piece in self._shelves.journal():
-            for row in self._try(piece, lambda block: decode_readings(block)[1]) if piece.stream == "readings" else ():
+        journal = (piece for piece in self._shelves.journal() if piece.stream == "readings")
+        for piece in sorted(journal, key=lambda piece: -piece.end_ms):  # the newest mostly tell all there is to know
+            if all(times.get(channel, -1) >= piece.end_ms for channel in channels):
+                break
+            for row in self._try(piece, lambda block: decode_readings(block)[1]):
                 if row.channel in channels:
                     times[row.channel] = max(row.time_ms, times.get(row.channel, row.time_ms))
         return times
