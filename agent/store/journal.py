@@ -68,6 +68,7 @@ class Journal:
         self.notes: dict[str, bytes] = {}
         self.writes = self.ring_writes = 0
         self._aside = ""  # kept over a failed attempt to begin anew
+        self._carried: dict[Piece, Block] = {}  # likewise
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
 
@@ -128,8 +129,20 @@ class Journal:
         self._identity.new_epoch()  # first: not even the old database without its log may give a number out twice
         self._aside = aside.set_aside(self._path, self._identity.epoch) or self._aside
         self.open()
+        if self._carried:
+            with self.transaction():
+                for run in packing.runs(self._carried):
+                    self.shelves.put_block(packing.join([self._carried[piece] for piece in run]))
+            self._carried.clear()
         text = f"the store {reason.what}; it was set aside as {self._aside} and a new one was begun"
         self._tell(text, set_aside=self._aside)
+
+    def give_up(self) -> None:
+        """Close a database that is damaged. What waits in the ring is as it was written: it goes to the next one."""
+        for piece in self.shelves.ring.pieces():
+            with contextlib.suppress(RejectedError):
+                self._carried[piece] = self.shelves.open(piece)
+        self.shelves.close()
 
     def begin_epoch(self, above: int) -> None:
         """Leave an epoch whose numbers were given out before, by the device that this one is an old image of.

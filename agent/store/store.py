@@ -333,7 +333,7 @@ class Store:
                 with translated(self._path):
                     action()
             except DamagedError as exc:
-                self._journal.shelves.close()
+                self._journal.give_up()
                 self._lost = exc
                 self._replace_lost()
         except StorageError as exc:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.contract.channels import Channel, Reading
 from agent.store.identity import Identity
+from agent.store.pieces import Piece
 from agent.store.reader import Reader
 from agent.store.store import Store
 
@@ -57,11 +58,11 @@ class Bench:
         self.store.close()
         return self.start()
 
-    def journal(self) -> list[tuple[str, int, int, int]]:
-        """What is durable and no block yet: stream, epoch, first and last number."""
+    def journal(self) -> list[Piece]:
+        """What is durable and no block yet."""
         reader = Reader.open(self.path, self.identity.storage_key)
         try:
-            return [(one.stream, one.epoch, one.first, one.last) for one in reader._shelves.journal()]
+            return reader._shelves.journal()
         finally:
             reader.close()
 
