@@ -41,6 +41,21 @@ def set_aside(path: Path, epoch: int) -> str:
     return name if moved else ""
 
 
+def discard(path: Path) -> None:
+    """Remove a database that was begun and not finished; what it was to replace was set aside before.
+
+    Raises:
+        StorageError: when the folder cannot be written.
+    """
+    try:
+        for part in _PARTS:
+            path.with_name(path.name + part).unlink(missing_ok=True)
+    except OSError as exc:
+        raise StorageError(
+            f"cannot be removed ({exc.strerror})", where=str(path), todo="Mend the rights of the folder"
+        ) from exc
+
+
 def lock(path: Path) -> int:
     """Take the store for this process and return the descriptor that holds it; the kernel frees it with the process.
 

@@ -67,6 +67,7 @@ class Journal:
         self.pieces: list[Piece] = []
         self.notes: dict[str, bytes] = {}
         self.writes = self.ring_writes = 0
+        self._moving: set[Piece] = set()  # of the ring, in the transaction at hand
         self._aside = ""  # kept over a failed attempt to begin anew
         self._carried: dict[Piece, Block] = {}  # likewise
 
@@ -89,11 +90,15 @@ class Journal:
             self.reader = Reader(self.shelves, self._path)
             with transaction(db, self._path):
                 self._check_key()
-                self.shelves.open_ring()
-                self._load()
+                why = self.shelves.open_ring()
+                self._load(lost_ring=bool(why))
         except BaseException:
             self.shelves.close()
             raise
+        if why:
+            text = f"the store {why}: readings of the last minutes before are lost; it goes on under a new epoch"
+            with contextlib.suppress(StorageError):
+                self._tell(text)
 
     def _check_key(self) -> None:
         tag = self.shelves.tag("key check")
@@ -101,10 +106,11 @@ class Journal:
         if self.shelves.db.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()[0] != tag:
             raise DamagedError("is encrypted under another storage key", where=str(self._path))
 
-    def _load(self) -> None:
+    def _load(self, *, lost_ring: bool) -> None:
         newest = self.reader.newest_epoch()
-        if newest > self._identity.epoch or self._identity.epoch == 0:
-            self._identity.new_epoch(above=newest)  # the identity is older than the store
+        if newest > self._identity.epoch or self._identity.epoch == 0 or lost_ring:
+            # The identity is older than the store, or numbers were given out that nothing here tells of.
+            self._identity.new_epoch(above=newest)
         epoch = self._identity.epoch
         self.pieces = self.shelves.journal()
         for stream in STREAMS:
@@ -127,15 +133,23 @@ class Journal:
             StorageError: when the disk cannot be used; to be called again then.
         """
         self._identity.new_epoch()  # first: not even the old database without its log may give a number out twice
-        self._aside = aside.set_aside(self._path, self._identity.epoch) or self._aside
+        if self._aside:
+            aside.discard(self._path)  # what an attempt before has left
+        else:
+            self._aside = aside.set_aside(self._path, self._identity.epoch)
         self.open()
-        if self._carried:
-            with self.transaction():
+        try:
+            # Nothing in memory goes along: were this to fail, the ring of the new database would be no more.
+            with transaction(self.shelves.db, self._path):
                 for run in packing.runs(self._carried):
                     self.shelves.put_block(packing.join([self._carried[piece] for piece in run]))
-            self._carried.clear()
-        text = f"the store {reason.what}; it was set aside as {self._aside} and a new one was begun"
-        self._tell(text, set_aside=self._aside)
+        except BaseException:
+            self.shelves.close()
+            raise
+        self._carried.clear()
+        name, self._aside = self._aside, ""
+        with contextlib.suppress(StorageError):  # the event stays in memory then
+            self._tell(f"the store {reason.what}; it was set aside as {name} and a new one was begun", set_aside=name)
 
     def give_up(self) -> None:
         """Close a database that is damaged. What waits in the ring is as it was written: it goes to the next one."""
@@ -152,6 +166,7 @@ class Journal:
         Raises:
             StorageError: when the disk cannot be used.
         """
+        self.change()
         self.pack(STREAMS)
         old = self._identity.epoch
         epoch = max(old, above, self.reader.newest_epoch()) + 1
@@ -203,13 +218,16 @@ class Journal:
         """
         self._fill_ring()
         if self.unwritten:
-            with self.transaction():
+            with self._transaction():
                 pass
 
     def _fill_ring(self) -> None:
-        """Write the readings in memory to the ring, as far as they belong there; the others wait for a transaction."""
+        """Write the readings in memory to the ring, as far as they belong there; the others wait for a transaction.
+
+        What is to be on disk with a note, or with the gap of what was dropped, belongs into one transaction with it.
+        """
         buffer = self.buffers["readings"]
-        if not buffer.rows or buffer.dropped or len(buffer.rows) >= DIRECT_ROWS:
+        if not buffer.rows or buffer.dropped or self.notes or len(buffer.rows) >= DIRECT_ROWS:
             return
         try:
             piece = self.shelves.put_ring(self._encode("readings", buffer.rows, buffer.first))
@@ -230,6 +248,16 @@ class Journal:
         Readings go to the ring before it, and are durable even when it fails.
         """
         self._fill_ring()
+        with self._transaction(events):
+            yield
+
+    @contextlib.contextmanager
+    def _transaction(self, events: Sequence[Mapping[str, Any]] = ()) -> Iterator[None]:
+        """Do so without the ring. Readings that go to the tables take with them what it holds.
+
+        So what it holds always follows what the tables hold, without a hole: by a hole a lost record is known.
+        """
+        released = 0
         gaps = [
             gap_row(self._now_ms(), stream, self._identity.epoch, *buffer.dropped, "memory full, disk not writable")
             for stream, buffer in self.buffers.items()
@@ -241,12 +269,19 @@ class Journal:
         try:
             with transaction(self.shelves.db, self._path):
                 pieces = self._write()
+                if self.buffers["readings"].rows:
+                    self._moving = self._pack_into([piece for piece in self.pieces if piece.place == RING])
+                    released = self._note_released(self._moving)
                 for name, data in self.notes.items():
                     self.shelves.notes.put(name, data)
                 yield
         except BaseException:
             del queue[before:]
+            self._moving = set()
             raise
+        if self._moving:
+            self._forget(self._moving, released)
+            self._moving = set()
         self.pieces += pieces
         self.notes.clear()
         for stream, buffer in self.buffers.items():
@@ -279,24 +314,30 @@ class Journal:
         Raises:
             StorageError: when the disk cannot be used.
         """
-        packed: set[Piece] = set()
+        self.change()
         with self.transaction():
-            for run in packing.runs(piece for piece in self.pieces if piece.stream in streams):
-                try:
-                    block = packing.join([self.shelves.open(piece) for piece in run])
-                except RejectedError:
-                    self._note_damaged(run)  # the others of the run are packed next time
-                    continue
-                self.shelves.replace(run, block)
-                packed |= set(run)
-            self.shelves.note_times(self.check.last_ms)  # all these rows are on disk now, or in this transaction
+            packed = self._pack_into([piece for piece in self.pieces if piece.stream in streams])
             released = self._note_released(packed)
         self._forget(packed, released)
         self.quarantine()
 
+    def _pack_into(self, pieces: Sequence[Piece]) -> set[Piece]:
+        """Make blocks of pieces, in a transaction, and return of which; damaged ones are noted."""
+        packed: set[Piece] = set()
+        for run in packing.runs(pieces):
+            try:
+                block = packing.join([self.shelves.open(piece) for piece in run])
+            except RejectedError:
+                self._note_damaged(run)  # the others of the run are packed next time
+                continue
+            self.shelves.replace(run, block)
+            packed |= set(run)
+        self.shelves.note_times(self.check.last_ms)  # all these rows are on disk now, or in this transaction
+        return packed
+
     def _note_released(self, gone: Collection[Piece]) -> int:
         """Note, in a transaction, up to which record the ring holds nothing that is not among these pieces."""
-        left = [piece.id for piece in self.pieces if piece.place == RING and piece not in gone]
+        left = [piece.id for piece in self.pieces if piece.place == RING and piece not in {*gone, *self._moving}]
         released = min(left) - 1 if left else self.shelves.ring.last
         if any(piece.place == RING for piece in gone):
             self.shelves.note_released(released)
@@ -305,6 +346,7 @@ class Journal:
     def _forget(self, gone: Collection[Piece], released: int) -> None:
         """Do so in memory, once the transaction is on disk."""
         self.pieces = [piece for piece in self.pieces if piece not in gone]
+        self.shelves.ring.drop(piece for piece in gone if piece.place == RING)
         self.shelves.ring.release(released)
 
     def _note_damaged(self, run: Sequence[Piece]) -> None:

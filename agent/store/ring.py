@@ -23,15 +23,21 @@ from agent.contract.errors import StorageError
 SIZE_BYTES = 2**20  # of the file: at one write a second, what half an hour brings
 MAX_RECORD_BYTES = 2**18
 IDENT_BYTES = 16
-_MAGIC = b"EWR1"
+_MAGIC, _HEAD_MAGIC = b"EWR1", b"EWRH"  # of a record; of the file, before its name
 _HEAD = struct.Struct(">4sQII")  # magic, number, length of the data, CRC-32 of the ring's name and all of these
-_SECTOR = 512
+_SECTOR, _LARGEST_SECTOR = 512, 4096
+_LEAST_BYTES = 2 * _LARGEST_SECTOR
+_FIRST = _LARGEST_SECTOR  # where records begin: before them stands the name
 # How the file is opened, and what its writes are aligned to: the first way that the file system allows.
-_WAYS = ((os.O_DIRECT, _SECTOR), (os.O_DIRECT, 4096), (0, _SECTOR))
+_WAYS = ((os.O_DIRECT, _SECTOR), (os.O_DIRECT, _LARGEST_SECTOR), (0, _SECTOR))
 
 
 class RingFullError(Exception):
     """There is no room for a record before others are let go, or it is too large."""
+
+
+class DamagedRingError(Exception):
+    """The file is not the ring that was asked for."""
 
 
 class Ring:
@@ -50,20 +56,29 @@ class Ring:
 
     Raises:
         OSError: when the file cannot be opened or read.
+        DamagedRingError: when it is not that ring, or not whole.
     """
 
     def __init__(self, path: Path, ident: bytes, released: int) -> None:
         self._path, self._ident = path, ident
         self._buffer = mmap.mmap(-1, MAX_RECORD_BYTES)  # aligned to a page, as writes past the cache must be
         self._file, self._sector = self._open(path)
-        found = scan(path, ident)
+        try:
+            found = scan(path, ident)
+        except BaseException:
+            os.close(self._file)
+            raise
         self._size = os.fstat(self._file).st_size // self._sector * self._sector
         # By number, the oldest first; with their data, some ten thousand bytes, which are wanted again soon.
         self._held = {number: place for number, place in found.items() if number > released}
         self._used = sum(self._sectors(len(data)) for _, data in self._held.values())
         self.last = max([released, *found])
-        at, data = found.get(self.last, (0, b""))
-        self._next = at + (self._sectors(len(data)) if data else 0)
+        self._next = _FIRST
+        if self.last in found:
+            at, data = found[self.last]
+            self._next = at + self._sectors(len(data))
+        # Written in smaller sectors before: what is held must go first, or it would be written over.
+        self._waits = bool(self._next % self._sector)
 
     def _open(self, path: Path) -> tuple[int, int]:
         for flag, sector in _WAYS:
@@ -109,7 +124,7 @@ class Ring:
 
     def used(self) -> float:
         """Which share of the file is held."""
-        return self._used / self._size
+        return self._used / (self._size - _FIRST)
 
     def release(self, through: int) -> None:
         """Let records up to this number be written over."""
@@ -124,14 +139,18 @@ class Ring:
         return -(-(_HEAD.size + length) // self._sector) * self._sector
 
     def _room(self, size: int) -> int | None:
-        """Where a record of so many bytes may lie: after the last one, or at the beginning of the file."""
+        """Where a record of so many bytes may lie: after the last one, or where the first one lay."""
         if size > MAX_RECORD_BYTES:
             return None
         oldest = next(iter(self._held.values()), None)
+        if self._waits:
+            if oldest is not None:
+                return None
+            self._waits, self._next = False, _FIRST
         if oldest is None or self._next > oldest[0]:
             if self._next + size <= self._size:
                 return self._next
-            return 0 if size <= (self._size if oldest is None else oldest[0]) else None
+            return _FIRST if _FIRST + size <= (self._size if oldest is None else oldest[0]) else None
         return self._next if self._next + size <= oldest[0] else None
 
 
@@ -139,15 +158,21 @@ def create(path: Path) -> bytes:
     """Make an empty ring in place of any that is there, and return its name.
 
     Raises:
-        OSError: when the disk is full or the folder cannot be written.
+        OSError: when the disk is full or the folder cannot be written; there is none then.
     """
-    with path.open("wb") as file:
-        path.chmod(0o600)
-        file.write(bytes(SIZE_BYTES))  # not only reserved: the first lap, too, is to write nothing but its sectors
-        file.flush()
-        os.fsync(file.fileno())
+    ident = os.urandom(IDENT_BYTES)
+    try:
+        with path.open("wb") as file:
+            path.chmod(0o600)
+            # Not only reserved: the first lap, too, is to write nothing but its sectors.
+            file.write((_HEAD_MAGIC + ident).ljust(SIZE_BYTES, b"\0"))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     fsync_folder(path.parent)
-    return os.urandom(IDENT_BYTES)
+    return ident
 
 
 def scan(path: Path, ident: bytes) -> dict[int, tuple[int, bytes]]:
@@ -155,8 +180,12 @@ def scan(path: Path, ident: bytes) -> dict[int, tuple[int, bytes]]:
 
     Raises:
         OSError: when it cannot be read.
+        DamagedRingError: when it is not the ring of that name, or not whole.
     """
-    return dict(sorted(_records(path.read_bytes(), ident)))
+    content = path.read_bytes()
+    if not content.startswith(_HEAD_MAGIC + ident) or len(content) < _LEAST_BYTES or len(content) % _LARGEST_SECTOR:
+        raise DamagedRingError
+    return dict(sorted(_records(content, ident)))
 
 
 def _records(content: bytes, ident: bytes) -> Iterator[tuple[int, tuple[int, bytes]]]:

@@ -36,6 +36,7 @@ class RingShelf:
 
         Raises:
             OSError: when it cannot be opened or read.
+            DamagedRingError: when it is not the ring of that name.
         """
         self._ring = Ring(self.path, ident, released)
         self.is_open = True
@@ -46,9 +47,19 @@ class RingShelf:
 
         Raises:
             OSError: when it cannot be read.
+            DamagedRingError: when it is not the ring of that name.
         """
         found = ring.scan(self.path, ident)
         self._found = _pieces({number: data for number, (_, data) in found.items() if number > released})
+
+    def set_aside(self) -> None:
+        """Rename a file that is there and is not the one wanted; an earlier one of that name gives way.
+
+        Raises:
+            OSError: when the folder cannot be written.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self.path.replace(self.path.with_name(f"{self.path.name}.damaged"))
 
     def close(self) -> None:
         """Close the file."""
@@ -78,7 +89,7 @@ class RingShelf:
     def drop(self, pieces: Iterable[Piece]) -> None:
         """Take pieces from the list; they are released with those after them."""
         for piece in pieces:
-            del self._found[piece.id]
+            self._found.pop(piece.id, None)
 
     def release(self, through: int) -> None:
         """Let what was written up to this number be written over."""
@@ -92,8 +103,8 @@ class RingShelf:
 
     @property
     def used(self) -> float:
-        """Which share of the file is held."""
-        return self._ring.used()
+        """Which share of the file is held; 0 while it is not open."""
+        return self._ring.used() if self.is_open else 0.0
 
 
 def _pieces(found: Mapping[int, bytes]) -> dict[int, tuple[Piece, bytes]]:

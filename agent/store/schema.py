@@ -65,8 +65,12 @@ def _first_tables(db: Database) -> None:
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
+def _with_a_ring(_db: Database) -> None:
+    """Change nothing here: a program that knows no ring would give out again the numbers of what lies in it."""
+
+
 # The file's user_version counts the migrations that it has had; each is applied and counted in one transaction.
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first_tables, notes.create_table)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first_tables, notes.create_table, _with_a_ring)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

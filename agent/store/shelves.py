@@ -7,6 +7,7 @@ transaction.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +20,9 @@ from agent.contract.blocks import Block, seal_block, unseal_block
 from agent.contract.errors import RejectedError
 from agent.store.notes import Notes
 from agent.store.pieces import BLOCK, JOURNAL, RING, Piece, StreamState
+from agent.store.ring import DamagedRingError
 from agent.store.ringshelf import RingShelf
-from agent.store.schema import DamagedError, translated
+from agent.store.schema import translated
 
 _PLACE = "id, stream, epoch, boot, first, last, start_ms, end_ms"
 _RING_ID, _RING_RELEASED = "ring", "ring_released"
@@ -44,22 +46,51 @@ class Shelves:
         self.db.close()
         self.ring.close()
 
-    def open_ring(self) -> None:
-        """Open the ring that belongs to the database, or make one where none does yet.
+    def open_ring(self) -> str:
+        """Open the ring that belongs to the database, or make one; return why there had to be another, or nothing.
 
         Raises:
-            DamagedError: when the database has one and the file is not there.
-            StorageError: when it cannot be made or opened.
+            OSError: when it cannot be made or opened.
         """
-        ident = self._ring_id()
-        with translated(self._path):
-            if ident is None:
-                ident = self.ring.create()
-                self.db.execute("INSERT INTO meta VALUES (?, ?)", [_RING_ID, ident])
-            elif not self.ring.path.exists():
-                raise DamagedError(f"has lost its journal {self.ring.path.name}", where=str(self._path))
-            self.ring.open(ident, self.counter(_RING_RELEASED))
-        self.ring.drop(piece for piece in self.ring.pieces() if self._is_in_tables(piece))
+        ident, why = self._ring_id(), ""
+        if ident is not None:
+            try:
+                self.ring.open(ident, self.counter(_RING_RELEASED))
+            except FileNotFoundError:
+                why = "has lost its journal of readings"
+            except DamagedRingError:
+                why = "has another journal of readings than its own, or a part of it"
+        if not self.ring.is_open:
+            self.ring.set_aside()
+            ident = self.ring.create()
+            self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [_RING_ID, ident])
+            self.note_released(0)
+            self.ring.open(ident, 0)
+        self._drop_packed()
+        return why
+
+    def _drop_packed(self) -> None:
+        """Leave out what the tables hold, too: of a record whose write failed and which was whole all the same.
+
+        Readings that go to the tables take with them what the ring holds: what is behind the tables' last number is
+        packed. Of records that overlap each other the later one was told, and holds what the earlier one did.
+        """
+        ends = self._ends()
+        begins: dict[tuple[str, int], int] = {}
+        for piece in reversed(self.ring.pieces()):
+            place = piece.stream, piece.epoch
+            if piece.last <= ends[place] or piece.last >= begins.get(place, piece.last + 1):
+                self.ring.drop([piece])
+            else:
+                begins[place] = piece.first
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        """Return the last number in the tables, by stream and epoch of what is in the ring."""
+        ends = {place: self.last(*place) for place in {(piece.stream, piece.epoch) for piece in self.ring.pieces()}}
+        for piece in self.pieces(JOURNAL, "", []):
+            place = piece.stream, piece.epoch
+            ends[place] = max(piece.last, ends.get(place, 0))
+        return ends
 
     def put_ring(self, block: Block) -> Piece:
         """Write a run of rows to the ring; it is on disk then, whatever becomes of a transaction.
@@ -79,38 +110,21 @@ class Shelves:
         if not self.ring.is_open and (ident := self._ring_id()) is not None:
             # The database first: what leaves the ring meanwhile still lies in the file, for a lap.
             released = self.counter(_RING_RELEASED)
-            with translated(self._path):
+            with translated(self._path), contextlib.suppress(DamagedRingError, FileNotFoundError):
                 self.ring.look(ident, released)
+                self._drop_packed()
         return [*self.pieces(JOURNAL, "ORDER BY id", []), *self.ring.pieces()]
 
     def lost_from_ring(self) -> list[tuple[str, int, int, int]]:
-        """List ranges (stream, epoch, first, last) of which the ring's numbers tell that they were there once."""
+        """List ranges (stream, epoch, first, last) that are missing before or between what the ring holds."""
         lost: list[tuple[str, int, int, int]] = []
-        number, epoch, last = self.counter(_RING_RELEASED), 0, 0
+        ends = self._ends()
         for piece in self.ring.pieces():
-            if piece.id > number + 1:
-                low = last + 1 if epoch == piece.epoch else None
-                lost += self._missing(piece.stream, piece.epoch, low, piece.first - 1)
-            number, epoch, last = piece.id, piece.epoch, piece.last
+            place = piece.stream, piece.epoch
+            if piece.first > ends[place] + 1:
+                lost.append((*place, ends[place] + 1, piece.first - 1))
+            ends[place] = piece.last
         return lost
-
-    def _missing(self, stream: str, epoch: int, low: int | None, high: int) -> list[tuple[str, int, int, int]]:
-        """Which rows of a range no table holds; it begins after what they hold before it where `low` is not known."""
-        where = "WHERE stream = ? AND epoch = ? AND first <= ? ORDER BY first"
-        held = [piece for table in (BLOCK, JOURNAL) for piece in self.pieces(table, where, [stream, epoch, high])]
-        at = max((piece.last + 1 for piece in held), default=1) if low is None else low
-        lost = []
-        for piece in sorted(held, key=lambda piece: piece.first):
-            if piece.first > at:
-                lost.append((stream, epoch, at, piece.first - 1))
-            at = max(at, piece.last + 1)
-        return [*lost, (stream, epoch, at, high)] if at <= high else lost
-
-    def _is_in_tables(self, piece: Piece) -> bool:
-        """Whether rows of a record were written again: the disk failed, and it was whole all the same."""
-        where = "WHERE stream = ? AND epoch = ? AND first <= ? ORDER BY first DESC LIMIT 1"
-        found = [self.pieces(table, where, [piece.stream, piece.epoch, piece.first]) for table in (BLOCK, JOURNAL)]
-        return any(one.last >= piece.first for one in [*found[0], *found[1]])
 
     def _ring_id(self) -> bytes | None:
         found = self.db.execute("SELECT value FROM meta WHERE name = ?", [_RING_ID]).fetchone()

@@ -135,7 +135,9 @@ class Store:
 
     def commit(self) -> bool:
         """Make everything in memory durable now; return whether that is so."""
-        return not self._journal.unwritten or self._guarded(self._journal.change)
+        if self._lost is None and not self._journal.unwritten:
+            return True
+        return self._guarded(self._journal.change)
 
     def durable_through(self) -> dict[str, int]:
         """Return, by stream, the sequence number of the present epoch up to which rows survive a power cut.
@@ -151,8 +153,10 @@ class Store:
         well = self.commit() if now >= self._commit_at else self._error is None
         if not well:
             return
-        if (self._pack_at is not None and now >= self._pack_at) or self._journal.is_long:
-            self._guarded(lambda: self._journal.pack(STREAMS))
+        due = self._pack_at is not None and now >= self._pack_at
+        due = due or (self._journal.is_long and self._error is None)
+        if due and not self._guarded(lambda: self._journal.pack(STREAMS)):
+            self._pack_at = now + self._pack_after_s  # it costs the more the longer it fails
         if self._journal.reader.damaged:
             self._guarded(self._journal.quarantine)
         if now >= self._retain_at:

@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.contract.acknowledgement import Mark
 from agent.contract.errors import StorageError
-from agent.store import ring
-from agent.store.ring import MAX_RECORD_BYTES, Ring, RingFullError
+from agent.store import ring, schema
+from agent.store.ring import MAX_RECORD_BYTES, DamagedRingError, Ring, RingFullError
 from tests.support.stores import T0, Bench, alert, readings
 
-SMALL = 8192
+SMALL = 16_384
+ROOM = SMALL - 4096  # before it stands the name
 SECTOR = 512
 
 
@@ -77,7 +79,7 @@ def test_any_order_of_writing_letting_go_and_opening_keeps_what_is_held(steps):
                     expected[number] = data_of(number, step)
             assert mine.held() == expected
             sectors = sum(-(-(20 + len(data)) // SECTOR) for data in expected.values())
-            assert mine.used() == sectors * SECTOR / SMALL
+            assert mine.used() == sectors * SECTOR / ROOM
         mine.close()
         assert reopened(path, ident, released) == expected
 
@@ -127,7 +129,36 @@ def test_records_of_another_ring_are_not_seen(made):
     mine = Ring(path, ident, 0)
     mine.append(b"theirs")
     mine.close()
-    assert reopened(path, bytes(16)) == {}
+    with pytest.raises(DamagedRingError):
+        reopened(path, bytes(16))
+
+
+@pytest.mark.parametrize("harm", ["zeroed", "cut", "cut within a sector", "empty"])
+def test_a_file_that_is_not_the_whole_ring_is_refused(made, harm):
+    path, ident = made
+    mine = Ring(path, ident, 0)
+    mine.append(b"one")
+    mine.close()
+    size = {"zeroed": SMALL, "cut": 4096, "cut within a sector": 10_000, "empty": 0}[harm]
+    path.write_bytes(bytes(size) if harm == "zeroed" else path.read_bytes()[:size])
+    with pytest.raises(DamagedRingError):
+        Ring(path, ident, 0)
+
+
+def test_after_a_change_to_larger_sectors_what_is_held_goes_first(made, monkeypatch):
+    path, ident = made
+    mine = Ring(path, ident, 0)
+    for number in (1, 2, 3):
+        mine.append(data_of(number))
+    mine.close()
+    monkeypatch.setattr(ring, "_WAYS", ring._WAYS[1:])
+    larger = Ring(path, ident, 0)
+    with pytest.raises(RingFullError):
+        larger.append(b"four")
+    larger.release(3)
+    assert larger.append(b"four") == 4
+    larger.close()
+    assert reopened(path, ident, 3) == {4: b"four"}
 
 
 def test_a_full_ring_takes_nothing_and_what_is_too_large_never_fits(made):
@@ -135,7 +166,7 @@ def test_a_full_ring_takes_nothing_and_what_is_too_large_never_fits(made):
     mine = Ring(path, ident, 0)
     with pytest.raises(RingFullError):
         mine.append(bytes(MAX_RECORD_BYTES))
-    for number in range(1, SMALL // SECTOR + 1):
+    for number in range(1, ROOM // SECTOR + 1):
         mine.append(data_of(number))
     content = path.read_bytes()
     with pytest.raises(RingFullError):
@@ -257,18 +288,33 @@ def test_a_garbled_record_is_declared_and_the_others_stay(bench, garbled, lost):
     assert bench.store.append("readings", readings(50, 1)).last == 51
 
 
-def test_what_was_declared_is_not_what_went_another_way(bench):
+@pytest.mark.parametrize(("place", "first"), [(1, 9011), (2, 9021)])
+def test_what_is_declared_is_what_was_lost_after_a_block_that_was_written_at_once(bench, place, first):
     take(bench, 0, 10)
-    bench.store.append("readings", readings(10, 9000))  # a block at once
-    bench.store.commit()
+    take(bench, 10, 9000)
     for at in range(9010, 9040, 10):
         take(bench, at, 10)
-    garble(bench, 1)
+    garble(bench, place)
     bench.crash()
     bench.pass_time(1.1)
     (gap,) = [row for row in bench.store.rows("events", 0, T0 * 2) if row["kind"] == "gap"]
-    assert (gap["first"], gap["last"]) == (9011, 9020)
-    assert held(bench.store) == [*range(9010), *range(9020, 9040)]
+    assert (gap["first"], gap["last"]) == (first, first + 9)
+    assert held(bench.store) == [at for at in range(9040) if not first <= at + 1 <= first + 9]
+
+
+def test_nothing_is_declared_of_what_was_let_go(bench):
+    bench.now_ms = T0 + 400 * 86_400_000
+    take(bench, 0, 100)
+    bench.pass_time(61)
+    bench.store.apply_marks([Mark(1, "readings", 100)])
+    bench.pass_time(61)
+    assert held(bench.store) == []
+    take(bench, 100, 10)
+    take(bench, 110, 10)
+    store = bench.crash()
+    assert held(store) == list(range(100, 120))
+    bench.pass_time(61)
+    assert [row for row in store.rows("events", 0, T0 * 2) if row["kind"] == "gap"] == []
 
 
 @pytest.mark.parametrize("after_writing", [False, True])
@@ -284,17 +330,112 @@ def test_where_the_ring_fails_the_database_takes_the_readings_once(bench, monkey
     assert bench.journal() == []
     assert held(bench.store) == list(range(30))
     offered = [one.block.header for one in bench.store.unacknowledged(10**9) if one.block.header.stream == "readings"]
-    assert sorted((head.first, head.last) for head in offered) in ([(1, 30)], [(1, 10), (11, 20), (21, 30)])
+    assert sorted(seq for head in offered for seq in range(head.first, head.last + 1)) == list(range(1, 31))
+    assert bench.store.rows("events", 0, T0 * 2) == []
 
 
-def test_a_database_that_has_lost_its_ring_is_set_aside(bench):
+def test_a_write_that_failed_and_was_whole_all_the_same_doubles_nothing(bench, monkeypatch):
+    """The database fails, too: the rows come again in the next record, which lies elsewhere."""
+    db = bench.store._journal.shelves.db
     take(bench, 0, 10)
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+    bench.store.append("alerts", [alert(at) | {"more": random.Random(at).randbytes(20_000).hex()} for at in range(20)])
+    with monkeypatch.context() as patch:
+        patch.setattr(ring.os, "pwritev", failing(after_writing=True))
+        bench.store.append("readings", noisy(10, 10))
+        assert not bench.store.commit()
+    monkeypatch.setattr(bench.store._journal.shelves.ring._ring, "_next", 8192)
+    bench.store.append("readings", noisy(20, 10))
+    bench.pass_time(2)
+    assert bench.store.durable_through()["readings"] == 30
+    store = bench.crash()
+    assert held(store) == list(range(30))
+    bench.pass_time(61)
+    assert bench.store.stats().storage_error == ""
+    assert bench.journal() == []
+    assert held(bench.store) == list(range(30))
+
+
+@pytest.mark.parametrize("harm", ["gone", "zeroed", "cut", "of another"])
+def test_a_database_that_has_lost_its_ring_goes_on_under_a_new_epoch_and_says_so(bench, tmp_path_factory, harm):
+    take(bench, 0, 10)
+    bench.pass_time(61)
+    bench.store.append("alerts", [alert(1)])
+    take(bench, 10, 10)
     bench.store.close()
-    bench.path.with_name("store.db-ring").unlink()
+    path = bench.path.with_name("store.db-ring")
+    if harm == "gone":
+        path.unlink()
+    elif harm == "zeroed":
+        path.write_bytes(bytes(path.stat().st_size))
+    elif harm == "cut":
+        os.truncate(path, 5000)
+    else:
+        other = Bench(tmp_path_factory.mktemp("other"))
+        other.store.close()
+        path.write_bytes(other.path.with_name("store.db-ring").read_bytes())
     store = bench.start()
-    assert bench.identity.epoch > 1
+    assert bench.identity.epoch == 2
+    assert held(store) == list(range(10))
+    assert store.rows("alerts", 0, T0 * 2) == [alert(1)]
     (event,) = store.rows("events", 0, T0 * 2)
-    assert "lost its journal" in event["text"]
+    assert "journal of readings" in event["text"]
+    assert store.append("readings", readings(20, 10)) == ("readings", 2, 10)
+    bench.pass_time(1.1)
+    assert held(bench.crash()) == [*range(10), *range(20, 30)]
+    assert store.stats().set_aside == () if harm == "gone" else path.with_name(f"{path.name}.damaged").exists()
+
+
+def test_nothing_is_lost_however_often_a_new_store_cannot_be_begun(bench, monkeypatch):
+    """The database is damaged, and the disk is full while another is begun: what waited comes there in the end."""
+    take(bench, 0, 10)
+    bench.store._journal.shelves.db.execute("PRAGMA cache_size = 0")
+    bench.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = bench.path.stat().st_size
+    bench.path.write_bytes(bench.path.read_bytes()[:4096] + b"\xff" * (size - 4096))
+    real = schema.connect
+
+    def full(path, **options):
+        db = real(path, **options)
+        db.execute("PRAGMA max_page_count = 12")
+        return db
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "connect", full)
+        bench.store.append("alerts", [alert(1)])
+        for at in range(10, 60, 10):
+            bench.store.append("readings", readings(at, 10))
+            bench.pass_time(1.1)
+        assert "full" in bench.store.stats().storage_error
+        assert not bench.store.commit()
+    bench.pass_time(2)
+    assert bench.store.stats().storage_error == ""
+    store = bench.crash()
+    assert held(store) == list(range(60))
+    assert store.rows("alerts", 0, T0 * 2) == [alert(1)]
+    (aside,) = store.stats().set_aside
+    assert [row["set_aside"] for row in store.rows("events", 0, T0 * 2) if row["kind"] == "store"] == [aside]
+    assert len(list(bench.folder.glob("*.damaged-*"))) <= 3  # the database, its log and its ring
+
+
+def test_a_note_and_the_readings_beside_it_are_on_disk_together_or_not_at_all(bench):
+    db = bench.store._journal.shelves.db
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+    bench.store.keep("learnt", bytes(100_000))
+    bench.store.append("readings", readings(0, 10))
+    bench.pass_time(1.1)
+    assert bench.store.durable_through()["readings"] == 0
+    assert bench.crash().note("learnt") is None
+    assert held(bench.store) == []
+
+
+def test_readings_that_go_to_the_tables_take_with_them_what_the_ring_holds(bench):
+    take(bench, 0, 10)
+    take(bench, 10, 9000)
+    take(bench, 9010, 10)
+    (left,) = bench.journal()
+    assert (left.first, left.last) == (9011, 9020)
+    assert held(bench.crash()) == list(range(9020))
 
 
 def test_a_ring_without_its_database_is_not_played_into_the_new_one(bench):
