@@ -364,12 +364,22 @@ class Journal:
         """
         found = dict(self.reader.damaged)
         self.reader.damaged.clear()
-        for piece, what in found.items():
-            gaps = retention.gaps([piece], f"damaged on disk ({what})", self._now_ms())
-            with self.transaction(gaps if self.shelves.waits(piece) else []):
-                self.shelves.quarantine(piece, what)
-                released = self._note_released([piece])
-            self._forget([piece], released)
+        # Those of the ring together, and with them all that it holds: the tables must not run ahead of it.
+        ringed = [piece for piece in found if piece.place == RING]
+        for group in ([ringed] if ringed else []) + [[piece] for piece in found if piece.place != RING]:
+            waiting = [piece for piece in group if self.shelves.waits(piece)]
+            gaps = [gap for piece in waiting for gap in self._damaged(piece, found[piece])]
+            with self.transaction(gaps):
+                gone = set(group)
+                if ringed is group:
+                    gone |= self._pack_into([one for one in self.pieces if one.place == RING and one not in found])
+                for piece in group:
+                    self.shelves.quarantine(piece, found[piece])
+                released = self._note_released(gone)
+            self._forget(gone, released)
+
+    def _damaged(self, piece: Piece, what: str) -> list[dict[str, object]]:
+        return retention.gaps([piece], f"damaged on disk ({what})", self._now_ms())
 
     def retain(self, max_bytes: int, keep_raw_days: float, raw_from_ms: int | None = None) -> None:
         """Let go what is old and acknowledged, but for readings from `raw_from_ms` on.

@@ -476,3 +476,21 @@ def test_a_gap_of_the_memory_ring_is_as_durable_as_the_rows_after_it(tmp_path, m
     (gap,) = [row for row in store.rows("events", 0, T0 * 2) if row["kind"] == "gap"]
     assert held(store) == list(range(gap["last"], 100))
     bench.store.close()
+
+
+def test_a_record_that_cannot_be_opened_is_set_apart_once_and_the_others_stay(bench):
+    for at in range(3):
+        take(bench, at * 10, 10)
+    shelf = bench.store._journal.shelves.ring
+    (_, middle, _) = shelf.pieces()
+    shelf._found[middle.id] = middle, shelf.data(middle)[:-1] + b"x"
+    for _ in range(3):
+        assert held(bench.store) == [*range(10), *range(20, 30)]
+        bench.store.tick()
+    bench.crash()
+    for _ in range(2):
+        assert held(bench.store) == [*range(10), *range(20, 30)]
+        bench.pass_time(61)
+    (gap,) = [row for row in bench.store.rows("events", 0, T0 * 2) if row["kind"] == "gap"]
+    assert (gap["first"], gap["last"]) == (11, 20)
+    assert bench.store.stats().quarantined == 1
