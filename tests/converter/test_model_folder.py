@@ -24,6 +24,7 @@ AGAIN = {
     VERIFICATION: "edgewatt-converter verify",
 }
 # What is inside is for people, or its keys are names: nothing reads it by key.
+MAY_LACK = "error_bands"  # bundles of before have none
 AS_A_WHOLE = {"config", "teacher_weights", "pool_left_out", "obstacles"}
 
 
@@ -88,9 +89,11 @@ def test_each_key_that_is_missing_or_of_another_kind_is_refused_with_the_step_to
     every = list(keys(whole))
     assert len(every) > 10
     for path in every:
+        if how is drop and path[-1] == MAY_LACK:
+            continue
         model.write_json(name, spoilt(whole, path, how))
         with pytest.raises(RejectedError) as caught:
-            pytest.fail(f"{path} was taken: {bundle(model)}")
+            pytest.fail(f"{path} was taken: {len(bundle(model).model)} bytes of model")
         assert path[0] == "calibration" or AGAIN[name] in caught.value.todo, path
 
 
