@@ -35,8 +35,8 @@ _log = logging.getLogger(__name__)
 class Journal:
     """The state of an open store.
 
-    Invariants: `durable` is what the database holds of the present epoch; `pieces` is its journal; a failed change
-    leaves memory and disk as they were.
+    Invariants: `durable` is what the disk holds of the present epoch; `pieces` is its journal, in the table and in the
+    ring; a failed change leaves memory and disk as they were, but for readings that the ring took before it.
 
     Attributes:
         buffers: rows in memory, by stream.

@@ -169,5 +169,5 @@ def translated(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot be used ({exc})", where=str(path), todo=todo) from exc
     except OSError as exc:
         raise StorageError(
-            f"cannot be used ({exc.strerror})", where=str(exc.filename or path), todo=_TODO_FILE
+            f"cannot be used ({exc.strerror or exc})", where=str(exc.filename or path), todo=_TODO_FILE
         ) from exc
