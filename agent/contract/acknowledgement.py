@@ -13,6 +13,7 @@ from agent.contract.topics import DEVICE_ID, STREAMS
 
 KIND = "ack"
 CENTRE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+MAX_CENTRE_ID = 64
 MAX_MISSING = 256
 MAX_MARKS = 64
 MAX_BYTES = 2 * 2**20  # every allowed acknowledgement fits: 64 marks of twice 256 ranges of the greatest numbers
@@ -38,6 +39,17 @@ class Mark:
     def covers(self, first: int, last: int) -> bool:
         """Whether every row of first..last is safe."""
         return last <= self.high and not any(low <= last and first <= high for low, high in self.missing)
+
+    def safe(self) -> list[tuple[int, int]]:
+        """Return the inclusive ranges of rows that are safe, ascending."""
+        ranges: list[tuple[int, int]] = []
+        at = 1
+        for first, last in [*self.missing, (self.high + 1, self.high + 1)]:
+            end = min(first - 1, self.high)
+            if at <= end:
+                ranges.append((at, end))
+            at = last + 1
+        return ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +100,7 @@ class Acknowledgement:
             fields.fail("marks", "names a stream of an epoch twice")
         return cls(
             device=device,
-            centre=fields.text("centre", max_length=64, pattern=CENTRE_ID),
+            centre=fields.text("centre", max_length=MAX_CENTRE_ID, pattern=CENTRE_ID),
             counter=fields.integer("counter"),
             issued_at_ms=fields.instant("issued_at_ms"),
             nonce=fields.text("nonce", max_length=16, pattern="[0-9a-f]{16}"),

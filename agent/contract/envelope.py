@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidSignature, InvalidTag
 
 from agent.contract import jsonform
+from agent.contract.acknowledgement import MAX_CENTRE_ID
 from agent.contract.blocks import MAX_BODY_BYTES, Block, opened_bytes
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.jsonform import MAX_SAFE_INTEGER, Fields
@@ -45,13 +46,19 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeHeader:
-    """The readable part of an envelope; nothing in it may be believed before the signature is checked."""
+    """The readable part of an envelope; nothing in it may be believed before the signature is checked.
+
+    Attributes:
+        seen: id of the centre and counter of the last acknowledgement that the device took: a centre which has counted
+            less far was restored from a backup.
+    """
 
     device: str
     signer: str
     recipient: str
     created_ms: int
     ranges: tuple[Range, ...]
+    seen: tuple[str, int] | None = None
 
     def to_bytes(self) -> bytes:
         """The canonical JSON that is sent and authenticated."""
@@ -64,6 +71,7 @@ class EnvelopeHeader:
                 "recipient": self.recipient,
                 "signer": self.signer,
             }
+            | ({"seen": list(self.seen)} if self.seen else {})
         )
 
     @classmethod
@@ -83,6 +91,7 @@ class EnvelopeHeader:
             recipient=fields.text("recipient", pattern=_KEY_ID),
             created_ms=fields.instant("created_ms"),
             ranges=tuple(_range(fields, item) for item in fields.items("ranges", MAX_RANGES)),
+            seen=_seen(fields) if "seen" in fields.as_dict() else None,
         )
 
 
@@ -95,6 +104,15 @@ def _range(fields: Fields, item: object) -> Range:
     if not count <= last - first + 1:
         fields.fail("ranges", "counts more rows than it spans")
     return Range(stream, epoch, first, last, count)
+
+
+def _seen(fields: Fields) -> tuple[str, int]:
+    centre, counter = [*fields.items("seen", 2), None, None][:2]
+    if not isinstance(centre, str) or not 0 < len(centre) <= MAX_CENTRE_ID:
+        fields.fail("seen", "does not begin with the id of a centre")
+    if type(counter) is not int or not 0 <= counter <= MAX_SAFE_INTEGER:
+        fields.fail("seen", "has no counter in range")
+    return centre, counter
 
 
 def ranges_of(blocks: Iterable[Block]) -> tuple[Range, ...]:
@@ -132,13 +150,21 @@ def take(blocks: Sequence[Block], *, max_bytes: int = MAX_BYTES) -> int:
     return len(blocks)
 
 
-def seal(blocks: Sequence[Block], *, device: str, signing_key: SigningKey, recipient: SealTo, created_ms: int) -> bytes:
-    """Seal blocks of one device into an envelope.
+def seal(
+    blocks: Sequence[Block],
+    *,
+    device: str,
+    signing_key: SigningKey,
+    recipient: SealTo,
+    created_ms: int,
+    seen: tuple[str, int] | None = None,
+) -> bytes:
+    """Seal blocks of one device into an envelope; `seen` as in the header.
 
     Raises:
         ConfigError: when there is no block, or more than an envelope carries (see `take`).
     """
-    header = _header(device, signing_key.id, recipient.id, created_ms, ranges_of(blocks))
+    header = _header(EnvelopeHeader(device, signing_key.id, recipient.id, created_ms, ranges_of(blocks), seen))
     if header is None:
         raise ConfigError(f"an envelope carries 1 to {MAX_RANGES} ranges in a header of {MAX_HEADER_BYTES} bytes")
     if sum(map(opened_bytes, blocks)) > MAX_OPENED_BYTES:
@@ -151,10 +177,10 @@ def seal(blocks: Sequence[Block], *, device: str, signing_key: SigningKey, recip
     return message + signing_key.sign(_CONTEXT + message)
 
 
-def _header(device: str, signer: str, recipient: str, created_ms: int, ranges: tuple[Range, ...]) -> bytes | None:
+def _header(header: EnvelopeHeader) -> bytes | None:
     """Return the header bytes, or None when its readers would refuse it."""
-    header = EnvelopeHeader(device, signer, recipient, created_ms, ranges).to_bytes()
-    return header if 1 <= len(ranges) <= MAX_RANGES and len(header) <= MAX_HEADER_BYTES else None
+    data = header.to_bytes()
+    return data if 1 <= len(header.ranges) <= MAX_RANGES and len(data) <= MAX_HEADER_BYTES else None
 
 
 def peek(data: bytes) -> EnvelopeHeader:

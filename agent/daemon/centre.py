@@ -18,6 +18,7 @@ from agent.inference.forecaster import Model
 from agent.inference.scoring import pinball
 from agent.store.identity import Enrolled, Identity
 from agent.store.store import Store
+from agent.sync.acks import last_seen
 from agent.sync.mqtt import MqttLink
 from agent.sync.uplink import Uplink
 from agent.update.fetch import FolderFetcher, MqttFetcher, Partials
@@ -52,6 +53,7 @@ def make_centre(
         max_envelope_bytes=config.sync.max_envelope_kib * 1024,
         max_in_flight=config.sync.max_in_flight,
         resend_after_s=config.sync.resend_after_s,
+        seen=last_seen(identity),
     )
     partials = Partials(paths.repository / "partials")
     fetcher: MqttFetcher | FolderFetcher

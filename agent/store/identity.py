@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from agent.contract.topics import DEVICE_ID
 from agent.contract.trust import Broker, Enrolment, FleetTrust
 
 KEY_BYTES = 32
+_STRIDE = 2**31  # of epochs; half of it a start lasts for eight million starts
 CLOCK_FLOOR = "clock"  # the least that the real time can be: when the centre last signed something for this device
 _COUNTERS, _STORAGE_KEY, _ENROLMENT, _PENDING = "counters.json", "storage.key", "enrolment.json", "pending.key"
 _MAX_FILE_BYTES = 131_072
@@ -47,16 +49,25 @@ class Identity:
     """
 
     def __init__(
-        self, folder: Path, key: bytes, counters: dict[str, Any], enrolled: tuple[Enrolled, SigningKey] | None
+        self,
+        folder: Path,
+        key: bytes,
+        counters: dict[str, Any],
+        enrolled: tuple[Enrolled, SigningKey] | None,
+        randbelow: Callable[[int], int] = secrets.randbelow,
     ) -> None:
-        self._folder = folder
+        self._folder, self._randbelow = folder, randbelow
         self._counters = counters
         self._enrolled = enrolled
         self.storage_key = key
 
     @classmethod
-    def open(cls, folder: Path) -> Identity:
+    def open(cls, folder: Path, *, randbelow: Callable[[int], int] = secrets.randbelow) -> Identity:
         """Read the folder; make it (0700) with a new storage key and counters at zero where there is none.
+
+        Args:
+            folder: of the identity.
+            randbelow: uniform whole numbers below its argument, for epochs.
 
         Raises:
             StorageError: when it cannot be read or written, a file in it is damaged, or the key or the counters are
@@ -82,7 +93,8 @@ class Identity:
         if len(key) != KEY_BYTES:
             raise _damaged(folder / _STORAGE_KEY, f"has {len(key)} bytes, not {KEY_BYTES}")
         stored = _read(folder / _ENROLMENT)
-        return cls(folder, key, parsed, None if stored is None else _parse_enrolment(stored, folder / _ENROLMENT))
+        enrolled = None if stored is None else _parse_enrolment(stored, folder / _ENROLMENT)
+        return cls(folder, key, parsed, enrolled, randbelow)
 
     @property
     def boot(self) -> int:
@@ -91,7 +103,7 @@ class Identity:
 
     @property
     def epoch(self) -> int:
-        """Number of this birth of the store, from 1; 0 before the first."""
+        """Number under which this start, or this birth of the store, gives out sequence numbers; 0 before the first."""
         return int(self._counters["epoch"])
 
     @property
@@ -105,7 +117,7 @@ class Identity:
         return self._enrolled[0] if self._enrolled else None
 
     def begin_boot(self) -> int:
-        """Count one start of the agent and return its number.
+        """Count one start of the agent, begin an epoch for it, and return its number.
 
         Only the daemon calls this, so that nobody else is writing here now: leftovers of a write that a power cut
         interrupted are removed too.
@@ -115,19 +127,28 @@ class Identity:
         """
         for leftover in self._folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-        return self._raise("boot", self.boot + 1)
+        self._write({**self._counters, "boot": self.boot + 1, "epoch": self._next_epoch(0)})
+        return self.boot
 
     def new_epoch(self, above: int = 0) -> int:
         """Begin an epoch beyond the present one and beyond `above`, and return it.
 
+        By how much is drawn: a device whose image was restored, and which counts from there again, uses no epoch that
+        it used before.
+
         Raises:
             StorageError: when it cannot be written; the epoch is then unchanged.
         """
-        return self._raise("epoch", max(self.epoch, above) + 1)
+        self._write({**self._counters, "epoch": self._next_epoch(above)})
+        return self.epoch
 
     def floor(self, name: str) -> int:
         """Return the least value that is accepted under `name`; 0 where none was set."""
         return int(self._counters["floors"].get(name, 0))
+
+    def floors(self) -> dict[str, int]:
+        """Return every floor that was set, by name."""
+        return dict(self._counters["floors"])
 
     def raise_floor(self, name: str, value: int) -> None:
         """Set a floor; one that is already as high stays.
@@ -188,9 +209,8 @@ class Identity:
         write_durable(self._folder / _ENROLMENT, jsonform.dumps(value), mode=0o600)
         self._enrolled = (enrolled, key)
 
-    def _raise(self, name: str, value: int) -> int:
-        self._write({**self._counters, name: value})
-        return value
+    def _next_epoch(self, above: int) -> int:
+        return max(self.epoch, above) + 1 + self._randbelow(_STRIDE)
 
     def _write(self, counters: dict[str, Any]) -> None:
         write_durable(self._folder / _COUNTERS, jsonform.dumps(counters), mode=0o600)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, encode_readings, encode_rows
 from agent.contract.channels import Channel
 from agent.contract.errors import RejectedError, StorageError
@@ -20,6 +21,7 @@ from agent.contract.topics import STREAMS
 from agent.store import aside, packing, retention
 from agent.store.buffer import Buffer, ReadingCheck
 from agent.store.identity import Identity
+from agent.store.marks import covered, meeting, unaccounted, uncovered, without
 from agent.store.pieces import RING, Piece
 from agent.store.reader import Reader
 from agent.store.ring import RingFullError
@@ -68,21 +70,20 @@ class Journal:
         self.notes: dict[str, bytes] = {}
         self.writes = self.ring_writes = 0
         self._moving: set[Piece] = set()  # of the ring, in the transaction at hand
+        self._declared: set[tuple[str, int, int, int]] = set()  # gaps by which the centre was answered
         self._aside = ""  # kept over a failed attempt to begin anew
         self._carried: dict[Piece, Block] = {}  # likewise
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the database, or make it under a new epoch. Reads counters and the journal, never all rows.
+        """Open the database, or make it. Reads counters and the journal, never all rows.
 
         Raises:
             DamagedError: when it is damaged or encrypted under another key.
             StorageError: when the disk cannot be used.
         """
         if not self._path.exists():
-            # Born anew: what an earlier store gave out under the old epoch must not be given out again.
-            self._identity.new_epoch()
             aside.set_aside(self._path, self._identity.epoch)  # a log without its database
         db = open_database(self._path)
         try:
@@ -91,12 +92,12 @@ class Journal:
             with transaction(db, self._path):
                 self._check_key()
                 why = self.shelves.open_ring()
-                self._load(lost_ring=bool(why))
+                self._load()
         except BaseException:
             self.shelves.close()
             raise
         if why:
-            text = f"the store {why}: readings of the last minutes before are lost; it goes on under a new epoch"
+            text = f"the store {why}: readings of the last minutes before are lost"
             with contextlib.suppress(StorageError):
                 self._tell(text)
 
@@ -106,21 +107,19 @@ class Journal:
         if self.shelves.db.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()[0] != tag:
             raise DamagedError("is encrypted under another storage key", where=str(self._path))
 
-    def _load(self, *, lost_ring: bool) -> None:
+    def _load(self) -> None:
         newest = self.reader.newest_epoch()
-        if newest > self._identity.epoch or self._identity.epoch == 0 or lost_ring:
-            # The identity is older than the store, or numbers were given out that nothing here tells of.
+        if newest >= self._identity.epoch:  # the identity is older than the store
             self._identity.new_epoch(above=newest)
-        epoch = self._identity.epoch
         self.pieces = self.shelves.journal()
+        self._declared.clear()
+        self.shelves.forget_epochs(before=self._identity.epoch)
         for stream in STREAMS:
-            journal = [piece.last for piece in self.pieces if (piece.stream, piece.epoch) == (stream, epoch)]
-            last = max([self.shelves.last(stream, epoch), *journal])
             if stream in self.buffers:
                 self.buffers[stream].renumber()
             else:
-                self.buffers[stream] = Buffer(last + 1, self._limits[stream])
-            self.durable[stream] = last
+                self.buffers[stream] = Buffer(1, self._limits[stream])
+            self.durable[stream] = 0
         lost = self.shelves.lost_from_ring()
         self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
         for channel, time_ms in self.reader.channel_times(list(self._channels)).items():
@@ -158,39 +157,59 @@ class Journal:
                 self._carried[piece] = self.shelves.open(piece)
         self.shelves.close()
 
-    def begin_epoch(self, above: int) -> None:
-        """Leave an epoch whose numbers were given out before, by the device that this one is an old image of.
+    # -- the centre's word -----------------------------------------------------------------------------------------
 
-        Blocks of this boot carry such numbers with other content, which the centre refuses: they move to the new epoch.
+    def acknowledge(self, marks: Sequence[Mark]) -> int:
+        """Apply marks, and return how many blocks became safe.
 
         Raises:
             StorageError: when the disk cannot be used.
         """
-        self.change()
-        self.pack(STREAMS)
-        old = self._identity.epoch
-        epoch = max(old, above, self.reader.newest_epoch()) + 1
-        where = "WHERE stream = ? AND acknowledged = 0 AND epoch = ? AND boot = ? ORDER BY first"
-        lasts: dict[str, int] = {}
-        with transaction(self.shelves.db, self._path):
-            for stream in STREAMS:
-                lasts[stream] = 0
-                for piece in self.shelves.pieces("block", where, [stream, old, self._identity.boot]):
-                    try:
-                        block = packing.moved(self.shelves.open(piece), epoch, lasts[stream] + 1)
-                    except RejectedError:
-                        continue  # set apart when it is next offered
-                    lasts[stream] = self.shelves.put_block(block).last
-                    self.shelves.remove([piece], acknowledged=False)
-        # After the rows: when this fails, or power is cut before it, the next start or acknowledgement goes beyond.
-        self._identity.new_epoch(above=epoch - 1)
-        for stream, last in lasts.items():
-            self.buffers[stream] = Buffer(last + 1, self._limits[stream])
-            self.durable[stream] = last
-        self._tell(
-            f"the centre holds more of epoch {old} than this device ever had: an old image was restored",
-            rows_moved=sum(lasts.values()),
-        )
+        shelves, before = self.shelves, self.shelves.marks()
+        safe = {piece.id: piece for mark in marks for piece in covered(shelves, mark)}
+        news = [mark for mark in marks if _differs(before.get((mark.stream, mark.epoch)), mark)]
+        if safe or news:
+            with self.transaction():
+                shelves.acknowledge(safe.values())
+                for mark in news:
+                    shelves.note_mark(mark)
+        self._look_for(marks)
+        return len(safe)
+
+    def recall(self, marks: Sequence[Mark]) -> int:
+        """Let acknowledged blocks that `marks` do not cover wait again, and return how many.
+
+        Raises:
+            StorageError: when the disk cannot be used.
+        """
+        count = 0
+        with self.transaction():
+            for pieces in uncovered(self.shelves, marks):
+                self.shelves.recall(pieces)
+                count += len(pieces)
+        return count
+
+    def _look_for(self, marks: Sequence[Mark]) -> None:
+        """Answer what the centre misses: by the block that was taken for safe, or by a gap."""
+        again: dict[int, Piece] = {}
+        lost: list[tuple[str, int, int, int]] = []
+        for mark in marks:
+            for span in unaccounted(self.shelves, mark):
+                pieces = meeting(self.shelves, mark.stream, mark.epoch, span)
+                again |= {piece.id: piece for piece in pieces}
+                held = [(piece.first, piece.last) for piece in pieces] + self._unpacked(mark.stream, mark.epoch)
+                lost += [(mark.stream, mark.epoch, *part) for part in without(span, held)]
+        lost = [gap for gap in lost if gap not in self._declared]  # it may be on its way
+        if again or lost:
+            with self.transaction(retention.gap_rows(lost, "not on the device any more", self._now_ms())):
+                self.shelves.recall(again.values())
+            self._declared |= set(lost)
+
+    def _unpacked(self, stream: str, epoch: int) -> list[tuple[int, int]]:
+        places = [(piece.first, piece.last) for piece in self.pieces if (piece.stream, piece.epoch) == (stream, epoch)]
+        if epoch == self._identity.epoch and self.buffers[stream].rows:
+            places.append((self.buffers[stream].first, self.buffers[stream].last))
+        return places
 
     def _tell(self, text: str, **more: Any) -> None:
         _log.warning("%s", text)
@@ -414,3 +433,7 @@ class Journal:
         if pieces:
             with transaction(self.shelves.db, self._path):
                 self.shelves.remove(pieces, acknowledged=True)
+
+
+def _differs(old: Mark | None, new: Mark) -> bool:
+    return old is None or (old.high, old.missing) != (new.high, new.missing)

@@ -1,4 +1,4 @@
-"""What waits for the centre: in which order blocks leave, and which an acknowledgement covers."""
+"""What waits for the centre, and in which order it leaves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import heapq
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block
 from agent.contract.topics import STREAMS
 from agent.store.pieces import Piece
@@ -45,21 +44,3 @@ def _of(shelves: Shelves, stream: str) -> Iterator[Piece]:
     while page := shelves.pieces("block", where, [stream, epoch, first]):
         yield from page
         epoch, first = page[-1].epoch, page[-1].first
-
-
-def covered(shelves: Shelves, mark: Mark) -> list[Piece]:
-    """Return the waiting blocks whose every row is safe under `mark`."""
-    where = "WHERE stream = ? AND epoch = ? AND acknowledged = 0 AND first <= ? ORDER BY first"
-    pieces = shelves.pieces("block", where, [mark.stream, mark.epoch, mark.high])
-    return [piece for piece in pieces if mark.covers(piece.first, piece.last)]
-
-
-def uncovered(shelves: Shelves, marks: Sequence[Mark]) -> list[Piece]:
-    """Return the acknowledged blocks of which a row is not safe under `marks`."""
-    by_place = {(mark.stream, mark.epoch): mark for mark in marks}
-
-    def is_safe(piece: Piece) -> bool:
-        mark = by_place.get((piece.stream, piece.epoch))
-        return mark is not None and mark.covers(piece.first, piece.last)
-
-    return [piece for piece in shelves.pieces("block", "WHERE acknowledged = 1", []) if not is_safe(piece)]

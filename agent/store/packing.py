@@ -45,20 +45,7 @@ def join(blocks: Sequence[Block]) -> Block:
         RejectedError: when one of them is malformed.
     """
     header = blocks[0].header
-    return _encode(blocks, header.epoch, header.first)
-
-
-def moved(block: Block, epoch: int, first: int) -> Block:
-    """Make a block with the same rows under other numbers.
-
-    Raises:
-        RejectedError: when it is malformed.
-    """
-    return _encode([block], epoch, first)
-
-
-def _encode(blocks: Sequence[Block], epoch: int, first: int) -> Block:
-    header = blocks[0].header
+    epoch, first = header.epoch, header.first
     if header.stream != "readings":
         rows = [row for block in blocks for row in decode_rows(block)]
         return encode_rows(header.stream, rows, epoch=epoch, boot=header.boot, first=first)

@@ -69,8 +69,15 @@ def _with_a_ring(_db: Database) -> None:
     """Change nothing here: a program that knows no ring would give out again the numbers of what lies in it."""
 
 
+def _with_marks(db: Database) -> None:
+    db.execute(
+        "CREATE TABLE mark (stream TEXT NOT NULL, epoch INTEGER NOT NULL, high INTEGER NOT NULL, missing TEXT NOT NULL,"
+        " PRIMARY KEY (stream, epoch)) STRICT, WITHOUT ROWID"
+    )  # what the centre said last: from a file that was set aside blocks come back that it may have
+
+
 # The file's user_version counts the migrations that it has had; each is applied and counted in one transaction.
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first_tables, notes.create_table, _with_a_ring)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first_tables, notes.create_table, _with_a_ring, _with_marks)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
+from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, seal_block, unseal_block
 from agent.contract.errors import RejectedError
 from agent.store.notes import Notes
@@ -231,6 +233,30 @@ class Shelves:
         )
         found = [self.db.execute(query, [stream, epoch]).fetchone() for query in queries]
         return max((int(row[0]) for row in found if row), default=0)
+
+    def forget_epochs(self, *, before: int) -> None:
+        """Drop counters and marks of epochs before this one of which no row is left, neither here nor in the ring."""
+        kept = {piece.epoch for piece in self.journal()}
+        kept |= {state.epoch for state in self.states() if state.rows or state.epoch >= before}
+        for table in ("stream_state", "mark"):
+            found = self.db.execute(f"SELECT DISTINCT epoch FROM {table}").fetchall()
+            gone = [(epoch,) for (epoch,) in found if epoch not in kept]
+            self.db.conn.executemany(f"DELETE FROM {table} WHERE epoch = ?", gone)
+
+    def note_mark(self, mark: Mark) -> None:
+        """Keep what the centre said last of a stream and epoch."""
+        missing = json.dumps(mark.missing)
+        self.db.execute(
+            "INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", [mark.stream, mark.epoch, mark.high, missing]
+        )
+
+    def marks(self) -> dict[tuple[str, int], Mark]:
+        """Return what `note_mark` kept, by stream and epoch."""
+        found = self.db.execute("SELECT stream, epoch, high, missing FROM mark").fetchall()
+        return {
+            (stream, epoch): Mark(epoch, stream, high, tuple((first, last) for first, last in json.loads(missing)))
+            for stream, epoch, high, missing in found
+        }
 
     def add(self, name: str, amount: int) -> None:
         """Add to a named counter."""

@@ -207,29 +207,16 @@ class Store:
         return found
 
     def apply_marks(self, marks: Sequence[Mark]) -> int:
-        """Mark the blocks that the centre holds, and return how many; repeated or unknown marks change nothing.
+        """Mark the blocks that the centre holds, and return how many became safe; repeated marks change nothing.
 
-        A mark beyond what this store ever made in the present epoch, or of a later epoch, shows that an old image of
-        the device was restored. The marks of that epoch are then not believed this time; the store begins a new epoch,
-        moves what this boot made and the centre has not acknowledged there, and appends a `store` event, so that no
-        number is used twice from here on.
+        What a mark names as missing although nothing of its stream and epoch waits is looked for: a block that counted
+        as safe waits again, and what this device does not have is declared as a gap.
         """
-        journal, epoch = self._journal, self._identity.epoch
-        ahead = [mark for mark in marks if mark.epoch > epoch or (mark.epoch == epoch and self._is_beyond(mark))]
-        if ahead:
-            highest = max(mark.epoch for mark in ahead)
-            self._guarded(lambda: journal.begin_epoch(highest))
         count = 0
 
         def apply() -> None:
             nonlocal count
-            believed = [mark for mark in marks if not ahead or mark.epoch < epoch]
-            # By id: a mark that stands twice must not count a block twice.
-            pieces = {piece.id: piece for mark in believed for piece in outbox.covered(journal.shelves, mark)}
-            if pieces:
-                with journal.transaction():
-                    journal.shelves.acknowledge(pieces.values())
-            count = len(pieces)
+            count = self._journal.acknowledge(marks)
 
         return count if self._guarded(apply) else 0
 
@@ -243,16 +230,9 @@ class Store:
 
         def recall() -> None:
             nonlocal count
-            pieces = outbox.uncovered(self._journal.shelves, marks)
-            if pieces:
-                with self._journal.transaction():
-                    self._journal.shelves.recall(pieces)
-            count = len(pieces)
+            count = self._journal.recall(marks)
 
         return count if self._guarded(recall) else 0
-
-    def _is_beyond(self, mark: Mark) -> bool:
-        return mark.high > self._journal.durable[mark.stream]
 
     # -- asking ---------------------------------------------------------------------------------------------------
 

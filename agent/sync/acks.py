@@ -6,6 +6,7 @@ Decides only that; what a good one frees is `uplink.py`'s. Floors are raised by 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from agent.contract.trust import FleetTrust, KeyUse
 from agent.store.identity import CLOCK_FLOOR
 
 SINCE_FLOOR = "ack-since"
+_COUNTER, _BEGAN = "ack/", "ack-began/"  # floors of each centre id
 _SKEW_MS = 60_000  # clocks of two ingest workers
 _CLOCK_STEP_MS = 3_600_000  # the trusted clock is written at most so often: each is an fsync
 
@@ -24,6 +26,10 @@ class Floors(Protocol):
 
     def floor(self, name: str) -> int:
         """Return a floor; 0 where none was set."""
+        ...
+
+    def floors(self) -> Mapping[str, int]:
+        """Return all that were set."""
         ...
 
     def raise_floor(self, name: str, value: int) -> None:
@@ -97,11 +103,21 @@ class AckJudge:
         new = self.is_new(ack, floors)
         if new:
             floors.raise_floor(SINCE_FLOOR, ack.issued_at_ms)
+            floors.raise_floor(_BEGAN + ack.centre, ack.issued_at_ms)
         if new or ack.issued_at_ms - floors.floor(CLOCK_FLOOR) >= _CLOCK_STEP_MS:
             floors.raise_floor(CLOCK_FLOOR, ack.issued_at_ms)
         floors.raise_floor(_name(ack), ack.counter)
         self._last_issued_ms = max(self._last_issued_ms, ack.issued_at_ms)
 
 
+def last_seen(floors: Floors) -> tuple[str, int] | None:
+    """Return the id of the present centre and the counter of the last acknowledgement kept, None before the first."""
+    began = {name: value for name, value in floors.floors().items() if name.startswith(_BEGAN)}
+    if not began:
+        return None
+    centre = max(began, key=began.__getitem__).removeprefix(_BEGAN)
+    return centre, floors.floor(_COUNTER + centre)
+
+
 def _name(ack: Acknowledgement) -> str:
-    return f"ack/{ack.centre}"
+    return _COUNTER + ack.centre

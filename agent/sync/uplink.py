@@ -132,6 +132,7 @@ class Uplink:
         max_envelope_bytes: int = 256 * 1024,
         max_in_flight: int = 4,
         resend_after_s: float = 30.0,
+        seen: tuple[str, int] | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         """Prepare; nothing is sent before `pump`.
@@ -146,6 +147,7 @@ class Uplink:
             max_envelope_bytes: of an envelope as sent; a block that is larger goes alone.
             max_in_flight: envelopes without an acknowledgement.
             resend_after_s: how long an acknowledgement may take; doubles, with jitter, up to 300 s while none comes.
+            seen: centre and counter of the last acknowledgement taken, told to the centre in each envelope.
             rng: uniform numbers in [0, 1).
 
         Raises:
@@ -161,6 +163,7 @@ class Uplink:
         self._real_ms, self._monotonic, self._rng = real_ms, monotonic, rng
         self._max_bytes, self._max_in_flight, self._resend_s = max_envelope_bytes, max_in_flight, resend_after_s
         self._judge = AckJudge(device)
+        self._seen = seen
         self._flights: list[_Flight] = []
         self._parked: dict[int, _Parked] = {}
         self._poison: set[int] = set()  # cannot be sealed; stays in the store, and is tried again after a restart
@@ -238,6 +241,7 @@ class Uplink:
         blocks = store.apply_marks(ack.marks)
         # After the marks: a crash between the two lets the same acknowledgement in once more, which changes nothing.
         self._judge.keep(ack, identity)
+        self._seen = ack.centre, ack.counter
         if new_centre:
             self._parked.clear()
         self._acks += 1
@@ -334,6 +338,7 @@ class Uplink:
                 signing_key=self._key,
                 recipient=recipient,
                 created_ms=self._real_ms(),
+                seen=self._seen,
             )
         except (ConfigError, RejectedError) as exc:  # only a block alone: `_split` has seen that several fit
             self._poison.add(batch[0].id)

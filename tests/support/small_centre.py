@@ -150,6 +150,9 @@ class MemoryFloors:
     def floor(self, name: str) -> int:
         return self.values.get(name, 0)
 
+    def floors(self) -> dict[str, int]:
+        return dict(self.values)
+
     def raise_floor(self, name: str, value: int) -> None:
         self.values[name] = max(value, self.floor(name))
 

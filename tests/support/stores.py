@@ -19,7 +19,8 @@ CHANNELS = {name: Channel(name, "kW", decimals=1) for name in ("load_kw", "pump_
 class Bench:
     """A device's storage that can be opened, crashed and opened again."""
 
-    def __init__(self, folder: Path, **options) -> None:
+    def __init__(self, folder: Path, *, randbelow=lambda _: 0, **options) -> None:
+        self.randbelow = randbelow  # as it is, epochs are 1, 2, ...
         self.folder = folder
         self.path = folder / "store.db"
         self.options = options
@@ -30,7 +31,7 @@ class Bench:
         self.start()
 
     def start(self) -> Store:
-        self.identity = Identity.open(self.folder / "identity")
+        self.identity = Identity.open(self.folder / "identity", randbelow=self.randbelow)
         self.identity.begin_boot()
         self.store = Store(
             self.path,

@@ -54,6 +54,14 @@ device = sa.Table(
     sa.Column("boot", sa.BigInteger),
 )
 
+restoration = sa.Table(
+    "restoration",
+    metadata,
+    sa.Column("device", sa.ForeignKey("device.number"), primary_key=True),
+    sa.Column("times", sa.Integer, nullable=False, comment="how often the device knew more than this database"),
+    sa.Column("at_ms", sa.BigInteger, nullable=False, comment="real clock: the last time"),
+)
+
 device_key = sa.Table(
     "device_key",
     metadata,

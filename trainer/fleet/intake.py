@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from trainer.fleet.coverage import Coverage, Span, intersect, subtract
 
 # Ranges of an acknowledgement that a device still takes when every number has 16 digits; the rest is for the marks.
 _MAX_RANGES = (MAX_TO_DEVICE_BYTES - 16_384) // 40
+_LOG = logging.getLogger(__name__)
 _Row = tuple[Any, ...]
 _Key = tuple[int, str]  # epoch, stream
 
@@ -83,7 +85,7 @@ class Intake:
         decoded = [_decode(block) for block in blocks]
         try:
             with db.write(self._engine) as connection:
-                return _Transaction(connection, header.device).store(decoded, size, self._now_ms())
+                return _Transaction(connection, header.device).store(decoded, header.seen, size, self._now_ms())
         except ConflictError as exc:
             with db.write(self._engine) as connection:
                 _Transaction(connection, header.device).dispute(exc)
@@ -98,6 +100,7 @@ class _Decoded:
     channels: tuple[Channel, ...]  # readings only; a row's first value is a place in it
     rows: list[_Row]
     gaps: list[tuple[_Key, Span]]
+    starts: bool = False  # whether it tells of a start of the agent
 
 
 class _Transaction:
@@ -112,16 +115,24 @@ class _Transaction:
             raise RejectedError(f"device {device} is not registered", where="envelope")
         self._name = device
         self._device, self._counter = int(found.number), int(found.acknowledgements)
+        self._ident = str(connection.execute(sa.select(db.centre.c.id)).scalar_one())
+        times = sa.select(db.restoration.c.times).where(db.restoration.c.device == self._device)
+        self._restored = int(connection.execute(times).scalar_one_or_none() or 0)
         self._coverage: dict[_Key, Coverage] = {}
         self._before: dict[_Key, set[tuple[str, Span]]] = {}
 
-    def store(self, blocks: Sequence[_Decoded], size: int, now_ms: int) -> Stored:
+    def store(self, blocks: Sequence[_Decoded], seen: tuple[str, int] | None, size: int, now_ms: int) -> Stored:
         rows = sum(len(block.rows) for block in blocks)
         new_rows = sum(self._store_block(block) for block in blocks)
         for block in blocks:
             for key, span in block.gaps:
                 self._of(key).give_up(*span)
         self._write_coverage()
+        if any(block.starts for block in blocks):
+            for key in self._keys(with_holes=True):  # what a device lost in its sleep is asked for by name
+                self._of(key)
+        if seen is not None:
+            self._compare_with(*seen, now_ms)
         device = db.device.update().where(db.device.c.number == self._device)
         self._connection.execute(device.values(acknowledgements=self._counter + 1, last_seen_ms=now_ms))
         self._connection.execute(
@@ -205,6 +216,37 @@ class _Transaction:
             )
         return self._coverage[key]
 
+    def _compare_with(self, centre: str, counter: int, now_ms: int) -> None:
+        """Begin anew under a new id where this database is older than what the device was told by it.
+
+        For this device alone: another one's word must not make every device send everything again.
+        """
+        ident, _, number = centre.partition(".")
+        told = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+        if ident != self._ident or (told, counter) <= (self._restored, self._counter):
+            return
+        _LOG.warning("this database was restored: %s knows later acknowledgements and sends again", self._name)
+        self._restored = told + 1
+        table = db.restoration
+        self._connection.execute(table.delete().where(table.c.device == self._device))
+        self._connection.execute(table.insert().values(device=self._device, times=self._restored, at_ms=now_ms))
+        for key in self._keys(with_holes=False):
+            self._of(key)
+
+    def _keys(self, *, with_holes: bool) -> list[_Key]:
+        """Return the newest streams and epochs of the device, or of those only the ones with holes."""
+        table = db.coverage
+        known = sa.func.sum(table.c.last - table.c.first + 1)
+        query = (
+            sa.select(table.c.epoch, table.c.stream)
+            .where(table.c.device == self._device, table.c.kind.in_([db.HELD, db.GAP]))
+            .group_by(table.c.epoch, table.c.stream)
+            .having(sa.func.max(table.c.last) > known if with_holes else sa.true())
+            .order_by(table.c.epoch.desc())
+            .limit(MAX_MARKS)
+        )
+        return [(int(epoch), str(stream)) for epoch, stream in self._connection.execute(query)]
+
     def _write_coverage(self) -> None:
         table = db.coverage
         for key, coverage in self._coverage.items():
@@ -223,7 +265,7 @@ class _Transaction:
         return table.c.device == self._device, table.c.epoch == key[0], table.c.stream == key[1]
 
     def _acknowledge(self, now_ms: int) -> Acknowledgement:
-        centre = str(self._connection.execute(sa.select(db.centre.c.id)).scalar_one())
+        centre = f"{self._ident}.{self._restored}" if self._restored else self._ident
         nonce = secrets.token_hex(8)
         touched = list(self._coverage.items())[:MAX_MARKS]
         marks = tuple(coverage.mark(*key, max_ranges=most_ranges(len(touched))) for key, coverage in touched)
@@ -250,8 +292,11 @@ def _decode(block: Block) -> _Decoded:
         rows = [(row["time_ms"], jsonform.dumps(row).decode()) for row in values]
     except (ValueError, RecursionError) as exc:  # half of a surrogate pair is JSON, but not text
         raise RejectedError(f"a row of {header.stream} cannot be stored as text", where="envelope") from exc
-    declared = [_gap(row) for row in values if row.get("kind") == "gap"] if header.stream == "events" else []
-    return _Decoded(header, (), rows, [gap for gap in declared if gap is not None])
+    if header.stream != "events":
+        return _Decoded(header, (), rows, [])
+    declared = [_gap(row) for row in values if row.get("kind") == "gap"]
+    starts = any(row.get("kind") == "boot" for row in values)
+    return _Decoded(header, (), rows, [gap for gap in declared if gap is not None], starts)
 
 
 def _gap(row: dict[str, Any]) -> tuple[_Key, Span] | None:

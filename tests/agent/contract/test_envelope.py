@@ -232,7 +232,7 @@ class TestLyingDevice:
         assert header.ranges[0].count == 4
 
     def test_every_field_of_the_header(self, forge, receive, signing_key, recipient):
-        value = json.loads(header_of([readings(), events()], signing_key, recipient))
+        value = json.loads(header_of([readings(), events()], signing_key, recipient)) | {"seen": ["centre", 7]}
         plain = framed(readings(), events())
         for what, changed in mutations(value):
             header = json.dumps(changed).encode()
@@ -244,6 +244,15 @@ class TestLyingDevice:
                 continue
             assert opened.device == "plant-1", what
             assert opened.ranges == envelope.ranges_of([readings(), events()]), what
+            assert opened.seen is None or (isinstance(opened.seen[0], str) and opened.seen[1] >= 0), what
+
+    @pytest.mark.parametrize(
+        "seen", [None, 7, [], ["a"], ["a", 1, 2], ["", 1], ["a" * 65, 1], ["a", -1], ["a", True], [1, 1]]
+    )
+    def test_a_last_acknowledgement_without_its_form(self, seen, forge, receive, signing_key, recipient):
+        value = json.loads(header_of([events()], signing_key, recipient)) | {"seen": seen}
+        with pytest.raises(RejectedError, match="seen"):
+            receive(forge(json.dumps(value).encode(), framed(events())))
 
     def test_header_longer_than_its_cap(self, forge, receive, signing_key, recipient):
         value = json.loads(header_of([events()], signing_key, recipient))
@@ -310,8 +319,11 @@ class TestSender:
         ]
         count = take(blocks)
         assert count == 9
-        data = seal(blocks[:count], device="x" * 32, signing_key=signing_key, recipient=recipient, created_ms=T)
-        assert peek(data).ranges == envelope.ranges_of(blocks[:count])
+        seen = "c" * 64, 2**53 - 1
+        data = seal(
+            blocks[:count], device="x" * 32, signing_key=signing_key, recipient=recipient, created_ms=T, seen=seen
+        )
+        assert (peek(data).ranges, peek(data).seen) == (envelope.ranges_of(blocks[:count]), seen)
 
 
 def events_of(size: int, row: int) -> Block:

@@ -37,12 +37,30 @@ def test_begins_at_zero_with_a_key_only_its_owner_can_read(folder):
 def test_counters_floors_and_key_survive(folder):
     identity = Identity.open(folder)
     assert [identity.begin_boot(), identity.begin_boot()] == [1, 2]
-    assert identity.new_epoch() == 1
-    assert identity.new_epoch(above=7) == 8
+    assert 0 < identity.epoch < identity.new_epoch()
+    above = identity.epoch + 7
+    epoch = identity.new_epoch(above)
+    assert epoch > above
     identity.raise_floor("assignment", 5)
     again = Identity.open(folder)
-    assert (again.boot, again.epoch, again.floor("assignment")) == (2, 8, 5)
+    assert (again.boot, again.epoch, again.floor("assignment")) == (2, epoch, 5)
     assert again.storage_key == identity.storage_key
+
+
+def test_two_lives_of_one_image_share_no_epoch(folder):
+    Identity.open(folder).begin_boot()
+    image = (folder / "counters.json").read_bytes()
+    lives = []
+    for _ in range(2):
+        (folder / "counters.json").write_bytes(image)
+        epochs = []
+        for _ in range(20):
+            identity = Identity.open(folder)
+            assert identity.begin_boot() == identity.boot
+            epochs += [identity.epoch, identity.new_epoch()]
+        assert epochs == sorted(set(epochs))
+        lives.append(set(epochs))
+    assert not lives[0] & lives[1]
 
 
 def test_a_floor_never_goes_back(folder):

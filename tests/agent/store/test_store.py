@@ -57,17 +57,18 @@ def test_a_window_of_zero_commits_every_call(tmp_path):
     assert bench.store.durable_through()["readings"] == 3
 
 
-def test_what_was_not_durable_is_gone_after_a_crash_and_its_numbers_are_free(bench):
+def test_what_was_not_durable_is_gone_after_a_crash_and_a_new_epoch_begins(bench):
     bench.store.append("readings", readings(0, 4))
     bench.store.commit()
     bench.store.append("readings", readings(4, 4))
     store = bench.crash()
-    assert store.durable_through()["readings"] == 4
+    assert [row.time_ms for row in store.readings("load_kw", 0, T0 * 2)] == [T0 + 1000 * at for at in range(4)]
     assert store.last_time_ms("readings", "load_kw") == T0 + 3000
-    assert store.append("readings", readings(4, 1)) == ("readings", 1, 5)
+    assert store.durable_through()["readings"] == 0
+    assert store.append("readings", readings(4, 1)) == ("readings", 2, 1)
 
 
-def test_numbers_go_on_after_everything_has_left(bench):
+def test_of_an_epoch_that_has_left_nothing_is_kept_but_the_channels_times(bench):
     bench.store.append("readings", readings(0, 10))
     bench.pass_time(61)
     bench.pass_time(61)
@@ -76,8 +77,8 @@ def test_numbers_go_on_after_everything_has_left(bench):
     bench.pass_time(61)
     assert bench.execute("SELECT count(*) FROM block") == [(0,)]
     store = bench.crash()
-    assert store.append("readings", readings(10, 1)).last == 11
-    assert store.last_time_ms("readings", "load_kw") == T0 + 10_000
+    assert bench.execute("SELECT * FROM stream_state UNION ALL SELECT *, 0, 0, 0 FROM mark") == []
+    assert store.last_time_ms("readings", "load_kw") == T0 + 9_000
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_the_journal_of_an_earlier_start_is_packed_as_its_own(bench):
     bench.pass_time(1.1)
     bench.pass_time(61)
     headers = [stored.block.header for stored in bench.store.unacknowledged(10**6)]
-    assert [(header.boot, header.first, header.last) for header in headers] == [(1, 1, 5), (2, 6, 10)]
+    assert [(header.boot, header.first, header.last) for header in headers] == [(1, 1, 5), (2, 1, 5)]
 
 
 def test_only_durable_rows_are_offered(bench):
@@ -250,37 +251,6 @@ def test_marks_cover_whole_blocks_without_their_missing_ranges_once(bench):
     assert bench.store.unacknowledged(10**6) == []
     assert bench.store.stats().backlog_rows == 0
     assert len(bench.store.rows("alerts", 0, T0 * 2)) == 8
-
-
-def test_a_mark_beyond_what_was_made_begins_a_new_epoch_and_moves_this_boots_rows(bench):
-    """The device is an old image: the centre knows rows of this epoch that it does not."""
-    bench.store.append("readings", readings(0, 5))
-    bench.restart()
-    bench.store.append("readings", readings(100, 5))
-    bench.store.commit()
-    assert bench.store.apply_marks([Mark(1, "readings", 900)]) == 0
-    assert bench.identity.epoch == 2
-    assert bench.store.durable_through() | {"events": 0} == dict.fromkeys(bench.store.durable_through(), 0) | {
-        "readings": 5
-    }
-    (event,) = bench.store.rows("events", 0, T0 * 2)
-    assert (event["kind"], event["rows_moved"]) == ("store", 5)
-    offered = [stored.block.header for stored in bench.store.unacknowledged(10**6, now_streams=("events",))]
-    assert [(h.stream, h.epoch, h.first, h.last) for h in offered] == [
-        ("events", 2, 1, 1),
-        ("readings", 1, 1, 5),
-        ("readings", 2, 1, 5),
-    ]
-    assert bench.store.apply_marks([Mark(1, "readings", 900)]) == 1  # what an earlier boot made is at the centre
-    assert bench.store.append("readings", readings(105, 1)) == ("readings", 2, 6)
-    assert [row.time_ms for row in bench.restart().readings("load_kw", 0, T0 * 2)] == [
-        row.time_ms for row in readings(0, 5) + readings(100, 6)
-    ]
-
-
-def test_a_mark_of_a_later_epoch_begins_one_beyond_it(bench):
-    bench.store.apply_marks([Mark(6, "slots", 1)])
-    assert bench.identity.epoch == 7
 
 
 def test_stats_are_true_without_counting(bench):
