@@ -1,139 +1,88 @@
-"""Hostile bytes into every parser of outside bytes: altered at random, half of them then validly signed or sealed again.
+"""Hostile bytes into every parser of outside bytes (`fuzz_targets.py`), half of them past its first check.
 
-A parser may return a value or raise RejectedError; anything else is a crash.
+A parser may return a value or refuse; any other exception is a crash, and so is an input that takes memory or time without
+bound: each process has 3 GiB, an input `HANG_S` seconds.
 """
 
+import collections
+import multiprocessing
 import random
-import struct
+import resource
+import signal
+import sys
 import time
 import traceback
-import zlib
 
-from agent.contract import blocks, envelope, signed
-from agent.contract.acknowledgement import KIND as ACK
-from agent.contract.acknowledgement import Acknowledgement, Mark
-from agent.contract.assignment import KIND as ASSIGN
-from agent.contract.assignment import Assignment, Item, ItemKind
-from agent.contract.blocks import Block
-from agent.contract.bundle import Bundle
-from agent.contract.channels import Channel, Reading
-from agent.contract.errors import RejectedError
-from agent.contract.keys import SealingKey, SealTo, SigningKey
-from agent.contract.messages import RepoData, RepoGet, Status
-from agent.contract.trust import Broker, Enrolment, FleetKey, FleetTrust, KeyState, KeyUse
-from tests.support.bundles import tiny_bytes
+from tests.soak.fuzz_targets import Target, targets
 
-INPUTS, LIMIT_S = 200_000, 600.0
-KEY, CENTRE = SigningKey(bytes(range(32))), SealingKey.generate()
-KEYS = {KEY.id: KEY.public}
+INPUTS, LIMIT_S, HANG_S = 1_000_000, 900.0, 5
+PROCESSES, BATCH = 2, 2_000
+MEMORY = 3 * 2**30
 
 
-def alter(data, noise):
-    """Flip, cut, insert or repeat a few bytes."""
-    out = bytearray(data)
-    for _ in range(noise.choice((1, 1, 1, 2, 4, 16))):
-        at = noise.randrange(len(out) or 1)
-        match noise.randrange(5):
-            case 0:
-                out[at : at + 1] = bytes([noise.randrange(256)])
-            case 1:
-                del out[at : at + noise.randrange(1, 9)]
-            case 2:
-                out[at:at] = noise.randbytes(noise.randrange(1, 9))
-            case 3:
-                out[at : at + 4] = noise.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"9999", b"-1e9", b'"":{', b"null"))
-            case _:
-                out[at:at] = out[at : at + noise.randrange(64)]
-    return bytes(out)
+def attack(target: Target, data: bytes) -> str:
+    """Return "taken", "refused", or what crashed."""
+    signal.alarm(HANG_S)
+    try:
+        target.parse(data)
+    except target.refuses:
+        return "refused"
+    except BaseException:  # noqa: BLE001 - any other exception is what this looks for, a hang's and a lack of memory's too
+        return traceback.format_exc(limit=-4)
+    finally:
+        signal.alarm(0)
+    return "taken"
 
 
-def resigned(kind, body, noise):
-    """A signed message whose body was altered before it was signed."""
-    text = alter(body, noise)
-    message = b"EWS1" + bytes.fromhex(KEY.id) + struct.pack(">I", len(text)) + text
-    return message + KEY.sign(f"edgewatt/{kind}/v1".encode() + b"\0" + message)
+def _hung(*_: object) -> None:
+    raise RuntimeError(f"took more than {HANG_S} s")
 
 
-def targets():
-    """Name -> (valid bytes, how to make a hostile input of them, parser)."""
-    ack = Acknowledgement("d", "c", 1, 5, "0" * 16, (Mark(1, "readings", 9, ((2, 3),), ((5, 6),)),)).to_bytes(KEY)
-    item = Item(ItemKind.MODEL, "models/a-1.ewb", 5, "0" * 64)
-    assign = Assignment("d", 1, 5, 6, 1, (item,)).to_bytes(KEY)
-    channels = {"a": Channel("a", "kW", 1), "b": Channel("b", "V", 1)}
-    readings = [Reading("ab"[n % 2], 10_000 + n, n / 10) for n in range(200)]
-    block = blocks.encode_readings(readings, channels, epoch=1, boot=1, first=1)
-    rows = blocks.encode_rows("events", [{"time_ms": n, "kind": "x"} for n in range(9)], epoch=1, boot=1, first=1)
-    trust = FleetTrust("f", (FleetKey(KeyUse.SEAL, CENTRE.public, 0, KeyState.ACTIVE),))
-    enrolment = Enrolment("d", "t" * 32, 5, Broker("h", 1883), trust, "{}").to_bytes()
-    sealed = envelope.seal([block], device="d", signing_key=KEY, recipient=SealTo(CENTRE.public), created_ms=5)
-    body = slice(16, -64)
+def prepare() -> None:
+    """Give this process its limits."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    signal.signal(signal.SIGALRM, _hung)
 
-    def open_block(data):
-        opened = Block.from_bytes(data)
-        (blocks.decode_readings if opened.header.stream == "readings" else blocks.decode_rows)(opened)
 
-    def rebody(data, noise):
-        # Reaches the column decoder: alters what zlib unpacks to, not the compressed bytes.
-        opened = Block.from_bytes(data)
-        return Block(opened.header, zlib.compress(alter(zlib.decompress(opened.body), noise))).to_bytes()
-
-    def open_sealed(data):
-        envelope.open_envelope(data, device="d", signer_public=lambda _: KEY.public, recipient_key=lambda _: CENTRE)
-
-    def reseal(_, noise):
-        header = envelope.EnvelopeHeader("d", KEY.id, CENTRE.id, 5, envelope.ranges_of([block])).to_bytes()
-        plain = block.to_bytes()
-        inner = SealTo(CENTRE.public).seal(
-            alter(struct.pack(">I", len(plain)) + plain, noise), b"edgewatt/batch/v1\0" + header
-        )
-        message = b"EWB1" + struct.pack(">H", len(header)) + header + struct.pack(">I", len(inner)) + inner
-        return message + KEY.sign(b"edgewatt/batch/v1\0" + message)
-
-    return {
-        "ack": (ack, alter, lambda data: Acknowledgement.from_bytes(data, KEYS, device="d")),
-        "ack_signed": (
-            ack,
-            lambda d, n: resigned(ACK, d[body], n),
-            lambda data: Acknowledgement.from_bytes(data, KEYS, device="d"),
-        ),
-        "assign_signed": (
-            assign,
-            lambda d, n: resigned(ASSIGN, d[body], n),
-            lambda data: Assignment.from_bytes(data, KEYS, device="d"),
-        ),
-        "block": (block.to_bytes(), alter, open_block),
-        "block_body": (block.to_bytes(), rebody, open_block),
-        "block_rows_body": (rows.to_bytes(), rebody, open_block),
-        "bundle": (tiny_bytes(), alter, Bundle.from_bytes),
-        "enrolment": (enrolment, alter, Enrolment.from_bytes),
-        "envelope": (sealed, alter, open_sealed),
-        "envelope_signed": (sealed, reseal, open_sealed),
-        "repo_data": (RepoData("ab", "ok", 5, 0, b"hello").to_bytes(), alter, RepoData.from_bytes),
-        "repo_get": (RepoGet("ab", "metadata/1.root.json", 0, 5).to_bytes(), alter, RepoGet.from_bytes),
-        "signed": (ack, alter, lambda data: signed.verify(ACK, data, KEYS)),
-        "status": (Status("online", 5, "0.1", 1).to_bytes(), alter, Status.from_bytes),
-    }
+def batch(seed: int) -> tuple[collections.Counter, list[dict]]:
+    """`BATCH` inputs, every second one behind the first check; the same seed gives the same inputs."""
+    noise, table = random.Random(seed), targets()
+    kinds = [[name for name in table if table[name].behind == behind] for behind in (False, True)]
+    counts, crashes = collections.Counter(), []
+    for number in range(BATCH):
+        name = noise.choice(kinds[number % 2])
+        data = table[name].make(noise)
+        outcome = attack(table[name], data)
+        counts[name] += 1
+        counts["behind"] += number % 2
+        if outcome in {"taken", "refused"}:
+            counts[outcome] += 1
+        else:
+            crashes.append({"target": name, "input": data[:4096].hex(), "error": outcome})
+    return counts, crashes
 
 
 def run():
     """Spread `INPUTS` over all targets, at most `LIMIT_S` seconds."""
-    noise, begin = random.Random(20261122), time.monotonic()
-    done, rejected, crashes = 0, 0, []
-    table = list(targets().items())
-    while done < INPUTS and time.monotonic() - begin < LIMIT_S:
-        name, (valid, hostile, parse) = table[done % len(table)]
-        data = hostile(valid, noise)
-        try:
-            parse(data)
-        except RejectedError:
-            rejected += 1
-        except Exception:  # noqa: BLE001 - any other exception is what this looks for
-            crashes.append({"target": name, "input": data[:4096].hex(), "error": traceback.format_exc(limit=-3)})
-        done += 1
+    begin, counts, crashes, done = time.monotonic(), collections.Counter(), [], 0
+    seeds = range(20261122, 20261122 + INPUTS // BATCH)
+    with multiprocessing.get_context("spawn").Pool(PROCESSES, initializer=prepare) as pool:
+        for number, (more, found) in enumerate(pool.imap_unordered(batch, seeds), start=1):
+            counts += more
+            crashes += found
+            done += BATCH
+            if number % 25 == 0:
+                print(f"fuzz: {done} of {INPUTS} inputs, {len(crashes)} crashes", file=sys.stderr, flush=True)
+            if time.monotonic() - begin > LIMIT_S:
+                break
+    names = sorted(targets())
     return {
         "fuzz_inputs": done,
-        "rejected": rejected,
-        "targets": len(table),
+        "fuzz_inputs_behind_first_check": counts["behind"],
+        "refused": counts["refused"],
+        "taken": counts["taken"],
+        "targets": len(names),
+        "inputs_by_target": {name: counts[name] for name in names},
         "crashes": len(crashes),
-        "first_crashes": crashes[:5],
+        "failures": crashes[:5],
     }
