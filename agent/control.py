@@ -1,6 +1,6 @@
 """The daemon's ear: one JSON request a connection over a Unix socket, answered between two turns of the loop.
 
-    request    {"operation": "alerts.ack", "arguments": {"id": "..."}} and a newline, at most 8 KiB
+    request    {"operation": "alerts.ack", "arguments": {"id": "..."}} and a newline, at most 192 KiB
     answer     {"ok": true, "answer": {...}}  or  {"ok": false, "error": {"kind", "what", "where", "todo"}}, a newline
 
 Decides who may ask (the file's mode: owner and group), how much may be said and how long it may take. It does not know
@@ -28,7 +28,7 @@ from agent.contract import jsonform
 from agent.contract.errors import ConfigError, EdgewattError, RejectedError, StorageError, UnavailableError
 from agent.contract.jsonform import Fields
 
-MAX_REQUEST_BYTES = 8192
+MAX_REQUEST_BYTES = 192 * 2**10  # an acknowledgement that was carried here, in base64
 MAX_ANSWER_BYTES = 4 * 2**20
 MODE = 0o660
 _READ_S = 2.0  # one slow caller may hold the ear for no longer
@@ -48,6 +48,7 @@ class Operation(enum.StrEnum):
     ALERTS_LIST = "alerts.list"
     ALERTS_ACK = "alerts.ack"
     BUFFER_STATUS = "buffer.status"
+    BUFFER_IMPORT = "buffer.import"
     SYNC_STATUS = "sync.status"
     MODEL_STATUS = "model.status"
     MODEL_ROLLBACK = "model.rollback"

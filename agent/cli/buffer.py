@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from agent.cli.carry import export, import_answers
 from agent.cli.output import Payload, emit, facts, json_option, size, span, table
 from agent.cli.session import Session, pass_session
 from agent.control import Operation
@@ -11,7 +12,7 @@ from agent.control import Operation
 
 @click.group()
 def buffer() -> None:
-    """Look into the store.
+    """Look into the store, carry what waits to the centre.
 
     \b
     Example:
@@ -30,6 +31,10 @@ def buffer_status(session: Session, as_json: bool) -> None:
       edgewatt buffer status --json
     """
     emit(session.read(Operation.BUFFER_STATUS, lambda view: view.buffer()), as_json, _human)
+
+
+buffer.add_command(export)
+buffer.add_command(import_answers)
 
 
 def _human(answer: Payload) -> str:

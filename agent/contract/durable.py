@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from agent.contract.errors import StorageError
 
@@ -23,6 +24,17 @@ def write_durable(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         StorageError: when the disk is full or the folder cannot be written; the file is then whole, old (or new, if
             only the last step failed). Also when there is something at `path` that is no file.
     """
+    with new_file(path, mode=mode) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def new_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Give a file to write, which then replaces `path` as `write_durable` does: for what is too large for memory.
+
+    Raises:
+        StorageError: as `write_durable`.
+    """
     if path.exists() and not path.is_file():
         # A rename would put a file in the place of a device such as /dev/stdout.
         raise StorageError("is there and is not a file", where=str(path), todo="Give the path of a file")
@@ -31,7 +43,7 @@ def write_durable(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temp.replace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ class Answers:
             Operation.ALERTS_LIST: self._alerts,
             Operation.ALERTS_ACK: self._acknowledge,
             Operation.BUFFER_STATUS: lambda _: self._view.buffer(),
+            Operation.BUFFER_IMPORT: self._take_answer,
             Operation.SYNC_STATUS: lambda _: self._sync(),
             Operation.MODEL_STATUS: lambda _: self._model(),
             Operation.MODEL_ROLLBACK: self._roll_back,
@@ -77,6 +79,17 @@ class Answers:
         if rows:
             self._daemon.rooms.store.append("alerts", rows)
         return {"id": alert_id, "acknowledged": True}
+
+    def _take_answer(self, arguments: Fields) -> Answer:
+        exchange = self._daemon.rooms.exchange
+        if exchange is None:
+            raise RejectedError("this device is not enrolled", where="buffer import", todo="Run edgewatt enroll FILE")
+        try:
+            data = base64.b64decode(arguments.text("acknowledgement", max_length=2**18), validate=True)
+        except ValueError as exc:
+            raise RejectedError("is not base64", where="acknowledgement") from exc
+        result = exchange.acknowledged(data)
+        return {"verdict": str(result.verdict), "blocks": result.blocks, "reason": result.reason}
 
     def _sync(self) -> Answer:
         answer = self._view.sync()

@@ -13,10 +13,11 @@ from agent.daemon.troubles import Troubles
 if TYPE_CHECKING:
     from agent.store.identity import Identity
     from agent.store.store import Store
+    from agent.sync.acks import AckResult
     from agent.sync.mqtt import MqttLink
     from agent.sync.uplink import Uplink
 
-Handler = Callable[[bytes], None]
+Handler = Callable[[bytes], object]
 
 
 class Exchange:
@@ -41,9 +42,9 @@ class Exchange:
         topics = DeviceTopics(device)
         self.link = link
         self.uplink = uplink
-        self._store = store
+        self._store, self._identity = store, identity
         self._rooms: dict[str, tuple[str, Handler]] = {
-            topics.ack: ("acknowledgements", lambda payload: self._acknowledged(identity, payload)),
+            topics.ack: ("acknowledgements", self.acknowledged),
             topics.assign: ("assignments", on_assignment),
             topics.repo_data: ("repository", on_piece),
         }
@@ -57,5 +58,10 @@ class Exchange:
                 troubles.run(room, action, passing=(RejectedError,))
         self.uplink.pump(self._store)
 
-    def _acknowledged(self, identity: Identity, payload: bytes) -> None:
-        self.uplink.on_ack(payload, self._store, identity)
+    def acknowledged(self, payload: bytes) -> AckResult:
+        """Take an acknowledgement in, from the line or carried here.
+
+        Raises:
+            StorageError: when it is good but cannot be applied.
+        """
+        return self.uplink.on_ack(payload, self._store, self._identity)

@@ -34,7 +34,7 @@ class Troubles:
         self.passed: dict[str, int] = {}
         self.open: dict[str, str] = {}
 
-    def run(self, room: str, action: Callable[[], None], *, passing: tuple[type[EdgewattError], ...] = ()) -> bool:
+    def run(self, room: str, action: Callable[[], object], *, passing: tuple[type[EdgewattError], ...] = ()) -> bool:
         """Run one turn of a room; return whether it went well.
 
         An error of the kinds in `passing` is over at once and leaves nothing wrong, as a message that is refused.

@@ -11,6 +11,7 @@ from agent.contract.topics import STREAMS
 from agent.store.pieces import Piece
 from agent.store.shelves import Shelves
 
+URGENT = ("alerts", "events")
 _PAGE = 256
 
 
@@ -28,7 +29,7 @@ def waiting(shelves: Shelves, *, limit_bytes: int, skip: Collection[int], now_st
     chosen: list[Piece] = []
     size = 0
     for streams in (now_streams, rest):
-        for piece in heapq.merge(*(_of(shelves, stream) for stream in streams), key=lambda piece: piece.id):
+        for piece in heapq.merge(*(of_stream(shelves, stream) for stream in streams), key=lambda piece: piece.id):
             if piece.id in skip:
                 continue
             if chosen and size + piece.size > limit_bytes:
@@ -38,7 +39,8 @@ def waiting(shelves: Shelves, *, limit_bytes: int, skip: Collection[int], now_st
     return chosen
 
 
-def _of(shelves: Shelves, stream: str) -> Iterator[Piece]:
+def of_stream(shelves: Shelves, stream: str) -> Iterator[Piece]:
+    """Yield the waiting blocks of one stream, oldest first; what is acknowledged meanwhile may be left out."""
     epoch, first = 0, 0
     where = f"WHERE stream = ? AND acknowledged = 0 AND (epoch, first) > (?, ?) ORDER BY epoch, first LIMIT {_PAGE}"
     while page := shelves.pieces("block", where, [stream, epoch, first]):

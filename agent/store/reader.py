@@ -5,7 +5,7 @@ One reader belongs to one thread. `Reader.open` serves the command line while th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -17,8 +17,9 @@ from agent.contract.blocks import Block, decode_readings, decode_rows
 from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS
+from agent.store.outbox import URGENT, of_stream
 from agent.store.pieces import BLOCK, Piece
-from agent.store.schema import open_database_read_only, transaction
+from agent.store.schema import open_database_read_only, transaction, translated
 from agent.store.shelves import Shelves
 
 _T = TypeVar("_T")
@@ -165,6 +166,26 @@ class Reader:
                 if row.channel in channels:
                     times[row.channel] = max(row.time_ms, times.get(row.channel, row.time_ms))
         return times
+
+    def waiting(self) -> Iterator[Block]:
+        """Yield what the centre has not acknowledged: the journal, alerts and events, then the rest, oldest first.
+
+        What a writer packs meanwhile may come twice; damaged pieces are skipped and noted.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+        with translated(self._path):
+            yield from self._opened_pieces(self._shelves.journal())
+            for stream in sorted(STREAMS, key=lambda stream: stream not in URGENT):
+                yield from self._opened_pieces(of_stream(self._shelves, stream))
+
+    def _opened_pieces(self, pieces: Iterable[Piece]) -> Iterator[Block]:
+        for piece in pieces:
+            try:
+                yield self._shelves.open(piece)
+            except RejectedError as exc:
+                self.damaged.append((piece, exc.what))
 
     def newest_epoch(self) -> int:
         """Return the newest epoch on disk, 0 in an empty store."""

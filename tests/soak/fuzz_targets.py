@@ -26,6 +26,7 @@ from agent.contract.blocks import Block
 from agent.contract.bundle import Bundle
 from agent.contract.channels import Channel, Reading
 from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.export import ExportReader, ExportWriter, answers_to_bytes, read_answers
 from agent.contract.featurespec import FeatureSpec
 from agent.contract.keys import SealingKey, SealTo, SigningKey
 from agent.contract.messages import RepoData, RepoGet, Status
@@ -202,6 +203,17 @@ def targets() -> dict[str, Target]:
         for mark in Acknowledgement.from_bytes(data, KEYS, device="d").marks:
             assert all(mark.covers(*span) for span in mark.safe())
 
+    export = io.BytesIO()
+    writer = ExportWriter(export)
+    writer.add(sealed)
+    writer.finish("d", KEY)
+
+    def read_export(data: bytes) -> None:
+        reader = ExportReader(io.BytesIO(data))
+        for inner in reader:
+            envelope.peek(inner)
+        reader.check(KEYS, "d")
+
     def read_text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
         return lambda data: parse(data.decode("utf-8", "replace"))
 
@@ -249,6 +261,8 @@ def targets() -> dict[str, Target]:
             _open_sealed,
             behind=True,
         ),
+        "export": Target(_raw(export.getvalue()), read_export),
+        "export_answers": Target(_raw(answers_to_bytes([ack, ack])), lambda data: list(read_answers(io.BytesIO(data)))),
         "feature_spec": Target(
             _of_json(jsonform.dumps(SPEC.to_json())),
             lambda data: FeatureSpec.from_json(jsonform.loads(data, where="spec", max_bytes=2**20)),
