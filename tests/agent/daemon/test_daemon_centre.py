@@ -47,7 +47,7 @@ def centre(tmp_path: Path, mosquitto: Mosquitto) -> Centre:
 def test_from_enrolment_to_a_model_on_trial_active_and_taken_back(tmp_path: Path, centre: Centre) -> None:
     write_history_csv(tmp_path / "load.csv", days=DAYS)
     with running_trainer(centre.home, "ingest", "--broker", centre.broker), Agent(tmp_path, source=CSV) as agent:
-        text = agent.config.read_text() + "[update]\nshadow_days = 1\n[sync]\nresend_after_s = 2\n"
+        text = agent.config.read_text() + "[update]\nshadow_days = 1\n[sync]\nresend_after_s = 2\nspread_s = 0\n"
         agent.config.write_text(text.replace("rate = 57600", "rate = 43200"))
         enrolled = agent.run("enroll", str(tmp_path / "d1.enrolment"))
         assert enrolled.code == 0, enrolled.err
