@@ -68,6 +68,18 @@ def test_from_enrolment_to_a_model_on_trial_active_and_taken_back(tmp_path: Path
         agent.until(lambda: agent.ask("model", "status")["active"] == "tiny-plant@1")
         agent.until(lambda: agent.ask("status")["exhausted"])
         agent.until(lambda: agent.ask("sync", "status")["backlog_rows"] < 10)
+
+        buffer = agent.ask("buffer", "status")
+        assert (buffer["link"]["state"], buffer["link"]["protocol"]) == ("connected", "5")
+        assert buffer["link"]["since_ms"] > 0
+        assert buffer["clock"]["quality"] == "bounded"
+        assert buffer["drain_s"] is not None
+        assert agent.ask("status")["buffer"].keys() == buffer.keys() - {"live", "schema"}
+        for command in (["status"], ["buffer", "status"]):
+            text = agent.run(*command).out
+            assert len(text.splitlines()) <= 24  # one screen
+            for word in ("waiting", "gone in about", "oldest", "given up", "damaged", "connected for", "bounded"):
+                assert word in text
         assert agent.run("model", "rollback").code == 0
         assert agent.ask("model", "status")["active"] is None
         engine = open_database(f"sqlite:///{centre.home / 'centre.db'}")
