@@ -91,9 +91,7 @@ def way_out(buffer: Payload) -> list[tuple[str, object]]:
         pairs.append(("centre", link["state"] + with_what))
     if clock is not None:
         ahead_ms = clock["ahead_ms"]
-        beside = (
-            "the centre was not heard yet" if ahead_ms is None else f"{ahead_ms / 1000:+.1f} s to the centre's"
-        )
+        beside = "the centre was not heard yet" if ahead_ms is None else f"{ahead_ms / 1000:+.1f} s to the centre's"
         pairs.append(("clock", f"{clock['quality']}, {beside}"))
     return pairs
 
