@@ -1,4 +1,4 @@
-"""Device to centre: bytes a reading on the wire, an alarm's way, the cost of sealing, and what one ingest takes in.
+"""Device to centre: bytes a reading on the wire, an alarm's way, cost of sealing, what ingest takes in, a fleet's return.
 
 `wire_bytes_per_reading` counts everything that a device publishes (readings, slots, forecasts, costs, health, alerts, events)
 and everything that comes back, over two hours of plant time with the daemon's own rooms at its default cadence.
@@ -18,6 +18,7 @@ from agent.contract import blocks, envelope
 from agent.contract.acknowledgement import Acknowledgement, Mark
 from agent.contract.blocks import decode_readings, encode_readings
 from agent.contract.keys import SealingKey, SealTo, SigningKey
+from tests.benchmarks.fleet_parts import thousand_devices
 from tests.benchmarks.meters import Meters, channels
 from tests.benchmarks.plant_day import PlantDay
 from tests.benchmarks.sync_parts import alarm_to_ack_s, ingest_rates
@@ -32,7 +33,8 @@ def run():
     """Measure all parts."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    return {**_wire(), **_sealing(), **alarm_to_ack_s(FOLDER / "alarms"), **ingest_rates(FOLDER)}
+    parts = {**_wire(), **_sealing(), **alarm_to_ack_s(FOLDER / "alarms"), **ingest_rates(FOLDER)}
+    return {**parts, **thousand_devices(FOLDER / "fleet")}
 
 
 def _wire():
