@@ -68,6 +68,7 @@ class World:
             self.pump()
             self.receive_all()
             self.ack()
+        self.now_s += 1
 
     def ack(self, payload: bytes | None = None):
         return self.uplink.on_ack(payload or self.centre.acknowledge(), self.store, self.floors)
@@ -188,7 +189,7 @@ def test_sends_again_when_acknowledgements_are_lost_and_backs_off():
 def test_asks_a_silent_centre_with_one_envelope_and_widens_again_when_it_answers():
     world = World()
     world.widen()
-    big(world, 8)
+    big(world, 12)
     assert len(world.pump()) == 4
     world.now_s += 31
     assert world.pump() == []
