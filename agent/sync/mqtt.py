@@ -229,7 +229,7 @@ class MqttLink:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.on_socket_open = notice_silence
+        client.on_socket_open = _notice_silence
         return client
 
     def _close(self, client: Client) -> None:
@@ -286,7 +286,7 @@ class MqttLink:
             self.dropped += 1
 
 
-def notice_silence(_client: Client, _userdata: object, opened: object) -> None:
+def _notice_silence(_client: Client, _userdata: object, opened: object) -> None:
     """Let the system end a connection whose peer is gone without a word, sooner than its own quarter of an hour."""
     option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
     if option is not None and isinstance(opened, socket.socket):
