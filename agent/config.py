@@ -162,7 +162,7 @@ class StoreConfig:
     """`[store]`: how long readings may wait for the disk, when they are packed, and how much room there is."""
 
     commit_window_s: Annotated[float, Limits(low=0, high=10)] = 1.0
-    pack_after_s: Annotated[float, Limits(low=1, high=300)] = 60.0
+    pack_after_s: Annotated[float, Limits(low=1, high=300)] = 300.0
     max_mib: Annotated[int, Limits(low=8, high=1_048_576)] = 1024
     keep_acknowledged_days: Annotated[int, Limits(low=1, high=3650)] = 7
 
@@ -175,6 +175,9 @@ class SyncConfig:
         max_envelope_kib: blocks are gathered into envelopes of at most this size; a larger block goes alone.
         max_in_flight: envelopes that may wait for their acknowledgement.
         resend_after_s: an envelope without acknowledgement is sent again after this time.
+        backlog_kib_s: what is old may take so much of the line; alarms and what is new are not held back.
+        spread_s: after a connection the first envelope waits up to this long, by chance: a thousand devices that come
+            back together do not all send at once. Alarms do not wait.
     """
 
     host: str | None = None
@@ -182,6 +185,8 @@ class SyncConfig:
     max_envelope_kib: Annotated[int, Limits(low=4, high=4096)] = 128
     max_in_flight: Annotated[int, Limits(low=1, high=64)] = 4
     resend_after_s: Annotated[float, Limits(low=1, high=3600)] = 30.0
+    backlog_kib_s: Annotated[float, Limits(low=1, high=1_048_576)] = 64.0
+    spread_s: Annotated[float, Limits(low=0, high=300)] = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +207,7 @@ class LoopConfig:
     """`[loop]`: real time between two turns of the daemon, and between two health rows."""
 
     tick_ms: Annotated[int, Limits(low=5, high=10_000)] = 250
-    health_s: Annotated[float, Limits(low=1, high=3600)] = 60.0
+    health_s: Annotated[float, Limits(low=1, high=3600)] = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,6 +114,7 @@ pack_after_s = 2
 
 [sync]
 resend_after_s = 5
+spread_s = 1
 
 [update]
 shadow_days = {SHADOW_DAYS}

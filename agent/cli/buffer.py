@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agent.cli.carry import export, import_answers
-from agent.cli.output import Payload, emit, facts, json_option, size, span, table
+from agent.cli.output import Payload, emit, facts, json_option, size, table, way_out
 from agent.cli.session import Session, pass_session
 from agent.control import Operation
 
@@ -42,10 +42,7 @@ def _human(answer: Payload) -> str:
     totals = facts(
         [
             ("on disk", f"{size(answer['bytes_on_disk'])} of {size(answer['max_bytes'])}"),
-            ("waiting", f"{answer['backlog_rows']} rows, {size(answer['backlog_bytes'])}"),
-            ("oldest waiting", span(answer["oldest_age_ms"])),
-            ("given up", f"{answer['evicted_rows']} rows"),
-            ("damaged", f"{answer['quarantined']} blocks set aside"),
+            *way_out(answer),
         ]
     )
     return f"{streams}\n\n{totals}"

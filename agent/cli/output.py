@@ -74,6 +74,28 @@ def span(milliseconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
+def way_out(buffer: Payload) -> list[tuple[str, object]]:
+    """What a technician asks of the backlog: how much, how old, how long yet, what was lost, by which line."""
+    drain_s, link, clock = buffer["drain_s"], buffer["link"], buffer["clock"]
+    left = "" if drain_s is None else f", gone in about {span(1000 * drain_s)}"
+    pairs: list[tuple[str, object]] = [
+        ("waiting", f"{buffer['backlog_rows']} rows, {size(buffer['backlog_bytes'])}{left}"),
+        ("oldest", span(buffer["oldest_age_ms"])),
+        ("given up", f"{buffer['evicted_rows']} rows, before the centre had them"),
+        ("damaged", f"{buffer['quarantined']} blocks, {len(buffer['set_aside'])} files set aside"),
+    ]
+    if buffer["storage_error"]:
+        pairs.append(("disk", buffer["storage_error"]))
+    if link is not None:
+        with_what = f" for {span(link['since_ms'])}, MQTT {link['protocol']}" if link["protocol"] else ""
+        pairs.append(("centre", link["state"] + with_what))
+    if clock is not None:
+        ahead_ms = clock["ahead_ms"]
+        beside = "the centre was not heard yet" if ahead_ms is None else f"{ahead_ms / 1000:+.1f} s to the centre's"
+        pairs.append(("clock", f"{clock['quality']}, {beside}"))
+    return pairs
+
+
 def band_held(share: float | None, slots: int) -> str:
     """What an 80 % band held."""
     if share is None:

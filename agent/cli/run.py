@@ -21,8 +21,11 @@ def run(session: Session, verbose: bool) -> None:
       edgewatt --config agent.toml run
     """
     import logging
+    import os
     import sys
 
+    # Before numpy is loaded: its algebra keeps megabytes for each thread, and the agent's matrices are small.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # sqlite-utils imports pandas where that happens to be installed: 80 MiB that the agent does not use.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # None makes the import fail, as documented
     from agent.daemon.build import build

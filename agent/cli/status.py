@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agent.cli.output import Payload, band_held, emit, facts, json_option, local, span
+from agent.cli.output import Payload, band_held, emit, facts, json_option, local, span, way_out
 from agent.cli.session import Session, pass_session
 from agent.control import Operation
 
@@ -26,7 +26,6 @@ def _human(answer: Payload) -> str:
     zone = str(answer["zone"])
     share = answer["completeness_24h"]
     power = answer["power_kw"]
-    backlog = answer["buffer"]
     model = answer["model"]
     pairs: list[tuple[str, object]] = [
         ("device", answer["device"]),
@@ -41,12 +40,10 @@ def _human(answer: Payload) -> str:
         ("forecast by", f"{model['forecast_by'] or '-'}{'  (fallback)' if model['fallback'] else ''}"),
         ("80 % band", band_held(model["coverage_28d"], model["coverage_slots"])),
         ("open alerts", answer["alerts_open"]),
-        ("waiting", f"{backlog['backlog_rows']} rows for the centre, oldest {span(backlog['oldest_age_ms'])}"),
+        *way_out(answer["buffer"]),
     ]
     if answer["live"]:
-        connected = {True: "connected", False: "not connected", None: "not enrolled"}[answer["connected"]]
         pairs += [
-            ("centre", connected),
             ("up for", span(answer["uptime_ms"])),
             ("memory", f"{answer['rss_mib']:.0f} MiB"),
         ]

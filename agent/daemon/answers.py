@@ -17,6 +17,8 @@ from agent.daemon.views import Answer, View
 if TYPE_CHECKING:
     from agent.daemon.loop import Daemon
 
+_CLOCK_NEAR_MS = 60_000  # the centre's word is on its way for so long at most, or the clock is not what it says
+
 
 class Answers:
     """One method an operation. Runs on the daemon's thread, between two turns."""
@@ -32,7 +34,7 @@ class Answers:
             Operation.COST: lambda _: self._view.cost(),
             Operation.ALERTS_LIST: self._alerts,
             Operation.ALERTS_ACK: self._acknowledge,
-            Operation.BUFFER_STATUS: lambda _: self._view.buffer(),
+            Operation.BUFFER_STATUS: lambda _: self._buffer(),
             Operation.BUFFER_IMPORT: self._take_answer,
             Operation.SYNC_STATUS: lambda _: self._sync(),
             Operation.MODEL_STATUS: lambda _: self._model(),
@@ -60,6 +62,7 @@ class Answers:
             "plant_time_ms": daemon.rooms.clock.now_ms(),
             "alerts_open": len(daemon.rooms.board.open()),
             "connected": None if exchange is None else exchange.link.connected,
+            "buffer": {**answer["buffer"], **self._way_out(answer["buffer"]["backlog_bytes"])},
             "uptime_ms": round((self._monotonic() - daemon.started_s) * 1000),
             "rss_mib": round(rss_mib(), 1),
             "peak_rss_mib": round(peak_rss_mib(), 1),
@@ -90,6 +93,30 @@ class Answers:
             raise RejectedError("is not base64", where="acknowledgement") from exc
         result = exchange.acknowledged(data)
         return {"verdict": str(result.verdict), "blocks": result.blocks, "reason": result.reason}
+
+    def _buffer(self) -> Answer:
+        answer = self._view.buffer()
+        return {**answer, **self._way_out(answer["backlog_bytes"])}
+
+    def _way_out(self, backlog_bytes: int) -> Answer:
+        """How the line to the centre is, how long the backlog takes to leave by it, and what is known of the clock."""
+        exchange = self._daemon.rooms.exchange
+        if exchange is None:
+            link = {"state": "not enrolled", "protocol": None, "since_ms": None}
+            return {"drain_s": None, "link": link, "clock": {"quality": "unknown", "ahead_ms": None}}
+        stats, connected = exchange.uplink.stats(), exchange.link.connected
+        drain_s = stats.drain_s(backlog_bytes) if connected else None
+        ahead_ms = stats.clock_ahead_ms
+        near = ahead_ms is not None and abs(ahead_ms) <= _CLOCK_NEAR_MS
+        return {
+            "drain_s": None if drain_s is None else round(drain_s, 1),
+            "link": {
+                "state": "connected" if connected else "away",
+                "protocol": exchange.link.protocol,
+                "since_ms": round(exchange.link.state_s * 1000),
+            },
+            "clock": {"quality": "bounded" if near else "unknown", "ahead_ms": ahead_ms},
+        }
 
     def _sync(self) -> Answer:
         answer = self._view.sync()

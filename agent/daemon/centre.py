@@ -53,6 +53,8 @@ def make_centre(
         max_envelope_bytes=config.sync.max_envelope_kib * 1024,
         max_in_flight=config.sync.max_in_flight,
         resend_after_s=config.sync.resend_after_s,
+        backlog_bytes_s=config.sync.backlog_kib_s * 1024,
+        spread_s=config.sync.spread_s,
         seen=last_seen(identity),
     )
     partials = Partials(paths.repository / "partials")

@@ -125,7 +125,7 @@ class View:
         return {**self._head(), "alerts": kept[:_MAX_ALERTS]}
 
     def buffer(self) -> Answer:
-        """What is stored and what waits."""
+        """What is stored and what waits; how the line and the clock are, only a running agent knows."""
         stats = self._store.stats()
         oldest_ms = stats.oldest_unacknowledged_ms
         newest_ms = self._store.last_time_ms("readings")
@@ -144,6 +144,9 @@ class View:
             "quarantined": stats.quarantined,
             "storage_error": stats.storage_error,
             "set_aside": list(stats.set_aside),
+            "drain_s": None,
+            "link": None,
+            "clock": None,
         }
 
     def sync(self) -> Answer:

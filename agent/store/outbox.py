@@ -17,26 +17,57 @@ _PAGE = 256
 
 @dataclass(frozen=True, slots=True)
 class StoredBlock:
-    """One block on its way. `id` names it for as long as it is in this store."""
+    """One block on its way. `id` names it for as long as it is in this store; `backlog`: others go before it."""
 
     id: int
     block: Block
+    backlog: bool = False
 
 
-def waiting(shelves: Shelves, *, limit_bytes: int, skip: Collection[int], now_streams: Sequence[str]) -> list[Piece]:
-    """Choose blocks of about `limit_bytes` altogether, at least one: `now_streams` first, then the oldest."""
+def waiting(
+    shelves: Shelves,
+    *,
+    limit_bytes: int,
+    skip: Collection[int],
+    now_streams: Sequence[str],
+    live_from_ms: int,
+    backlog: bool,
+) -> list[tuple[Piece, bool]]:
+    """Choose blocks of about `limit_bytes` altogether, at least one, each with whether it is backlog.
+
+    First `now_streams`, then what reaches to `live_from_ms`, then, when `backlog` is set, the rest; the oldest first.
+    """
     rest = [stream for stream in STREAMS if stream not in now_streams]
-    chosen: list[Piece] = []
+    live = sorted((piece for stream in rest for piece in _since(shelves, stream, live_from_ms)), key=_by_id)
+    taken = {*skip}
+    chosen: list[tuple[Piece, bool]] = []
     size = 0
-    for streams in (now_streams, rest):
-        for piece in heapq.merge(*(of_stream(shelves, stream) for stream in streams), key=lambda piece: piece.id):
-            if piece.id in skip:
+    for pieces, is_old in ((_oldest(shelves, now_streams), False), (live, False), (_oldest(shelves, rest), True)):
+        if is_old and not backlog:
+            break
+        for piece in pieces:
+            if piece.id in taken:
                 continue
             if chosen and size + piece.size > limit_bytes:
                 return chosen
-            chosen.append(piece)
+            chosen.append((piece, is_old))
+            taken.add(piece.id)
             size += piece.size
     return chosen
+
+
+def _by_id(piece: Piece) -> int:
+    return piece.id
+
+
+def _oldest(shelves: Shelves, streams: Sequence[str]) -> Iterator[Piece]:
+    return heapq.merge(*(of_stream(shelves, stream) for stream in streams), key=_by_id)
+
+
+def _since(shelves: Shelves, stream: str, time_ms: int) -> list[Piece]:
+    # The + keeps SQLite from going through the whole backlog by the other index.
+    where = f"WHERE stream = ? AND end_ms >= ? AND +acknowledged = 0 ORDER BY end_ms LIMIT {_PAGE}"
+    return shelves.pieces("block", where, [stream, time_ms])
 
 
 def of_stream(shelves: Shelves, stream: str) -> Iterator[Piece]:

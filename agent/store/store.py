@@ -80,7 +80,7 @@ class Store:
         keep_acknowledged_days: float = 7,
         ring_readings: int = 100_000,
     ) -> None:
-        self._path, self._identity, self._monotonic = path, identity, monotonic
+        self._path, self._identity, self._monotonic, self._now_ms = path, identity, monotonic, now_ms
         self._window_s, self._pack_after_s = commit_window_s, pack_after_s
         self._max_bytes, self._keep_days = max_bytes, keep_acknowledged_days
         self._scales = {name: 10.0**channel.decimals for name, channel in channels.items()}
@@ -179,23 +179,36 @@ class Store:
     # -- the way to the centre ------------------------------------------------------------------------------------
 
     def unacknowledged(
-        self, limit_bytes: int, *, skip: Collection[int] = (), now_streams: Sequence[str] = ("alerts", "events")
+        self,
+        limit_bytes: int,
+        *,
+        skip: Collection[int] = (),
+        now_streams: Sequence[str] = ("alerts", "events"),
+        backlog: bool = True,
     ) -> list[StoredBlock]:
-        """Return durable blocks that wait for the centre: those of `now_streams` first, then the oldest.
+        """Return durable blocks that wait for the centre: `now_streams`, then what is new, then the oldest.
 
         Args:
             limit_bytes: of stored size, for all together; one block is always returned where there is one.
             skip: ids that are on their way already.
             now_streams: streams whose journal is packed for this, however young.
+            backlog: whether what was packed longer ago than twice `pack_after_s` is wanted.
         """
         journal = self._journal
         found: list[StoredBlock] = []
 
         def collect() -> None:
-            shelves = journal.shelves
-            for piece in outbox.waiting(shelves, limit_bytes=limit_bytes, skip=skip, now_streams=now_streams):
+            chosen = outbox.waiting(
+                journal.shelves,
+                limit_bytes=limit_bytes,
+                skip=skip,
+                now_streams=now_streams,
+                live_from_ms=self._now_ms() - round(2000 * self._pack_after_s),
+                backlog=backlog,
+            )
+            for piece, is_old in chosen:
                 try:
-                    found.append(StoredBlock(piece.id, shelves.open(piece)))
+                    found.append(StoredBlock(piece.id, journal.shelves.open(piece), is_old))
                 except RejectedError as exc:
                     journal.reader.damaged.append((piece, exc.what))
 

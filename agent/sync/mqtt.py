@@ -16,6 +16,7 @@ import random
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -28,7 +29,7 @@ from agent.contract.messages import MAX_TO_DEVICE_BYTES
 Message = tuple[str, bytes]
 
 _GOODBYE_S = 2.0
-_KEEPALIVE_S = 30
+_UNHEARD_MS = 20_000  # sent bytes that nobody confirms for so long end the connection, where the system can do that
 _QOS = 1
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class MqttLink:
         max_inbox: int = 256,
         backoff_s: tuple[float, float] = (1.0, 60.0),
         answer_s: float = 5.0,
+        keepalive_s: int = 30,
         rng: Callable[[], float] = random.random,
     ) -> None:
         """Prepare a link; nothing is connected before `start`.
@@ -74,6 +76,7 @@ class MqttLink:
             max_inbox: messages that may wait for `receive`.
             backoff_s: first and longest pause between attempts; each is jittered by half.
             answer_s: how long a broker may take to accept or refuse a connection.
+            keepalive_s: silence after which the broker is asked for a sign; a second one ends the connection.
             rng: uniform numbers in [0, 1).
 
         Raises:
@@ -83,7 +86,7 @@ class MqttLink:
         self._context = _tls_context(ca_pem) if ca_pem else None
         self._will, self._birth, self._subscriptions = will, birth, tuple(subscriptions)
         self._max_unsent, self._backoff_s, self._rng = max_unsent, backoff_s, rng
-        self._answer_s = answer_s
+        self._answer_s, self._keepalive_s = answer_s, keepalive_s
         self._inbox: queue.Queue[Message] = queue.Queue(max_inbox)
         self._protocol = MQTTProtocolVersion.MQTTv5
         self._client: Client | None = None
@@ -94,6 +97,7 @@ class MqttLink:
         self._over = False  # the present connection has ended or was refused
         self._reason = ""
         self._away = False  # whether the loss has been logged
+        self._changed_s = time.monotonic()
         self.connections = 0
         self.dropped = 0
 
@@ -101,6 +105,11 @@ class MqttLink:
     def connected(self) -> bool:
         """Whether the broker has accepted the present connection."""
         return self._up
+
+    @property
+    def state_s(self) -> float:
+        """How many seconds the link has been as it is: connected, or not."""
+        return time.monotonic() - self._changed_s
 
     @property
     def protocol(self) -> str:
@@ -166,9 +175,9 @@ class MqttLink:
             if self._protocol == MQTTProtocolVersion.MQTTv5:
                 # No properties (such as a limit of packet size): a broker of 3.1.1 may take them for the client id, and
                 # then waits for more instead of refusing the version.
-                client.connect(self._host, self._port, _KEEPALIVE_S, clean_start=True)
+                client.connect(self._host, self._port, self._keepalive_s, clean_start=True)
             else:
-                client.connect(self._host, self._port, _KEEPALIVE_S)
+                client.connect(self._host, self._port, self._keepalive_s)
         except (OSError, ValueError) as exc:
             self._reason = str(exc) or type(exc).__name__
             return False
@@ -196,6 +205,8 @@ class MqttLink:
 
     def _set(self, *, up: bool, over: bool) -> None:
         with self._changed:
+            if up != self._up:
+                self._changed_s = time.monotonic()
             self._up, self._over = up, over
             self._changed.notify_all()
 
@@ -218,6 +229,7 @@ class MqttLink:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_socket_open = _notice_silence
         return client
 
     def _close(self, client: Client) -> None:
@@ -272,6 +284,14 @@ class MqttLink:
             self._inbox.put_nowait((message.topic, bytes(message.payload)))
         except (queue.Full, UnicodeDecodeError):
             self.dropped += 1
+
+
+def _notice_silence(_client: Client, _userdata: object, opened: object) -> None:
+    """Let the system end a connection whose peer is gone without a word, sooner than its own quarter of an hour."""
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
+    if option is not None and isinstance(opened, socket.socket):
+        with contextlib.suppress(OSError):
+            opened.setsockopt(socket.IPPROTO_TCP, option, _UNHEARD_MS)
 
 
 class _TlsSocket(ssl.SSLSocket):

@@ -21,10 +21,10 @@ from agent.contract.keys import SigningKey
 from agent.contract.topics import ENVELOPE_STREAM, DeviceTopics
 from agent.contract.trust import FleetTrust
 from agent.sync.acks import AckJudge, AckResult, Floors, Verdict
+from agent.sync.pacing import Pacing
+from agent.sync.parking import Parking, is_covered
 
 URGENT = frozenset({"alerts", "events"})  # may go although all places in flight are taken
-MAX_RESEND_S = 300.0
-_GIVEN_UP_WAITING = 3  # sendings after which one line says that the centre does not take a block
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +42,20 @@ class WaitingBlock(Protocol):
         """The block."""
         ...
 
+    @property
+    def backlog(self) -> bool:
+        """Whether it is old, and leaves within the bandwidth that is left to what is old."""
+        ...
+
 
 class Outbox(Protocol):
     """What the uplink needs of the store."""
 
-    def unacknowledged(self, limit_bytes: int, *, skip: Collection[int]) -> Sequence[WaitingBlock]:
-        """Return durable blocks but `skip`: alerts and events first, then the oldest, about `limit_bytes`."""
+    def unacknowledged(self, limit_bytes: int, *, skip: Collection[int], backlog: bool) -> Sequence[WaitingBlock]:
+        """Return durable blocks but `skip`, about `limit_bytes`: alerts and events, then what is new, then the backlog.
+
+        The last only when `backlog` is set.
+        """
         ...
 
     def apply_marks(self, marks: Sequence[Mark]) -> int:
@@ -79,7 +87,13 @@ class Line(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UplinkStats:
-    """Counts since the start; `last_ack_ms` is real time, None before the first acknowledgement."""
+    """Counts since the start.
+
+    Attributes:
+        last_ack_ms: real time, None before the first acknowledgement.
+        clock_ahead_ms: this device's clock less the centre's, at the last acknowledgement, its way here included.
+        bytes_per_s: at what rate a backlog would leave, by what was acknowledged in the last minutes; None before.
+    """
 
     envelopes: int
     bytes: int
@@ -91,23 +105,21 @@ class UplinkStats:
     parked: int
     poisoned: int
     last_ack_ms: int | None
+    clock_ahead_ms: int | None
+    bytes_per_s: float | None
+
+    def drain_s(self, backlog_bytes: int) -> float | None:
+        """Estimate how long a backlog takes to leave; None where nothing was acknowledged yet."""
+        return None if self.bytes_per_s is None else backlog_bytes / self.bytes_per_s
 
 
 @dataclass(slots=True)
 class _Flight:
     blocks: dict[int, BlockHeader]
+    size: int
     sent_s: float
     deadline_s: float
     urgent: bool
-
-
-@dataclass(slots=True)
-class _Parked:
-    """A block that the centre, though awake, did not acknowledge."""
-
-    sendings: int
-    not_before_s: float
-    header: BlockHeader
 
 
 class Uplink:
@@ -132,6 +144,8 @@ class Uplink:
         max_envelope_bytes: int = 256 * 1024,
         max_in_flight: int = 4,
         resend_after_s: float = 30.0,
+        backlog_bytes_s: float = 65_536.0,
+        spread_s: float = 10.0,
         seen: tuple[str, int] | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
@@ -145,8 +159,10 @@ class Uplink:
             real_ms: real time.
             monotonic: seconds, for waiting.
             max_envelope_bytes: of an envelope as sent; a block that is larger goes alone.
-            max_in_flight: envelopes without an acknowledgement.
+            max_in_flight: envelopes without an acknowledgement; reached by and by after each connection.
             resend_after_s: how long an acknowledgement may take; doubles, with jitter, up to 300 s while none comes.
+            backlog_bytes_s: how much of the line may be taken by what is old.
+            spread_s: after a connection all but alarms waits for a random part of it.
             seen: centre and counter of the last acknowledgement taken, told to the centre in each envelope.
             rng: uniform numbers in [0, 1).
 
@@ -155,23 +171,30 @@ class Uplink:
         """
         if not 1024 <= max_envelope_bytes <= envelope.MAX_BYTES // 2:
             raise ConfigError(f"max_envelope_bytes {max_envelope_bytes} is outside 1024..{envelope.MAX_BYTES // 2}")
-        if max_in_flight < 1 or resend_after_s <= 0:
-            raise ConfigError("max_in_flight must be at least 1 and resend_after_s above 0")
+        if max_in_flight < 1 or resend_after_s <= 0 or backlog_bytes_s <= 0:
+            raise ConfigError("max_in_flight must be at least 1, resend_after_s and backlog_bytes_s above 0")
         self.trust = trust
         self._device, self._key, self._link = device, signing_key, link
         self._topics = DeviceTopics(device)
-        self._real_ms, self._monotonic, self._rng = real_ms, monotonic, rng
-        self._max_bytes, self._max_in_flight, self._resend_s = max_envelope_bytes, max_in_flight, resend_after_s
+        self._real_ms, self._monotonic = real_ms, monotonic
+        self._max_bytes, self._resend_s = max_envelope_bytes, resend_after_s
+        self._pacing = Pacing(
+            max_in_flight=max_in_flight,
+            resend_after_s=resend_after_s,
+            backlog_bytes_s=backlog_bytes_s,
+            burst_bytes=max_envelope_bytes,
+            spread_s=spread_s,
+            rng=rng,
+        )
+        self._parking = Parking(resend_after_s, self._pacing.jittered)
         self._judge = AckJudge(device)
         self._seen = seen
         self._flights: list[_Flight] = []
-        self._parked: dict[int, _Parked] = {}
         self._poison: set[int] = set()  # cannot be sealed; stays in the store, and is tried again after a restart
         self._connections = 0
-        self._silence_s = 0.0  # the present pause while the centre is silent; 0 when it is not
-        self._not_before_s = 0.0
         self._last_ack_s = float("-inf")
         self._last_ack_ms: int | None = None
+        self._clock_ahead_ms: int | None = None
         self._complaint = ""
         self._envelopes = self._bytes = self._resent = 0
         self._acks = self._replayed = self._rejected = 0
@@ -186,9 +209,11 @@ class Uplink:
             replayed=self._replayed,
             rejected=self._rejected,
             in_flight=len(self._flights),
-            parked=len(self._parked),
+            parked=len(self._parking),
             poisoned=len(self._poison),
             last_ack_ms=self._last_ack_ms,
+            clock_ahead_ms=self._clock_ahead_ms,
+            bytes_per_s=self._pacing.bytes_per_s,
         )
 
     def pump(self, store: Outbox) -> None:
@@ -202,21 +227,28 @@ class Uplink:
         now_s = self._monotonic()
         if self._link.connections != self._connections:
             self._connections = self._link.connections
-            self._start_anew()
+            self._start_anew(now_s)
         self._expire(now_s)
-        places = self._places(now_s)
+        places = max(self._pacing.width(now_s) - sum(not flight.urgent for flight in self._flights), 0)
         urgent_place = not any(flight.urgent for flight in self._flights)
         if places == 0 and not urgent_place:
             return
-        queue = store.unacknowledged(max(places, 1) * self._max_bytes, skip=self._skipped(now_s))
+        queue = store.unacknowledged(
+            max(places, 1) * self._max_bytes, skip=self._skipped(now_s), backlog=self._pacing.has_budget(now_s)
+        )
         urgent = [item for item in queue if item.block.header.stream in URGENT]
+        new = [item for item in queue if item.block.header.stream not in URGENT and not item.backlog]
+        old = [item for item in queue if item.block.header.stream not in URGENT and item.backlog]
         if urgent and urgent_place:
             batch, urgent = self._split(urgent)
             if not self._send(batch, now_s, urgent=True):
                 return
-            queue = [*urgent, *(item for item in queue if item.block.header.stream not in URGENT)]
-        while queue and places:
-            batch, queue = self._split(queue)
+        new = [*urgent, *new]
+        while places and (new or (old and self._pacing.has_budget(now_s))):
+            if new:
+                batch, new = self._split(new)
+            else:
+                batch, old = self._split(old)
             if not self._send(batch, now_s, urgent=False):
                 return
             places -= 1
@@ -243,10 +275,11 @@ class Uplink:
         self._judge.keep(ack, identity)
         self._seen = ack.centre, ack.counter
         if new_centre:
-            self._parked.clear()
+            self._parking.clear()
         self._acks += 1
         self._last_ack_ms, self._last_ack_s = self._real_ms(), self._monotonic()
-        self._silence_s = self._not_before_s = 0.0
+        self._clock_ahead_ms = self._last_ack_ms - ack.issued_at_ms
+        self._pacing.acknowledged()
         self._complaint = ""
         self._land(ack)
         return AckResult(Verdict.ACCEPTED, blocks, recalled, new_centre=new_centre)
@@ -254,25 +287,18 @@ class Uplink:
     def _land(self, ack: Acknowledgement) -> None:
         for flight in self._flights:
             flight.blocks = {
-                block_id: header for block_id, header in flight.blocks.items() if not _covered(header, ack.marks)
+                block_id: header for block_id, header in flight.blocks.items() if not is_covered(header, ack.marks)
             }
+            if not flight.blocks:
+                self._pacing.landed(flight.size, flight.sent_s, self._last_ack_s)
         self._flights = [flight for flight in self._flights if flight.blocks]
-        self._parked = {
-            block_id: parked for block_id, parked in self._parked.items() if not _covered(parked.header, ack.marks)
-        }
+        self._parking.release(ack.marks)
 
-    def _start_anew(self) -> None:
+    def _start_anew(self, now_s: float) -> None:
         """Forget what was under way on the connection before: nothing of it can be relied upon."""
         self._flights.clear()
-        self._silence_s = self._not_before_s = 0.0
-        for parked in self._parked.values():
-            parked.not_before_s = 0.0
-
-    def _places(self, now_s: float) -> int:
-        if now_s < self._not_before_s:
-            return 0
-        limit = 1 if self._silence_s else self._max_in_flight  # one envelope asks whether a silent centre is back
-        return max(limit - sum(not flight.urgent for flight in self._flights), 0)
+        self._pacing.connected(now_s)
+        self._parking.hurry()
 
     def _expire(self, now_s: float) -> None:
         late = [flight for flight in self._flights if flight.deadline_s <= now_s]
@@ -286,34 +312,14 @@ class Uplink:
                 silent = True
                 continue
             for block_id, header in flight.blocks.items():
-                self._park(block_id, header, now_s)
+                self._parking.park(block_id, header, now_s)
         if silent:
             self._flights.clear()  # they were sent into the same silence
-            self._silence_s = min(max(self._silence_s * 2, self._resend_s), MAX_RESEND_S)
-            self._not_before_s = now_s + self._jittered(self._silence_s)
-
-    def _park(self, block_id: int, header: BlockHeader, now_s: float) -> None:
-        before = self._parked.get(block_id)
-        sendings = before.sendings + 1 if before else 1
-        # Once may be chance: again at once. After that the centre has a reason, and others go first.
-        pause_s = 0.0 if sendings == 1 else min(self._resend_s * 2.0 ** min(sendings, 16), 12 * MAX_RESEND_S)
-        self._parked[block_id] = _Parked(sendings, now_s + self._jittered(pause_s), header)
-        if sendings == _GIVEN_UP_WAITING:
-            _log.warning(
-                "the centre does not acknowledge rows %d..%d of %s (epoch %d): they are kept and offered again later",
-                header.first,
-                header.last,
-                header.stream,
-                header.epoch,
-            )
-
-    def _jittered(self, pause_s: float) -> float:
-        return pause_s * (0.5 + self._rng())
+            self._pacing.silent(now_s)
 
     def _skipped(self, now_s: float) -> set[int]:
         flying = {block_id for flight in self._flights for block_id in flight.blocks}
-        parked = {block_id for block_id, parked in self._parked.items() if parked.not_before_s > now_s}
-        return flying | parked | self._poison
+        return flying | self._parking.waiting(now_s) | self._poison
 
     def _split(self, queue: Sequence[WaitingBlock]) -> tuple[list[WaitingBlock], list[WaitingBlock]]:
         """Cut the front of the queue that fits into one envelope; one block where not even that does."""
@@ -349,7 +355,10 @@ class Uplink:
         if not self._link.publish(topic, data):
             return False
         blocks = {item.id: item.block.header for item in batch}
-        self._flights.append(_Flight(blocks, now_s, now_s + self._jittered(self._resend_s), urgent))
+        size = sum(len(item.block.body) for item in batch)
+        self._flights.append(_Flight(blocks, size, now_s, now_s + self._pacing.jittered(self._resend_s), urgent))
+        if any(item.backlog for item in batch):
+            self._pacing.spend(len(data))
         self._envelopes += 1
         self._bytes += len(data)
         return True
@@ -359,10 +368,3 @@ class Uplink:
         if text != self._complaint:
             self._complaint = text
             _log.warning("%s", text)
-
-
-def _covered(header: BlockHeader, marks: Sequence[Mark]) -> bool:
-    return any(
-        mark.stream == header.stream and mark.epoch == header.epoch and mark.covers(header.first, header.last)
-        for mark in marks
-    )

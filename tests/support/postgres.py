@@ -1,8 +1,8 @@
 """A real PostgreSQL on a free loopback port, for tests of the central database.
 
 It decides how the server is found, made, started and ended, and gives out empty databases; it knows no tables. Durability is
-switched off (`fsync=off`): these tests are about SQL, locks and transactions, not about power cuts. A superuser's server is run
-as the user `postgres`, because PostgreSQL refuses to run as root.
+switched off (`fsync=off`) unless it is asked for: these tests are about SQL, locks and transactions, not about power cuts. A
+superuser's server is run as the user `postgres`, because PostgreSQL refuses to run as root.
 """
 
 import contextlib
@@ -62,8 +62,8 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def running_postgres() -> Iterator[Postgres]:
-    """A started server, ended and removed on leaving, whatever happens inside.
+def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
+    """A started server, ended and removed on leaving, whatever happens inside; a `durable` one waits for its disk.
 
     Raises:
         PostgresError: PostgreSQL is missing or does not start.
@@ -93,7 +93,8 @@ def running_postgres() -> Iterator[Postgres]:
             ]
         )
         lifeline = ["--pdeathsig", "INT"] if as_user else []
-        settings = {"listen_addresses": HOST, "port": str(port), "unix_socket_directories": "", "fsync": "off"}
+        settings = {"listen_addresses": HOST, "port": str(port), "unix_socket_directories": ""}
+        settings["fsync"] = "on" if durable else "off"
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -85,6 +85,7 @@ class SmallCentre:
 class Waiting:
     id: int
     block: Block
+    backlog: bool = False
 
 
 @dataclass
@@ -94,6 +95,7 @@ class MemoryOutbox:
     blocks: dict[int, Block] = field(default_factory=dict)
     safe: set[int] = field(default_factory=set)
     last: dict[str, int] = field(default_factory=dict)
+    old: set[int] = field(default_factory=set)  # backlog; all else is new
 
     def add(self, stream: str, rows: int = 10, *, text: str = "x", epoch: int = 1) -> int:
         first = self.last.get(stream, 0) + 1
@@ -109,16 +111,17 @@ class MemoryOutbox:
     def waiting(self) -> set[int]:
         return set(self.blocks) - self.safe
 
-    def unacknowledged(self, limit_bytes: int, *, skip: Collection[int]) -> list[Waiting]:
+    def unacknowledged(self, limit_bytes: int, *, skip: Collection[int], backlog: bool) -> list[Waiting]:
+        wanted = self.waiting() - set(skip) - (set() if backlog else self.old)
         order = sorted(
-            self.waiting() - set(skip), key=lambda i: (self.blocks[i].header.stream not in {"alerts", "events"}, i)
+            wanted, key=lambda i: (self.blocks[i].header.stream not in {"alerts", "events"}, i in self.old, i)
         )
         result, size = [], 0
         for block_id in order:
             size += len(self.blocks[block_id].body)
             if result and size > limit_bytes:
                 break
-            result.append(Waiting(block_id, self.blocks[block_id]))
+            result.append(Waiting(block_id, self.blocks[block_id], block_id in self.old))
         return result
 
     def covered(self, marks: Sequence[Mark]) -> set[int]:

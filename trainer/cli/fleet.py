@@ -240,7 +240,7 @@ def ingest(home: Home, broker: str, ca: Path | None, *, verbose: bool) -> None:
     from trainer.fleet.ingest import Ingest
     from trainer.fleet.mqtt import BrokerLink
     from trainer.fleet.pieces import Pieces
-    from trainer.fleet.service import SUBSCRIPTIONS, Service
+    from trainer.fleet.service import SHARED, SUBSCRIPTIONS, Service
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
@@ -251,7 +251,8 @@ def ingest(home: Home, broker: str, ca: Path | None, *, verbose: bool) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    link = BrokerLink(host, port, ca_pem=ca.read_text() if ca else "", subscriptions=SUBSCRIPTIONS)
+    ca_pem = ca.read_text() if ca else ""
+    link = BrokerLink(host, port, ca_pem=ca_pem, subscriptions=SUBSCRIPTIONS, shared=SHARED)
     handler = Ingest(engine, keys, Pieces(home.repository), _now_ms)
     service = Service(engine, link, handler, repository, now_ms=_now_ms, monotonic=time.monotonic)
     try:

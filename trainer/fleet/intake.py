@@ -30,6 +30,7 @@ from agent.contract.jsonform import Fields
 from agent.contract.messages import MAX_TO_DEVICE_BYTES
 from agent.contract.topics import STREAMS
 from trainer.fleet import database as db
+from trainer.fleet.bulk import insert_rows
 from trainer.fleet.coverage import Coverage, Span, intersect, subtract
 
 # Ranges of an acknowledgement that a device still takes when every number has 16 digits; the rest is for the marks.
@@ -156,7 +157,7 @@ class _Transaction:
         new = subtract([span], coverage.held)
         fresh = [row for first, last in new for row in rows[first - header.first : last - header.first + 1]]
         if fresh:
-            _insert(self._connection, _table(header.stream), fresh)
+            insert_rows(self._connection, _table(header.stream), fresh)
             coverage.hold(*span)
         return len(fresh)
 
@@ -258,7 +259,7 @@ class _Transaction:
                 self._connection.execute(gone)
             added = [(self._device, *key, kind, *span) for kind, span in after - self._before[key]]
             if added:
-                _insert(self._connection, table, added)
+                insert_rows(self._connection, table, added)
 
     def _is(self, key: _Key) -> tuple[sa.ColumnElement[bool], ...]:
         table = db.coverage
@@ -311,11 +312,3 @@ def _gap(row: dict[str, Any]) -> tuple[_Key, Span] | None:
 
 def _table(stream: str) -> sa.Table:
     return db.reading if stream == "readings" else db.record
-
-
-def _insert(connection: Connection, table: sa.Table, rows: Sequence[_Row]) -> None:
-    # Past SQLAlchemy's own insert, which takes three times as long for rows of a few numbers.
-    names = ", ".join(f'"{column.name}"' for column in table.columns)
-    place = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    places = ", ".join([place] * len(table.columns))
-    connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({places})", list(rows))  # noqa: S608  # names of our own tables only

@@ -11,9 +11,11 @@ device, because no signed acknowledgement came.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import secrets
+import socket
 import ssl
 import time
 from collections import deque
@@ -30,12 +32,13 @@ from agent.contract.envelope import MAX_BYTES
 from agent.contract.errors import ConfigError
 
 IN_FLIGHT = 32
-_KEEPALIVE_S = 30
+_UNHEARD_MS = 20_000  # sent bytes that nobody confirms for so long end the connection, where the system can do that
 _CONNECT_S, _CONNACK_S = 5.0, 5.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _FRAME_BYTES = 4096  # topic, properties and headers around a payload
 _MAX_WAITING = 10_000  # answers that the broker does not take; devices ask again
 _UNSUPPORTED_VERSION = 132
+_NOT_SHARED = 158
 _OTHER = {
     MQTTProtocolVersion.MQTTv5: MQTTProtocolVersion.MQTTv311,
     MQTTProtocolVersion.MQTTv311: MQTTProtocolVersion.MQTTv5,
@@ -64,6 +67,10 @@ class BrokerLink:
         host, port: where the broker listens.
         ca_pem: its certificate authority; empty for a broker without TLS.
         subscriptions: topic filters.
+        shared: topic filters of which one connection of the group `share` gets each message, where the broker can do
+            that (MQTT 5); else every one gets all, which costs work and changes nothing.
+        share: name of the group.
+        keepalive_s: silence after which the broker is asked for a sign; a second one ends the connection.
         monotonic: a clock in seconds, for back-off.
     """
 
@@ -74,11 +81,15 @@ class BrokerLink:
         *,
         ca_pem: str = "",
         subscriptions: Sequence[str],
+        shared: Sequence[str] = (),
+        share: str = "edgewatt",
+        keepalive_s: int = 30,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._host, self._port = host, port
         self._tls = _context(ca_pem) if ca_pem else None
-        self._subscriptions = list(subscriptions)
+        self._subscriptions, self._shared, self._share = list(subscriptions), list(shared), share
+        self._keepalive_s = keepalive_s
         self._monotonic = monotonic
         self._protocol = MQTTProtocolVersion.MQTTv5
         self._inbox: deque[Incoming] = deque()
@@ -154,6 +165,7 @@ class BrokerLink:
             self._on_message,
             self._on_subscribe,
         )
+        client.on_socket_open = _notice_silence
         client.connect_timeout = _CONNECT_S
         client.max_queued_messages_set(_MAX_WAITING)
         if self._tls is not None:
@@ -161,7 +173,7 @@ class BrokerLink:
         self._client, self._deadline = client, self._monotonic() + _CONNACK_S
         only_5: dict[str, Any] = {"clean_start": True, "properties": _limits()} if modern else {}
         try:
-            client.connect(self._host, self._port, keepalive=_KEEPALIVE_S, **only_5)
+            client.connect(self._host, self._port, keepalive=self._keepalive_s, **only_5)
         except (OSError, UnicodeError) as exc:  # the latter: a name that can be no host
             self._lost(str(exc))
 
@@ -178,7 +190,7 @@ class BrokerLink:
             _LOG.warning("broker %s:%d is away: %s; trying again", self._host, self._port, why)
             self._told_away = True
 
-    def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
+    def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: ReasonCode, properties: Any) -> None:
         if client is not self._client:
             return
         if reason.is_failure:
@@ -192,9 +204,18 @@ class BrokerLink:
         self.session += 1
         self.connected = True
         self._wait_s, self._told_away = _FIRST_WAIT_S, False
-        client.subscribe([(topic, 1) for topic in self._subscriptions])
+        shares = self._protocol == MQTTProtocolVersion.MQTTv5 and _can_share(properties)
+        self._subscribe(client, self._shared, self._share if shares else "")
 
-    def _on_subscribe(self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _more: Any) -> None:
+    def _subscribe(self, client: Client, topics: Sequence[str], share: str) -> None:
+        group = f"$share/{share}/" if share else ""
+        # One request: what a broker says to it comes once, and then all is granted or told.
+        client.subscribe([*((topic, 1) for topic in self._subscriptions), *((group + topic, 1) for topic in topics)])
+
+    def _on_subscribe(self, client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _more: Any) -> None:
+        if client is self._client and any(reason.value == _NOT_SHARED for reason in reasons):
+            self._subscribe(client, self._shared, "")
+            return
         _LOG.info("connected to broker %s:%d", self._host, self._port)
         for reason in reasons:
             if reason.is_failure:
@@ -208,6 +229,19 @@ class BrokerLink:
         except UnicodeDecodeError:
             topic = ""  # judged like any other topic that no device writes
         self._inbox.append(Incoming(topic, bytes(message.payload), message.mid, message.qos, self.session))
+
+
+def _can_share(properties: Any) -> bool:
+    """Whether a broker of MQTT 5 shares subscriptions: it does unless it says otherwise."""
+    return bool(getattr(properties, "SharedSubscriptionAvailable", 1))
+
+
+def _notice_silence(_client: Client, _data: Any, opened: Any) -> None:
+    """Let the system end a connection whose peer is gone without a word, sooner than its own quarter of an hour."""
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
+    if option is not None and isinstance(opened, socket.socket):
+        with contextlib.suppress(OSError):
+            opened.setsockopt(socket.IPPROTO_TCP, option, _UNHEARD_MS)
 
 
 def _limits() -> Properties:

@@ -21,7 +21,10 @@ from trainer.fleet.ingest import Ingest
 from trainer.fleet.mqtt import Incoming
 from trainer.fleet.repository import Repository
 
-SUBSCRIPTIONS = (UP, STATUS, REPO_GET, ENROL_REQUEST)
+# Of these one process gets each message. A retained message does not come by a shared subscription: the status of a
+# device that was born while no ingest ran would be missed, so every process hears that.
+SHARED = (UP, REPO_GET, ENROL_REQUEST)
+SUBSCRIPTIONS = (STATUS,)
 ENVELOPES_KEPT_DAYS = 35
 _POLL_S = 0.2
 _ASSIGN_EVERY_S, _CHORES_EVERY_S = 0.5, 3600.0

@@ -47,7 +47,7 @@ def centre(tmp_path: Path, mosquitto: Mosquitto) -> Centre:
 def test_from_enrolment_to_a_model_on_trial_active_and_taken_back(tmp_path: Path, centre: Centre) -> None:
     write_history_csv(tmp_path / "load.csv", days=DAYS)
     with running_trainer(centre.home, "ingest", "--broker", centre.broker), Agent(tmp_path, source=CSV) as agent:
-        text = agent.config.read_text() + "[update]\nshadow_days = 1\n[sync]\nresend_after_s = 2\n"
+        text = agent.config.read_text() + "[update]\nshadow_days = 1\n[sync]\nresend_after_s = 2\nspread_s = 0\n"
         agent.config.write_text(text.replace("rate = 57600", "rate = 43200"))
         enrolled = agent.run("enroll", str(tmp_path / "d1.enrolment"))
         assert enrolled.code == 0, enrolled.err
@@ -68,6 +68,18 @@ def test_from_enrolment_to_a_model_on_trial_active_and_taken_back(tmp_path: Path
         agent.until(lambda: agent.ask("model", "status")["active"] == "tiny-plant@1")
         agent.until(lambda: agent.ask("status")["exhausted"])
         agent.until(lambda: agent.ask("sync", "status")["backlog_rows"] < 10)
+
+        buffer = agent.ask("buffer", "status")
+        assert (buffer["link"]["state"], buffer["link"]["protocol"]) == ("connected", "5")
+        assert buffer["link"]["since_ms"] > 0
+        assert buffer["clock"]["quality"] == "bounded"
+        assert buffer["drain_s"] is not None
+        assert agent.ask("status")["buffer"].keys() == buffer.keys() - {"live", "schema"}
+        for command in (["status"], ["buffer", "status"]):
+            text = agent.run(*command).out
+            assert len(text.splitlines()) <= 24  # one screen
+            for word in ("waiting", "gone in about", "oldest", "given up", "damaged", "connected for", "bounded"):
+                assert word in text
         assert agent.run("model", "rollback").code == 0
         assert agent.ask("model", "status")["active"] is None
         engine = open_database(f"sqlite:///{centre.home / 'centre.db'}")

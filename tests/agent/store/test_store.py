@@ -225,6 +225,24 @@ def test_alarms_are_offered_at_once_and_first_then_the_oldest(bench):
     assert streams == ["alerts", "events", "readings", "slots"]
 
 
+def test_what_is_new_is_offered_before_the_backlog_and_alone_when_only_that_is_wanted(bench):
+    for at in range(6):
+        bench.store.append("readings", readings(100 * at, 100))
+        bench.pass_time(2)
+        bench.pass_time(61)
+        bench.now_ms = T0 + (at + 1) * 100_000
+    bench.store.append("events", [alert(2)])  # old, but never held back
+    offered = [
+        (one.block.header.stream, one.block.header.first, one.backlog) for one in bench.store.unacknowledged(10**6)
+    ]
+    new = [("events", 1, False), ("readings", 401, False), ("readings", 501, False)]
+    assert offered == [*new, *(("readings", first, True) for first in (1, 101, 201, 301))]
+    few = bench.store.unacknowledged(10**6, backlog=False)
+    assert [(one.block.header.stream, one.block.header.first, one.backlog) for one in few] == new
+    bench.store.apply_marks([Mark(1, "readings", 600, missing=((501, 600),))])
+    assert [one.block.header.first for one in bench.store.unacknowledged(10**6)] == [1, 501]
+
+
 def test_the_outbox_keeps_to_its_limit_and_skips_what_is_on_its_way(bench, monkeypatch):
     monkeypatch.setattr(outbox, "_PAGE", 7)
     for at in range(40):

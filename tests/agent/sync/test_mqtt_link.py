@@ -17,6 +17,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.messages import MAX_TO_DEVICE_BYTES
 from agent.sync.mqtt import MqttLink
 from tests.support.broker import Mosquitto, free_port, running_mosquitto
+from tests.support.halfopen import half_open
 from tests.support.waiting import eventually
 
 QUICK = (0.05, 0.2)
@@ -116,6 +117,17 @@ def test_refuses_when_too_much_waits_unsent():
         done.set()
         thread.join()
     assert taken == [True] * 4 + [False] * 6
+
+
+def test_notices_a_line_that_died_without_a_word_and_comes_back(mosquitto: Mosquitto):
+    with half_open(mosquitto.port) as proxy, link(proxy.port, keepalive_s=1, answer_s=1.0) as dev:
+        eventually(lambda: dev.connected)
+        proxy.freeze()
+        eventually(lambda: not dev.connected)
+        proxy.thaw()
+        eventually(lambda: dev.connected)
+        assert dev.connections == 2
+        assert dev.publish("t", b"x")
 
 
 def test_drops_what_the_inbox_cannot_hold_and_counts_it(mosquitto: Mosquitto):

@@ -26,7 +26,8 @@ class World:
         self.now_s = 1000.0
         self.wire, self.store, self.floors = Wire(), MemoryOutbox(), MemoryFloors()
         self.centre = SmallCentre()
-        self.options = {"max_in_flight": 4, "max_envelope_bytes": 4096, "resend_after_s": 30.0, **options}
+        self.options = {"max_in_flight": 4, "max_envelope_bytes": 4096, "resend_after_s": 30.0, "spread_s": 0.0}
+        self.options |= options
         self.uplink = self.boot()
         self.seen = 0
 
@@ -60,6 +61,15 @@ class World:
             self.centre.take(data)
         self.seen = len(self.wire.sent)
 
+    def widen(self) -> None:
+        """Be acknowledged until the full width is open."""
+        for _ in range(2):
+            self.store.add("health")
+            self.pump()
+            self.receive_all()
+            self.ack()
+        self.now_s += 1
+
     def ack(self, payload: bytes | None = None):
         return self.uplink.on_ack(payload or self.centre.acknowledge(), self.store, self.floors)
 
@@ -87,6 +97,7 @@ def test_sends_alarms_first_then_the_oldest():
 
 def test_alarms_pass_a_full_line():
     world = World()
+    world.widen()
     big(world, 6)
     assert streams(world.pump()) == [["slots"]] * 4
     assert world.pump() == []
@@ -98,17 +109,19 @@ def test_alarms_pass_a_full_line():
 
 def test_bounds_envelopes_in_bytes_and_in_number():
     world = World(max_in_flight=2, max_envelope_bytes=8192)
+    world.widen()
     for _ in range(40):
         world.store.add("slots", 1, text=secrets.token_hex(300))
     sent = world.pump()
     assert len(sent) == 2
-    assert all(len(data) <= 8192 for _, data in world.wire.sent)
+    assert all(len(data) <= 8192 for _, data in world.wire.sent[-2:])
     assert len(sent[0][1]) > 3
     assert world.uplink.stats().in_flight == 2
 
 
 def test_never_carries_more_ranges_than_a_header_holds():
     world = World(max_envelope_bytes=100_000)
+    world.widen()
     for epoch in range(1, 31):
         world.store.last.clear()
         world.store.add("slots", 1, epoch=epoch)
@@ -173,17 +186,94 @@ def test_sends_again_when_acknowledgements_are_lost_and_backs_off():
     assert world.store.waiting() == set()
 
 
-def test_asks_a_silent_centre_with_one_envelope_and_goes_on_at_full_width_when_it_answers():
+def test_asks_a_silent_centre_with_one_envelope_and_widens_again_when_it_answers():
     world = World()
-    big(world, 8)
+    world.widen()
+    big(world, 12)
     assert len(world.pump()) == 4
     world.now_s += 31
     assert world.pump() == []
     world.now_s += 31
     assert len(world.pump()) == 1
+    for width in (2, 4):
+        world.receive_all()
+        world.ack()
+        assert len(world.pump()) == width
+
+
+def test_begins_narrow_on_each_connection_and_doubles_with_each_acknowledgement():
+    world = World()
+    big(world, 30)
+    for connection in (1, 2):
+        world.wire.connections = connection
+        for width in (1, 2, 4, 4):
+            assert len(world.pump()) == width
+            assert world.pump() == []
+            world.receive_all()
+            world.ack()
+        world.pump()
+
+
+def test_the_first_envelope_of_a_connection_waits_by_chance_but_an_alarm_does_not():
+    world = World(spread_s=10.0)  # of which chance takes a half here
+    world.store.add("slots")
+    assert world.pump() == []
+    world.store.add("alerts", 1)
+    assert streams(world.pump()) == [["alerts"]]
     world.receive_all()
-    world.ack()
-    assert len(world.pump()) == 4
+    world.ack()  # does not end the wait
+    world.now_s += 4.9
+    assert world.pump() == []
+    world.now_s += 0.2
+    assert streams(world.pump()) == [["slots"]]
+
+
+def old_ones(world: World, count: int) -> None:
+    before = world.store.waiting()
+    big(world, count)
+    world.store.old |= world.store.waiting() - before
+
+
+def test_what_is_new_goes_before_the_backlog_and_not_with_it():
+    world = World(max_envelope_bytes=100_000)
+    world.widen()
+    world.store.old.add(world.store.add("health"))
+    world.store.add("slots")
+    assert streams(world.pump()) == [["slots"], ["health"]]
+
+
+def test_the_backlog_keeps_to_its_share_of_the_line_and_nothing_else_does():
+    world = World(backlog_bytes_s=1000.0, max_envelope_bytes=8192)
+    world.widen()
+    old_ones(world, 60)
+    before = world.uplink.stats().bytes
+    for _ in range(100):
+        world.pump()
+        world.receive_all()
+        world.ack()
+        world.now_s += 1
+    assert 90_000 < world.uplink.stats().bytes - before < 100_000 + 2 * 8192
+    while world.pump():  # until the share is used up
+        world.receive_all()
+        world.ack()
+    big(world, 1)
+    assert streams(world.pump()) == [["slots"]]
+
+
+def test_tells_how_long_the_backlog_will_take_by_what_was_acknowledged():
+    world = World(backlog_bytes_s=1000.0)
+    assert world.uplink.stats().drain_s(10**6) is None
+    old_ones(world, 4)
+    for _ in range(4):
+        world.pump()
+        world.now_s += 20  # each takes its time: some 150 bytes a second
+        world.receive_all()
+        world.ack()
+    size = len(world.store.blocks[1].body)
+    assert world.uplink.stats().drain_s(10 * size) == pytest.approx(200.0, rel=0.05)
+    quick = World(backlog_bytes_s=1000.0)
+    quick.widen()  # in no time: then the share is what bounds it
+    assert quick.uplink.stats().drain_s(10**6) == pytest.approx(1000.0)
 
 
 def test_a_block_that_the_centre_never_takes_holds_up_no_other(caplog):
@@ -344,7 +434,9 @@ def test_says_once_that_no_key_is_left_to_seal_to(caplog):
     assert len(world.pump()) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"max_envelope_bytes": 10}, {"max_in_flight": 0}, {"resend_after_s": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"max_envelope_bytes": 10}, {"max_in_flight": 0}, {"resend_after_s": 0.0}, {"backlog_bytes_s": 0.0}]
+)
 def test_rejects_limits_out_of_range(wrong):
     with pytest.raises(ConfigError):
         World(**wrong)
@@ -400,6 +492,7 @@ def test_delivers_everything_over_a_real_broker_that_is_cut(mosquitto: Mosquitto
         real_ms=lambda: time.time_ns() // 1_000_000,
         monotonic=time.monotonic,
         resend_after_s=0.5,
+        spread_s=0.0,
         max_envelope_bytes=2048,
     )
 

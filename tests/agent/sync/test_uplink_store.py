@@ -24,6 +24,7 @@ class Plant:
             real_ms=lambda: self.centre.now_ms,
             monotonic=lambda: self.bench.clock_s,
             rng=lambda: 0.5,
+            spread_s=0.0,
         )
         return self.uplink
 
@@ -103,3 +104,20 @@ def test_sends_again_what_a_centre_lost_that_was_restored_from_a_backup(tmp_path
     plant.ack()
     assert plant.waiting() == 0
     assert plant.centre.rows["readings", 1] == set(range(1, 201))
+
+
+def test_after_an_outage_what_is_new_goes_first_and_all_arrives(tmp_path):
+    plant = Plant(tmp_path)
+    for _ in range(10):  # each becomes a block; the line is cut
+        plant.sample(100)
+        plant.bench.now_ms = T0 + plant.made * 1000
+    plant.send()
+    sent = plant.centre.take(plant.wire.sent[0][1])
+    # what ended within twice the time after which readings are packed
+    assert [block.header.first for block in sent] == [801, 901]
+    while plant.waiting():
+        plant.take()
+        plant.ack()
+        plant.bench.pass_time(1)
+        plant.send()
+    assert plant.centre.rows["readings", 1] == set(range(1, 1001))

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from paho.mqtt.client import Client
@@ -12,6 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.contract.errors import ConfigError
 from tests.support.broker import Mosquitto, free_port, running_mosquitto
+from tests.support.halfopen import half_open
 from tests.support.waiting import eventually
 from trainer.fleet.mqtt import IN_FLIGHT, BrokerLink, Incoming
 
@@ -32,8 +34,8 @@ asyncio.run(main())
 
 
 @contextlib.contextmanager
-def link(port: int) -> Iterator[BrokerLink]:
-    made = BrokerLink("127.0.0.1", port, subscriptions=["t/#"])
+def link(port: int, **options: Any) -> Iterator[BrokerLink]:
+    made = BrokerLink("127.0.0.1", port, **{"subscriptions": ["t/#"], **options})
     try:
         yield made
     finally:
@@ -115,6 +117,44 @@ def test_it_comes_back_with_a_new_session_and_says_so_once(
         assert [message.payload for message in collect(made, 1)] == [b"back"]
 
 
+def test_it_notices_a_line_that_died_without_a_word_and_comes_back(
+    mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    with half_open(mosquitto.port) as proxy, link(proxy.port, keepalive_s=1) as made:
+        connect(made, caplog)
+        proxy.freeze()
+        eventually(lambda: made.poll(0.05) or not made.connected)
+        proxy.thaw()
+        connect(made, caplog)
+        assert made.session == 2
+        assert made.publish("t/x", b"back")
+        assert [message.payload for message in collect(made, 1)] == [b"back"]
+
+
+def test_of_two_that_share_one_gets_each_message(mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture) -> None:
+    shared: dict[str, Any] = {"subscriptions": ["all/#"], "shared": ["t/#"]}
+    with link(mosquitto.port, **shared) as one, link(mosquitto.port, **shared) as two, sender(mosquitto.port) as client:
+        connect(one, caplog)
+        connect(two, caplog)
+        for number in range(100):
+            client.publish("t/x", str(number), qos=1)
+        client.publish("all/x", "both", qos=1)
+        got: dict[BrokerLink, list[bytes]] = {one: [], two: []}
+
+        def enough() -> bool:
+            for made, payloads in got.items():
+                for message in made.poll(0.02):
+                    payloads.append(message.payload)
+                    made.done(message)
+            return len(got[one]) + len(got[two]) >= 102
+
+        eventually(enough)
+        assert sorted(got[one] + got[two]) == sorted(
+            [b"both", b"both", *(str(number).encode() for number in range(100))]
+        )
+        assert min(len(got[one]), len(got[two])) > 20
+
+
 def test_a_message_larger_than_any_envelope_does_not_reach_the_centre(
     mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -133,7 +173,7 @@ def test_a_broker_that_knows_only_3_1_1_is_served(caplog: pytest.LogCaptureFixtu
         try:
             assert broker.stdout is not None
             assert broker.stdout.readline() == b"ready\n"
-            with link(port) as made:
+            with link(port, subscriptions=[], shared=["t/#"]) as made:  # and does not know how to share
                 connect(made, caplog)
                 assert made.publish("t/x", b"hello")
                 assert [message.payload for message in collect(made, 1)] == [b"hello"]

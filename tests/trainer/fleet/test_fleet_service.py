@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,8 +15,9 @@ from agent.contract.trust import KeyUse, seal_request
 from tests.support import central_queries as queries
 from tests.support.broker import Mosquitto
 from tests.support.bundles import TINY
-from tests.support.centre import DAY_MS, Centre
+from tests.support.centre import DAY_MS, Centre, make_centre
 from tests.support.field_device import FieldDevice, MqttDevice
+from tests.support.postgres import Postgres
 from tests.support.trainer_process import TrainerProcess, running_trainer
 from tests.support.waiting import eventually
 from trainer.fleet import database as db
@@ -187,21 +189,41 @@ def test_nothing_is_lost_or_doubled_when_ingest_is_killed_in_the_middle(
         assert connection.execute(sa.select(db.rejection)).all() == []
 
 
-def test_two_ingest_processes_serve_one_database(
-    live: Centre, serving: TrainerProcess, press: MqttDevice, address: str
+def test_two_ingest_processes_share_the_envelopes_and_one_is_killed(
+    tmp_path: Path, postgres: Postgres, mosquitto: Mosquitto, address: str
 ) -> None:
-    with running_trainer(live.folder, "ingest", "--broker", address) as second:
-        second.said("connected to broker", 2)
-        for _ in range(30):  # each envelope reaches both
-            press.send_rows(press.device.readings(50), press.device.events("x"))
-        counters = {press.device.read_ack(press.receive(press.topics.ack)).counter for _ in range(60)}
-    assert counters == set(range(1, 61))
-    assert (queries.readings_stored(live.engine, "press-1"), queries.readings_missing(live.engine, "press-1")) == (
-        1500,
-        0,
-    )
+    url = postgres.database()
+    live = make_centre(tmp_path, url)
+    live.clock.ms = time.time_ns() // 1_000_000
+    press = MqttDevice(live.device(), mosquitto.host, mosquitto.port)
+    command = ("--database", url, "ingest", "--broker", address, "--verbose")
+    with running_trainer(live.folder, *command) as one, running_trainer(live.folder, *command) as two:
+        two.said("connected to broker", 2)  # both write to one log
+        sent = [press.send_rows(press.device.readings(300), press.device.events("x")) for _ in range(40)]
+        counters = {press.device.read_ack(press.receive(press.topics.ack)).counter for _ in sent}
+        assert counters == set(range(1, 41))  # each was handled by one of them
+        assert press.waiting() == []
+        more = [press.device.seal(press.device.readings(300), press.device.events("x")) for _ in range(60)]
+        for data in more:
+            press.send(press.topics.up("batch"), data)
+        press.mark()
+        one.kill()  # what it had been given is lost with it, or written and not answered
+
+        def sent_again() -> bool:  # as a device does that hears nothing
+            for data in more:
+                press.send(press.topics.up("batch"), data)
+            return queries.readings_stored(live.engine, "press-1") == 100 * 300
+
+        eventually(sent_again, every_s=0.5)
+        eventually(lambda: press.mark().high == 100 * 300)
+        assert two.terminate() == 0
+    press.close()
+    assert queries.readings_stored(live.engine, "press-1") == 30_000
+    assert queries.readings_duplicated(live.engine, "press-1") == 0
+    assert queries.readings_missing(live.engine, "press-1") == 0
     with db.read(live.engine) as connection:
         assert connection.execute(sa.select(db.rejection)).all() == []
+    live.engine.dispose()
 
 
 def test_ingest_waits_for_a_broker_that_is_not_there_yet_and_ends_in_order(

@@ -1,0 +1,80 @@
+"""Blocks that the centre, though awake, does not acknowledge: when each is tried again. They hold up no others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from agent.contract.acknowledgement import Mark
+from agent.contract.blocks import BlockHeader
+from agent.sync.pacing import MAX_RESEND_S
+
+_GIVEN_UP_WAITING = 3  # sendings after which one line says that the centre does not take a block
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Parked:
+    sendings: int
+    not_before_s: float
+    header: BlockHeader
+
+
+class Parking:
+    """Keeps parked blocks by their id, each with a pause of its own; none is ever given up.
+
+    Args:
+        resend_after_s: what the pauses begin with.
+        jittered: spreads a pause.
+    """
+
+    def __init__(self, resend_after_s: float, jittered: Callable[[float], float]) -> None:
+        self._resend_s, self._jittered = resend_after_s, jittered
+        self._parked: dict[int, _Parked] = {}
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def park(self, block_id: int, header: BlockHeader, now_s: float) -> None:
+        """A block was sent, others since were acknowledged, it was not."""
+        before = self._parked.get(block_id)
+        sendings = before.sendings + 1 if before else 1
+        # Once may be chance: again at once. After that the centre has a reason, and others go first.
+        pause_s = 0.0 if sendings == 1 else min(self._resend_s * 2.0 ** min(sendings, 16), 12 * MAX_RESEND_S)
+        self._parked[block_id] = _Parked(sendings, now_s + self._jittered(pause_s), header)
+        if sendings == _GIVEN_UP_WAITING:
+            _log.warning(
+                "the centre does not acknowledge rows %d..%d of %s (epoch %d): they are kept and offered again later",
+                header.first,
+                header.last,
+                header.stream,
+                header.epoch,
+            )
+
+    def waiting(self, now_s: float) -> set[int]:
+        """Return the ids whose pause is not over."""
+        return {block_id for block_id, parked in self._parked.items() if parked.not_before_s > now_s}
+
+    def release(self, marks: Sequence[Mark]) -> None:
+        """Forget the blocks that the marks cover."""
+        self._parked = {
+            block_id: parked for block_id, parked in self._parked.items() if not is_covered(parked.header, marks)
+        }
+
+    def hurry(self) -> None:
+        """End all pauses."""
+        for parked in self._parked.values():
+            parked.not_before_s = 0.0
+
+    def clear(self) -> None:
+        """Forget all: another centre may take them."""
+        self._parked.clear()
+
+
+def is_covered(header: BlockHeader, marks: Sequence[Mark]) -> bool:
+    """Whether every row of a block is safe under the marks."""
+    return any(
+        mark.stream == header.stream and mark.epoch == header.epoch and mark.covers(header.first, header.last)
+        for mark in marks
+    )
