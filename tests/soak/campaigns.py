@@ -21,7 +21,8 @@ from tests.soak.observer import ROOT, SHIM
 WORK = ROOT / "build" / "soak" / "work"
 RESTART_S = 10.0
 _WORKERS = 2
-_MOST_FAILURES = 60
+_MOST_TOLD = 3  # findings of one verdict
+_MOST_FAILURES = 200
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Findings:
         """Add a verdict."""
         self.counts.update(verdict.counts())
         if not verdict.is_clean:
-            self.failures += [f"{where}: {text}" for text in verdict.findings]
+            self.failures += [f"{where}: {text}" for text in verdict.findings[:_MOST_TOLD]]
 
     def started(self, seconds: float | None, where: str) -> None:
         """Add the time that a start took, where it came so far."""

@@ -44,7 +44,7 @@ PHASES = (
 )
 PHASE_NAMES = tuple(dict.fromkeys(name for name, _, _ in PHASES))  # numbered from 1 in a trace
 REAL_MS = 1_795_000_000_000
-_DRAIN_TURNS = 2_000
+_DRAIN_TURNS, _QUIET_TURNS = 2_000, 40
 
 
 @dataclass(frozen=True)
@@ -173,14 +173,20 @@ class Device:
         self.tell_durable()
 
     def drain(self) -> int:
-        """Let time pass until nothing waits for the centre; return how many rows still do when that does not help."""
+        """Let time pass until nothing waits for the centre; return how many rows still do when that does not help.
+
+        It is to stay so for a while: damage is searched for, and what is found brought back, in the background.
+        """
+        quiet = left = 0
         for _ in range(_DRAIN_TURNS):
             self.clock_s += 1.0
             self.turn(wait_s=0.02 if self.uplink.stats().in_flight else 0.0)
             stats = self.store.stats()
-            if not (stats.backlog_rows or stats.pending_rows or self.uplink.stats().in_flight):
+            left = stats.backlog_rows + stats.pending_rows
+            quiet = 0 if left or self.uplink.stats().in_flight else quiet + 1
+            if quiet == _QUIET_TURNS:
                 return 0
-        return stats.backlog_rows + stats.pending_rows
+        return left
 
     def tell_durable(self) -> None:
         """Tell how far the streams are durable, where that has changed."""

@@ -108,9 +108,10 @@ def judge(told: Told, held: Held, seed: int) -> Verdict:
 
 
 def _judge_tickets(told: Told, held: Held, gaps: Mapping[Key, list[Span]], verdict: Verdict) -> None:
+    lost: dict[Key, list[Span]] = {}
     for ticket in told.tickets:
         key = (ticket.epoch, ticket.stream)
-        found, lost = held.rows.get(key, {}), []
+        found = held.rows.get(key, {})
         for seq in range(ticket.first, min(ticket.last, told.durable.get(key, 0)) + 1):
             wanted = ticket.number + seq - ticket.first
             if seq in found:
@@ -121,10 +122,11 @@ def _judge_tickets(told: Told, held: Held, gaps: Mapping[Key, list[Span]], verdi
             elif _within(seq, gaps.get(key, [])):
                 verdict.declared += 1
             else:
-                lost.append(seq)
-        if lost:
-            verdict.acknowledged_lost += len(lost)
-            verdict.note(f"{key} {lost[0]}..{lost[-1]}: {len(lost)} durable rows are lost, undeclared")
+                verdict.acknowledged_lost += 1
+                lost.setdefault(key, []).append((seq, seq))
+    for key, spans in lost.items():
+        for first, last in union(spans):
+            verdict.note(f"{key} {first}..{last}: durable rows are lost, undeclared")
 
 
 def _judge_rows(held: Held, seed: int, verdict: Verdict) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -31,29 +30,31 @@ def run() -> dict[str, Any]:
 
 
 def session(folder: Path, seed: int, flips: int) -> Findings:
-    """Make one store and harm copies of it."""
+    """Make one store, closed and not closed, and harm copies of it."""
     noise, found = random.Random(seed), Findings()
     watched = Watched(folder, seed, pack_after_s=3.0)
     watched.run(steps=220, connected=True)
     watched.run(steps=220, connected=False)
-    watched.run(steps=60, connected=False, pack_after_s=60.0, end_by_kill=True)  # leaves a log and a ring
-    places = damage.places(watched.state)
-    missing = [kind for kind in damage.KINDS if not places[kind]]
-    if missing:
-        found.failures.append(f"seed {seed}: no place of kind {', '.join(missing)}")
+    closed, told = folder / "closed", watched.told.copy()
+    shutil.copytree(watched.state, closed)
+    watched.run(steps=90, connected=False, pack_after_s=60.0, end_by_kill=True)  # leaves a log and a full ring
+    stores = dict.fromkeys(damage.KINDS, (closed, told))
+    stores |= dict.fromkeys(("wal", "ring"), (watched.state, watched.told))
+    places = {kind: damage.places(stores[kind][0])[kind] for kind in damage.KINDS}
     kinds = [kind for kind in damage.KINDS if places[kind]]
-    harm: Counter[str] = Counter()
+    if len(kinds) < len(damage.KINDS):
+        found.failures.append(f"seed {seed}: no place of kind {', '.join(set(damage.KINDS) - set(kinds))}")
     for number in range(flips):
         kind = kinds[number % len(kinds)]
         state = folder / "flipped" / "state"
         shutil.rmtree(state.parent, ignore_errors=True)
-        shutil.copytree(watched.state, state, ignore=shutil.ignore_patterns("*-shm"))
+        shutil.copytree(stores[kind][0], state, ignore=shutil.ignore_patterns("*-shm"))
         where = f"{kind}, seed {seed}, flip {number}: {damage.flip(state, noise.choice(places[kind]), noise)}"
         found.faults[kind] += 1
         before = len(found.failures)
-        revive(watched, state, watched.told, copied_centre(watched.centre, state.parent), found, where)
-        harm[kind] += len(found.failures) > before
-    found.counts.update({f"harmful_{kind}": count for kind, count in harm.items()})
+        revive(watched, state, stores[kind][1], copied_centre(watched.centre, state.parent), found, where)
+        if len(found.failures) > before:
+            found.counts[f"with_faults_{kind}"] += 1
     shutil.rmtree(folder / "flipped", ignore_errors=True)
     if not found.failures:
         shutil.rmtree(folder)

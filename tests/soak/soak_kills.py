@@ -19,10 +19,10 @@ from tests.soak.campaigns import Findings, build_shim, numbered, phases, run_all
 from tests.soak.child import PHASE_NAMES
 from tests.soak.observer import Run, Watched
 
-KILLS = 22  # of a session; there are two for each phase
+KILLS = 24  # of a session; there are two for each phase
 BIG_KILLS = 34
 SEED = 20_261_126
-_JUDGED_EVERY = 11
+_JUDGED_EVERY = 12
 _DISKS = ("28", "5")  # ENOSPC, EIO
 _PLANS: dict[str, dict[str, Any]] = {
     "pack": {"pack_after_s": 2.0},

@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tests.soak import images
-from tests.soak.campaigns import Findings, build_shim, numbered, run_all
+from tests.soak import damage, images
+from tests.soak.campaigns import Findings, build_shim, numbered, phases, run_all
 from tests.soak.observer import Watched, copied_centre
 from tests.soak.revival import revive
 from tests.soak.soak_kills import downgrade
@@ -26,13 +26,15 @@ _SCENES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("migration", {"steps": 20}),
     ("eviction", {"step_s": 4.0, "many": 400, "max_bytes": 250_000}),
     ("eviction unconnected", {"step_s": 4.0, "many": 400, "max_bytes": 250_000, "connected": False}),
+    ("salvage", {}),
 )
 
 
 def run() -> dict[str, Any]:
     """Cut power and judge."""
     build_shim()
-    found = run_all("torn_writes", numbered(SEED, _SCENES), session)
+    scenes = [scene for scene in _SCENES if scene[0] != "salvage" or "salvage" in phases()]
+    found = run_all("torn_writes", numbered(SEED, scenes), session)
     if found.faults.total() < 300:
         found.failures.append(f"only {found.faults.total()} images")
     return {"images": found.faults.total(), **found.figures()}
@@ -47,6 +49,8 @@ def session(folder: Path, seed: int, scene: str, plan: dict[str, Any]) -> Findin
         watched.run(steps=60, end_by_kill=scene != "migration")
     if scene == "migration":
         downgrade(watched.state / "store.db")
+    if scene == "salvage":
+        damage.scribble(watched.state / "store.db", noise)
     disk, told = images.Disk(images.files_of(watched.state)), watched.told.copy()
     engine, ingest = copied_centre(watched.centre, folder / "before")
     trace_path = folder / "trace"
