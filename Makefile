@@ -10,7 +10,7 @@ TFLITE := .venv-tflite
 LEGACY := .legacy-keras
 PIP    := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench soak clean servers broker
+.PHONY: demo test check bench soak clean servers broker compiler
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -48,6 +48,12 @@ servers: broker
 	  if [ "$$(id -u)" = 0 ]; then echo "installing postgresql"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; \
 	  else echo "PostgreSQL is missing: sudo apt-get install postgresql"; exit 1; fi; }
 
+# For the shim under the fault campaigns, and for nothing else.
+compiler:
+	@command -v cc >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then echo "installing gcc"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gcc libc6-dev >/dev/null; \
+	  else echo "A C compiler is missing: sudo apt-get install gcc libc6-dev"; exit 1; fi; }
+
 demo: $(VENV)/.installed-demo
 	@command -v mosquitto >/dev/null || [ "$$(id -u)" != 0 ] || $(MAKE) --no-print-directory broker || true
 	@$(BIN)/python -m demo
@@ -65,7 +71,7 @@ test: $(VENV)/.installed-dev $(TFLITE)/.installed $(LEGACY)/.installed servers c
 bench: $(VENV)/.installed-bench $(TFLITE)/.installed $(LEGACY)/.installed
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
-soak: $(VENV)/.installed-dev servers
+soak: $(VENV)/.installed-dev servers compiler
 	$(BIN)/python -m tests.soak $(SOAK)
 
 clean:
