@@ -16,14 +16,17 @@ from agent.daemon.paths import StatePaths
 from agent.daemon.realtime import real_ms
 from agent.inference.forecaster import Model
 from agent.inference.scoring import pinball
-from agent.store.identity import Enrolled, Identity
+from agent.store.identity import CLOCK_FLOOR, Enrolled, Identity
 from agent.store.store import Store
+from agent.sync.acks import Floors
 from agent.sync.mqtt import MqttLink
 from agent.sync.uplink import Uplink
 from agent.update.fetch import FolderFetcher, MqttFetcher, Partials
 from agent.update.repository import Repository
 from agent.update.slots import ModelSlots
 from agent.update.updater import Updater
+
+_CLOCK_MAY_DIFFER_MS = 86_400_000
 
 
 def make_centre(
@@ -41,7 +44,7 @@ def make_centre(
         ConfigError: when the enrolment's certificates are wrong.
         StorageError: when the update client's folder cannot be used.
     """
-    link = _make_link(config, identity, enrolled)
+    link = _make_link(config, identity, enrolled, lambda: clock_is_confirmed(uplink.stats().last_ack_ms, identity))
     uplink = Uplink(
         enrolled.device,
         key,
@@ -87,6 +90,19 @@ def make_centre(
     return exchange, updater
 
 
+def clock_is_confirmed(heard_ms: int | None, floors: Floors) -> bool:
+    """Whether the centre's signed word, heard since the start, agrees with the clock.
+
+    Until then the clock may be a board's without a battery, and dates in certificates say nothing by it.
+
+    Args:
+        heard_ms: what the clock showed at the last acknowledgement; None before the first.
+        floors: hold when the centre signed it, to the hour.
+    """
+    floor_ms = floors.floor(CLOCK_FLOOR)
+    return heard_ms is not None and abs(heard_ms - floor_ms) <= _CLOCK_MAY_DIFFER_MS and real_ms() >= floor_ms
+
+
 def make_check(slot_s: int, horizon: int, threads: int) -> Callable[[bytes], None]:
     """Return what judges a bundle before its trial: does it load, reproduce its golden outputs, and keep its time?"""
 
@@ -105,7 +121,7 @@ def make_check(slot_s: int, horizon: int, threads: int) -> Callable[[bytes], Non
     return check
 
 
-def _make_link(config: Config, identity: Identity, enrolled: Enrolled) -> MqttLink:
+def _make_link(config: Config, identity: Identity, enrolled: Enrolled, check_time: Callable[[], bool]) -> MqttLink:
     topics = DeviceTopics(enrolled.device)
 
     def status(state: str) -> bytes:
@@ -117,6 +133,9 @@ def _make_link(config: Config, identity: Identity, enrolled: Enrolled) -> MqttLi
         config.sync.port or enrolled.broker.port,
         enrolled.device,
         ca_pem=enrolled.broker.ca_pem,
+        server_name=enrolled.broker.server_name,
+        client_tls=lambda: identity.enrolment.tls if identity.enrolment else None,
+        check_time=check_time,
         will=(topics.status, status("offline")),
         birth=(topics.status, status("online")),
         subscriptions=[topics.ack, topics.assign, topics.repo_data],
