@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from converter.cli_support import CONTEXT, run_command
-from trainer.cli import backtest, data, fleet, learn, profiles, report, search, transfer
+from trainer.cli import backtest, broker, data, fleet, learn, profiles, report, search, transfer
 from trainer.cli.home import Home
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -49,6 +49,7 @@ for _command in (
     *transfer.commands,
     *backtest.commands,
     *fleet.commands,
+    *broker.commands,
     *profiles.commands,
     *report.commands,
 ):

@@ -19,6 +19,7 @@ from agent.contract.keys import SealingKey
 from agent.contract.messages import RepoGet, Status
 from agent.contract.topics import DEVICE_ID, ENVELOPE_STREAM, ROOT, STREAMS, DeviceTopics
 from trainer.fleet import database as db
+from trainer.fleet.certificates import Authority
 from trainer.fleet.intake import Intake
 from trainer.fleet.keys import OnlineKeys
 from trainer.fleet.pieces import Pieces
@@ -46,15 +47,23 @@ class Ingest:
         keys: the on-line keys.
         pieces: answers requests for the update repository.
         now_ms: the real clock.
+        authority: issues certificates; None where the broker asks for none.
     """
 
-    def __init__(self, engine: Engine, keys: OnlineKeys, pieces: Pieces, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        keys: OnlineKeys,
+        pieces: Pieces,
+        now_ms: Callable[[], int],
+        authority: Authority | None = None,
+    ) -> None:
         self._engine = engine
         self._keys = keys
         self._pieces = pieces
         self._now_ms = now_ms
         self._intake = Intake(engine, now_ms)
-        self._registry = Registry(engine, now_ms)
+        self._registry = Registry(engine, now_ms, authority)
         self._rejections = Rejections(engine, now_ms)
 
     def handle(self, topic: str, payload: bytes) -> list[Outgoing]:
