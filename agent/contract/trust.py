@@ -288,7 +288,7 @@ def open_request(data: bytes, keys: Mapping[str, SealingKey]) -> EnrolmentReques
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentResponse:
-    """The centre's signed answer to a request; `certificate` is that of the TLS client with its chain (PEM), or empty."""
+    """The centre's signed answer to a request; `certificate` is the TLS client's with its chain (PEM), or empty."""
 
     device: str
     key: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from agent.config import Config
 from agent.contract.errors import RejectedError
@@ -25,6 +26,9 @@ from agent.update.fetch import FolderFetcher, MqttFetcher, Partials
 from agent.update.repository import Repository
 from agent.update.slots import ModelSlots
 from agent.update.updater import Updater
+
+if TYPE_CHECKING:
+    from agent.sync.renew import Renewal
 
 _CLOCK_MAY_DIFFER_MS = 86_400_000
 
@@ -86,6 +90,7 @@ def make_centre(
         identity,
         on_assignment=updater.on_assignment,
         on_piece=fetcher.deliver if isinstance(fetcher, MqttFetcher) else lambda _: None,
+        renewal=_make_renewal(identity, enrolled, key, link),
     )
     return exchange, updater
 
@@ -121,6 +126,14 @@ def make_check(slot_s: int, horizon: int, threads: int) -> Callable[[bytes], Non
     return check
 
 
+def _make_renewal(identity: Identity, enrolled: Enrolled, key: SigningKey, link: MqttLink) -> Renewal | None:
+    if enrolled.tls is None:
+        return None
+    from agent.sync.renew import Renewal  # noqa: PLC0415 - a device without a certificate does not load X.509
+
+    return Renewal(identity, key, link, monotonic=time.monotonic)
+
+
 def _make_link(config: Config, identity: Identity, enrolled: Enrolled, check_time: Callable[[], bool]) -> MqttLink:
     topics = DeviceTopics(enrolled.device)
 
@@ -138,5 +151,5 @@ def _make_link(config: Config, identity: Identity, enrolled: Enrolled, check_tim
         check_time=check_time,
         will=(topics.status, status("offline")),
         birth=(topics.status, status("online")),
-        subscriptions=[topics.ack, topics.assign, topics.repo_data],
+        subscriptions=[topics.ack, topics.assign, topics.repo_data, *([topics.cert_response] if enrolled.tls else [])],
     )

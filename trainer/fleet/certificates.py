@@ -33,6 +33,7 @@ from trainer.fleet import database as db
 CLIENT_DAYS = 365
 _SERVER_DAYS = 730
 _AUTHORITY_DAYS = 7300
+_DAY_MS = 86_400_000
 _BACK = dt.timedelta(days=1)  # clocks of devices may be late
 _KEY, _CERTIFICATE = "authority.key", "authority.pem"
 
@@ -188,21 +189,21 @@ class Applicant:
 
 
 def certify(connection: Connection, authority: Authority, device: Applicant, now_ms: int) -> str:
-    """Return the certificate of a device, kept in the register; the same one when it asks again with the same keys.
+    """Return a certificate of a device, kept in the register.
+
+    It is the one that the device has, when it asks again with the same keys before half of that is over: the answer
+    may have been lost, and repeating a request must not fill the register.
 
     Raises:
         RejectedError: see `Authority.issue`.
     """
     table, wanted = db.certificate, _requested_key(device.csr)
     mine = table.c.device == device.number, table.c.key == device.key, table.c.revoked_ms.is_(None)
-    for pem in connection.execute(sa.select(table.c.pem).where(*mine).order_by(table.c.not_after_ms.desc())).scalars():
+    fresh = table.c.not_after_ms > now_ms + CLIENT_DAYS * _DAY_MS // 2
+    query = sa.select(table.c.pem).where(*mine, fresh).order_by(table.c.not_after_ms.desc())
+    for pem in connection.execute(query).scalars():
         if x509.load_pem_x509_certificate(pem.encode()).public_key() == wanted:
             return str(pem)
-    return renew(connection, authority, device, now_ms)
-
-
-def renew(connection: Connection, authority: Authority, device: Applicant, now_ms: int) -> str:
-    """Return a new certificate of a device, kept in the register; see `certify`."""
     made = authority.issue(device.csr, device.name, now_ms)
     row = {"serial": made.serial, "device": device.number, "key": device.key, "pem": made.pem}
     connection.execute(db.certificate.insert().values(**row, not_after_ms=made.not_after_ms))

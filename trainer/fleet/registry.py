@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from agent.contract import renewal
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.keys import SealingKey, SigningKey, key_id
 from agent.contract.topics import check_device_id
@@ -121,6 +122,24 @@ class Registry:
             reason = str(exc)
         response = EnrolmentResponse(opened.device, key_id(opened.public), not reason, reason, now, certificate)
         return response, response.to_bytes(ack)
+
+    def renew(self, request: bytes, device: str) -> str:
+        """Return a newer certificate for a device that asks for one; the one it has while most of its life is left.
+
+        Raises:
+            RejectedError: when the request is not signed by a valid key of `device`, is malformed, or there is no
+                authority.
+        """
+        if self._authority is None:
+            raise RejectedError("asks for a certificate; this centre issues none", where="certificate request")
+        with db.write(self._engine) as connection:
+            number = _number(connection, device, lock=True)
+            keys = {} if number is None else _valid_keys(connection, number)
+            csr = renewal.verify_request(request, keys, device=device)
+            if number is None:
+                raise RejectedError("is not registered", where=f"device {device}")
+            applicant = Applicant(number, device, next(iter(keys)), csr)
+            return certificates.certify(connection, self._authority, applicant, self._now_ms())
 
     def revoke(self, name: str) -> None:
         """Let nothing count any more that a device has: its key, its certificates, its tokens.
@@ -237,9 +256,10 @@ def _number(connection: Connection, name: str, *, lock: bool = False) -> int | N
     return None if found is None else int(found)
 
 
-def _valid_keys(connection: Connection, number: int) -> set[str]:
-    query = sa.select(db.device_key.c.id).where(db.device_key.c.device == number, db.device_key.c.revoked_ms.is_(None))
-    return set(connection.execute(query).scalars())
+def _valid_keys(connection: Connection, number: int) -> dict[str, bytes]:
+    key = db.device_key
+    query = sa.select(key.c.id, key.c.public).where(key.c.device == number, key.c.revoked_ms.is_(None))
+    return {row.id: bytes(row.public) for row in connection.execute(query)}
 
 
 def _hash(token: str) -> str:

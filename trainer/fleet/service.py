@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from agent.contract.errors import EdgewattError, StorageError
-from agent.contract.topics import ENROL_REQUEST, REPO_GET, STATUS, UP, DeviceTopics
+from agent.contract.topics import CERT_REQUEST, ENROL_REQUEST, REPO_GET, STATUS, UP, DeviceTopics
 from trainer.fleet import database as db
 from trainer.fleet.assignments import Assignments
 from trainer.fleet.ingest import Ingest
 from trainer.fleet.mqtt import Incoming
 from trainer.fleet.repository import Repository
 
-SUBSCRIPTIONS = (UP, STATUS, REPO_GET, ENROL_REQUEST)
+SUBSCRIPTIONS = (UP, STATUS, REPO_GET, ENROL_REQUEST, CERT_REQUEST)
 ENVELOPES_KEPT_DAYS = 35
 _POLL_S = 0.2
 _ASSIGN_EVERY_S, _CHORES_EVERY_S = 0.5, 3600.0
