@@ -12,6 +12,7 @@ from agent.contract.errors import RejectedError
 from agent.contract.keys import SigningKey
 from agent.contract.messages import Status
 from agent.contract.topics import DeviceTopics
+from agent.contract.trust import FleetTrust
 from agent.daemon.exchange import Exchange
 from agent.daemon.paths import StatePaths
 from agent.daemon.realtime import real_ms
@@ -81,6 +82,7 @@ def make_centre(
         real_ms=real_ms,
         monotonic=time.monotonic,
         reachable=reachable,
+        on_trust=lambda trust: _take_trust(trust, identity, uplink),
     )
     exchange = Exchange(
         enrolled.device,
@@ -93,6 +95,11 @@ def make_centre(
         renewal=_make_renewal(identity, enrolled, key, link),
     )
     return exchange, updater
+
+
+def _take_trust(trust: FleetTrust, identity: Identity, uplink: Uplink) -> None:
+    identity.set_trust(trust)
+    uplink.trust = trust
 
 
 def clock_is_confirmed(heard_ms: int | None, floors: Floors) -> bool:

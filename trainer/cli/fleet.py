@@ -260,6 +260,7 @@ def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verb
 
     from trainer.fleet.certificates import Authority
     from trainer.fleet.ingest import Ingest
+    from trainer.fleet.keys import OnlineKeys
     from trainer.fleet.mqtt import BrokerLink
     from trainer.fleet.pieces import Pieces
     from trainer.fleet.securedbroker import INGEST
@@ -280,8 +281,10 @@ def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verb
     stopping = threading.Event()
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, lambda *_: stopping.set())
-    chores = chores_at(secured, engine, authority, link) if secured is not None and authority is not None else []
     handler = Ingest(engine, keys, Pieces(home.repository), _now_ms, authority)
+    chores = [lambda: handler.use(OnlineKeys.open(home.online_keys))]
+    if secured is not None and authority is not None:
+        chores += chores_at(secured, engine, authority, link)
     service = Service(engine, link, handler, repository, now_ms=_now_ms, monotonic=time.monotonic, chores=chores)
     try:
         service.run(stopping.is_set)
