@@ -54,19 +54,21 @@ def _exchange(
 ) -> bool:
     """Go one step; return whether the device is enrolled now."""
     from agent.contract.durable import write_durable
-    from agent.store.identity import CLOCK_FLOOR
+    from agent.store.identity import CLOCK_FLOOR, ClientTls
     from agent.sync import enrol
 
     key = identity.key_for_enrolment()
+    tls = identity.tls_key_for_enrolment() if enrolment.broker.ca_pem else None
     if request_out is not None:
-        write_durable(request_out, enrol.request_file(enrolment, key, now_ms=time.time_ns() // 1_000_000))
+        write_durable(request_out, enrol.request_file(enrolment, key, tls, now_ms=time.time_ns() // 1_000_000))
         return False
     if response is not None:
-        answer = enrol.response_file(enrolment, key, _read(response))
+        answer = enrol.response_file(enrolment, key, _read(response), tls)
     else:
-        answer = enrol.enrol_over_mqtt(enrolment, key, timeout_s)
+        answer = enrol.enrol_over_mqtt(enrolment, key, timeout_s, tls=tls)
     identity.raise_floor(CLOCK_FLOOR, answer.issued_at_ms)  # a board without a battery clock may start in 1970
-    identity.enrol(enrolment, key)
+    certified = ClientTls(tls, answer.certificate) if tls is not None and answer.certificate else None
+    identity.enrol(enrolment, key, certified)
     return True
 
 

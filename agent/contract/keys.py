@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -53,6 +56,34 @@ class SigningKey:
 
     def __repr__(self) -> str:
         return f"SigningKey({self.id})"
+
+
+class TlsKey:
+    """The private key of a TLS client: EC P-256, which every broker's library knows. `repr` shows nothing of it."""
+
+    def __init__(self, pem: str) -> None:
+        """Read a key.
+
+        Raises:
+            RejectedError: when it is not an unencrypted P-256 key in PEM form; the error shows nothing of it.
+        """
+        try:
+            key = serialization.load_pem_private_key(pem.encode(), None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+            raise RejectedError("is not a private key in PEM form", where="TLS key") from exc
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise RejectedError("is not an EC P-256 key", where="TLS key")
+        self.private = key
+        self.pem = pem
+
+    @classmethod
+    def generate(cls) -> TlsKey:
+        """Make a new key."""
+        form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        return cls(ec.generate_private_key(ec.SECP256R1()).private_bytes(*form).decode())
+
+    def __repr__(self) -> str:
+        return "TlsKey(<secret>)"
 
 
 def verify_key(public: bytes) -> Ed25519PublicKey:

@@ -17,6 +17,9 @@ UP = f"{ROOT}/+/up/+"
 STATUS = f"{ROOT}/+/status"
 REPO_GET = f"{ROOT}/+/repo/get"
 ENROL_REQUEST = f"{ROOT}/+/enrol/request"
+CERT_REQUEST = f"{ROOT}/+/cert/request"
+
+_ENROL_USER = "enrol."  # no device id holds a dot, so that no device's name is another's enrolment
 
 
 class DeviceTopics(NamedTuple):
@@ -62,6 +65,21 @@ class DeviceTopics(NamedTuple):
     def enrol_response(self) -> str:
         """The centre's signed answer."""
         return f"{ROOT}/{self.device}/enrol/response"
+
+    @property
+    def cert_request(self) -> str:
+        """The device's signed request for a newer certificate."""
+        return f"{ROOT}/{self.device}/cert/request"
+
+    @property
+    def cert_response(self) -> str:
+        """The centre's signed answer."""
+        return f"{ROOT}/{self.device}/cert/response"
+
+    @property
+    def enrol_user(self) -> str:
+        """Who the device is at the broker until it has a certificate; its password is the token."""
+        return f"{_ENROL_USER}{self.device}"
 
 
 def check_device_id(text: str) -> str:

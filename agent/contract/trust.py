@@ -22,9 +22,11 @@ from agent.contract.topics import DEVICE_ID
 
 MAX_ENROLMENT_BYTES = 262_144
 MAX_KEYS = 32
+MAX_CSR_CHARS, MAX_CHAIN_CHARS = 2048, 8192
 _REQUEST_CONTEXT = b"edgewatt/enrol-request/v1\0"
 _RESPONSE_KIND = "enrol-response"
 _MAGIC = b"EWR1"
+_HOST = "[A-Za-z0-9._:-]+"
 
 
 class KeyUse(enum.StrEnum):
@@ -129,11 +131,44 @@ def _check_schema(fields: Fields) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the centre's MQTT broker listens. `ca_pem` is empty where it has no TLS."""
+    """Where the centre's MQTT broker listens.
+
+    Attributes:
+        host, port: its address.
+        ca_pem: who vouches for it; empty where it has no TLS.
+        enrol_port: a listener of its own for devices that have no certificate yet; 0 where enrolment uses `port`.
+        server_name: the name in its certificate; empty where that is `host`.
+    """
 
     host: str
     port: int
     ca_pem: str = ""
+    enrol_port: int = 0
+    server_name: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in enrolment files; what is empty is left out."""
+        value: dict[str, Any] = {"host": self.host, "port": self.port, "ca_pem": self.ca_pem}
+        if self.enrol_port:
+            value["enrol_port"] = self.enrol_port
+        if self.server_name:
+            value["server_name"] = self.server_name
+        return value
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> Broker:
+        """Parse the form of `to_json`.
+
+        Raises:
+            RejectedError: when malformed.
+        """
+        return cls(
+            host=fields.text("host", pattern=_HOST),
+            port=fields.integer("port", 1, 65_535),
+            ca_pem=fields.text("ca_pem", max_length=16_384),
+            enrol_port=fields.integer("enrol_port", 1, 65_535) if "enrol_port" in fields else 0,
+            server_name=fields.text("server_name", pattern=_HOST) if "server_name" in fields else "",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +187,13 @@ class Enrolment:
 
     def to_bytes(self) -> bytes:
         """The file's content."""
-        broker = {"host": self.broker.host, "port": self.broker.port, "ca_pem": self.broker.ca_pem}
         return jsonform.dumps(
             {
                 "schema": 1,
                 "device": self.device,
                 "token": self.token,
                 "expires_at_ms": self.expires_at_ms,
-                "broker": broker,
+                "broker": self.broker.to_json(),
                 "trust": self.trust.to_json(),
                 "tuf_root": self.tuf_root,
             }
@@ -175,18 +209,13 @@ class Enrolment:
         where = "enrolment file"
         fields = Fields(jsonform.loads(data, where=where, max_bytes=MAX_ENROLMENT_BYTES), where)
         _check_schema(fields)
-        broker = fields.child("broker")
         if not isinstance(fields.raw("token"), str) or not 16 <= len(fields.raw("token")) <= 128:
             fields.fail("token", "is not a string of 16 to 128 characters")
         return cls(
             device=fields.text("device", pattern=DEVICE_ID),
             token=fields.raw("token"),
             expires_at_ms=fields.instant("expires_at_ms"),
-            broker=Broker(
-                host=broker.text("host", pattern="[A-Za-z0-9._:-]+"),
-                port=broker.integer("port", 1, 65_535),
-                ca_pem=broker.text("ca_pem", max_length=16_384),
-            ),
+            broker=Broker.from_json(fields.child("broker")),
             trust=FleetTrust.from_json(fields.raw("trust"), f"{where}.trust"),
             tuf_root=fields.text("tuf_root", max_length=32_768),
         )
@@ -194,29 +223,33 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentRequest:
-    """What the centre learns from an opened request: the key is proved, the token is still to be judged."""
+    """What the centre learns from an opened request: the key is proved, the token is still to be judged.
+
+    `csr` asks for a client certificate (PEM); empty when the device wants none.
+    """
 
     device: str
     token: str
     public: bytes
     created_ms: int
+    csr: str = ""
 
     def __repr__(self) -> str:
         return f"EnrolmentRequest(device={self.device!r}, key={key_id(self.public)}, token=<secret>)"
 
 
-def seal_request(enrolment: Enrolment, key: SigningKey, *, created_ms: int) -> bytes:
+def seal_request(enrolment: Enrolment, key: SigningKey, *, created_ms: int, csr: str = "") -> bytes:
     """Make the request `EWR1 | recipient key id (8) | u32 length | sealed {device, token, public, ...} | signature`."""
     recipient = enrolment.trust.recipient()
-    body = jsonform.dumps(
-        {
-            "device": enrolment.device,
-            "token": enrolment.token,
-            "public": key.public.hex(),
-            "created_ms": created_ms,
-        }
-    )
-    sealed = recipient.seal(body, _REQUEST_CONTEXT)
+    body = {
+        "device": enrolment.device,
+        "token": enrolment.token,
+        "public": key.public.hex(),
+        "created_ms": created_ms,
+    }
+    if csr:
+        body["csr"] = csr
+    sealed = recipient.seal(jsonform.dumps(body), _REQUEST_CONTEXT)
     message = _MAGIC + bytes.fromhex(recipient.id) + struct.pack(">I", len(sealed)) + sealed
     return message + key.sign(_REQUEST_CONTEXT + message)
 
@@ -249,18 +282,20 @@ def open_request(data: bytes, keys: Mapping[str, SealingKey]) -> EnrolmentReques
         token=fields.text("token", max_length=128),
         public=public,
         created_ms=fields.instant("created_ms"),
+        csr=fields.text("csr", max_length=MAX_CSR_CHARS) if "csr" in fields else "",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentResponse:
-    """The centre's signed answer to a request."""
+    """The centre's signed answer to a request; `certificate` is the TLS client's with its chain (PEM), or empty."""
 
     device: str
     key: str
     accepted: bool
     reason: str
     issued_at_ms: int
+    certificate: str = ""
 
     def to_bytes(self, key: SigningKey) -> bytes:
         """Sign with the centre's acknowledgement key."""
@@ -271,6 +306,8 @@ class EnrolmentResponse:
             "key": self.key,
             "reason": self.reason,
         }
+        if self.certificate:
+            body["certificate"] = self.certificate
         return signed.sign(_RESPONSE_KIND, body, key)
 
     @classmethod
@@ -284,5 +321,10 @@ class EnrolmentResponse:
         if fields.text("device") != device or fields.text("key") != key:
             fields.fail("device", "is not the one that asked")
         return cls(
-            device, key, fields.flag("accepted"), fields.text("reason", max_length=512), fields.instant("issued_at_ms")
+            device,
+            key,
+            fields.flag("accepted"),
+            fields.text("reason", max_length=512),
+            fields.instant("issued_at_ms"),
+            fields.text("certificate", max_length=MAX_CHAIN_CHARS) if "certificate" in fields else "",
         )

@@ -5,26 +5,33 @@ from __future__ import annotations
 import importlib.metadata
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from agent.config import Config
 from agent.contract.errors import RejectedError
 from agent.contract.keys import SigningKey
 from agent.contract.messages import Status
 from agent.contract.topics import DeviceTopics
+from agent.contract.trust import FleetTrust
 from agent.daemon.exchange import Exchange
 from agent.daemon.paths import StatePaths
 from agent.daemon.realtime import real_ms
 from agent.inference.forecaster import Model
 from agent.inference.scoring import pinball
-from agent.store.identity import Enrolled, Identity
+from agent.store.identity import CLOCK_FLOOR, Enrolled, Identity
 from agent.store.store import Store
-from agent.sync.acks import last_seen
+from agent.sync.acks import Floors, last_seen
 from agent.sync.mqtt import MqttLink
 from agent.sync.uplink import Uplink
 from agent.update.fetch import FolderFetcher, MqttFetcher, Partials
 from agent.update.repository import Repository
 from agent.update.slots import ModelSlots
 from agent.update.updater import Updater
+
+if TYPE_CHECKING:
+    from agent.sync.renew import Renewal
+
+_CLOCK_MAY_DIFFER_MS = 86_400_000
 
 
 def make_centre(
@@ -42,7 +49,7 @@ def make_centre(
         ConfigError: when the enrolment's certificates are wrong.
         StorageError: when the update client's folder cannot be used.
     """
-    link = _make_link(config, identity, enrolled)
+    link = _make_link(config, identity, enrolled, lambda: clock_is_confirmed(uplink.stats().last_ack_ms, identity))
     uplink = Uplink(
         enrolled.device,
         key,
@@ -78,6 +85,7 @@ def make_centre(
         real_ms=real_ms,
         monotonic=time.monotonic,
         reachable=reachable,
+        on_trust=lambda trust: _take_trust(trust, identity, uplink),
     )
     exchange = Exchange(
         enrolled.device,
@@ -87,8 +95,27 @@ def make_centre(
         identity,
         on_assignment=updater.on_assignment,
         on_piece=fetcher.deliver if isinstance(fetcher, MqttFetcher) else lambda _: None,
+        renewal=_make_renewal(identity, enrolled, key, link),
     )
     return exchange, updater
+
+
+def _take_trust(trust: FleetTrust, identity: Identity, uplink: Uplink) -> None:
+    identity.set_trust(trust)
+    uplink.trust = trust
+
+
+def clock_is_confirmed(heard_ms: int | None, floors: Floors) -> bool:
+    """Whether the centre's signed word, heard since the start, agrees with the clock.
+
+    Until then the clock may be a board's without a battery, and dates in certificates say nothing by it.
+
+    Args:
+        heard_ms: what the clock showed at the last acknowledgement; None before the first.
+        floors: hold when the centre signed it, to the hour.
+    """
+    floor_ms = floors.floor(CLOCK_FLOOR)
+    return heard_ms is not None and abs(heard_ms - floor_ms) <= _CLOCK_MAY_DIFFER_MS and real_ms() >= floor_ms
 
 
 def make_check(slot_s: int, horizon: int, threads: int) -> Callable[[bytes], None]:
@@ -109,7 +136,15 @@ def make_check(slot_s: int, horizon: int, threads: int) -> Callable[[bytes], Non
     return check
 
 
-def _make_link(config: Config, identity: Identity, enrolled: Enrolled) -> MqttLink:
+def _make_renewal(identity: Identity, enrolled: Enrolled, key: SigningKey, link: MqttLink) -> Renewal | None:
+    if enrolled.tls is None:
+        return None
+    from agent.sync.renew import Renewal  # noqa: PLC0415 - a device without a certificate does not load X.509
+
+    return Renewal(identity, key, link, monotonic=time.monotonic)
+
+
+def _make_link(config: Config, identity: Identity, enrolled: Enrolled, check_time: Callable[[], bool]) -> MqttLink:
     topics = DeviceTopics(enrolled.device)
 
     def status(state: str) -> bytes:
@@ -121,7 +156,10 @@ def _make_link(config: Config, identity: Identity, enrolled: Enrolled) -> MqttLi
         config.sync.port or enrolled.broker.port,
         enrolled.device,
         ca_pem=enrolled.broker.ca_pem,
+        server_name=enrolled.broker.server_name,
+        client_tls=lambda: identity.enrolment.tls if identity.enrolment else None,
+        check_time=check_time,
         will=(topics.status, status("offline")),
         birth=(topics.status, status("online")),
-        subscriptions=[topics.ack, topics.assign, topics.repo_data],
+        subscriptions=[topics.ack, topics.assign, topics.repo_data, *([topics.cert_response] if enrolled.tls else [])],
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agent.store.store import Store
     from agent.sync.acks import AckResult
     from agent.sync.mqtt import MqttLink
+    from agent.sync.renew import Renewal
     from agent.sync.uplink import Uplink
 
 Handler = Callable[[bytes], object]
@@ -37,17 +38,24 @@ class Exchange:
         *,
         on_assignment: Handler,
         on_piece: Handler,
+        renewal: Renewal | None = None,
     ) -> None:
         """Join link and uplink; assignments and pieces of the repository go to the handlers."""
         topics = DeviceTopics(device)
         self.link = link
         self.uplink = uplink
         self._store, self._identity = store, identity
+        self._renewal = renewal
         self._rooms: dict[str, tuple[str, Handler]] = {
             topics.ack: ("acknowledgements", self.acknowledged),
             topics.assign: ("assignments", on_assignment),
             topics.repo_data: ("repository", on_piece),
         }
+        if renewal is not None:
+            self._rooms[topics.cert_response] = (
+                "certificates",
+                lambda payload: renewal.on_response(payload, uplink.trust),
+            )
 
     def turn(self, troubles: Troubles) -> None:
         """Take what came, send what is due. Returns at once; the network is waited for elsewhere."""
@@ -57,6 +65,8 @@ class Exchange:
                 action = partial(handler, payload)
                 troubles.run(room, action, passing=(RejectedError,))
         self.uplink.pump(self._store)
+        if self._renewal is not None:
+            self._renewal.pump()
 
     def acknowledged(self, payload: bytes) -> AckResult:
         """Take an acknowledgement in, from the line or carried here.

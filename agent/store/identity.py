@@ -4,11 +4,13 @@ Kept apart from the store, so that neither salvage nor a new store can reset it.
 whole; one process at a time writes here (the daemon; `edgewatt enroll` while that is down).
 
 Files: `counters.json` {boot, epoch, floors}, `storage.key` (32 bytes, 0600), `enrolment.json` (0600: whom the device
-trusts, and its signing key), `pending.key` (0600: a signing key that waits for the centre's answer).
+trusts, its signing key, its TLS key and certificate), `pending.key`, `pending-tls.pem` (0600: keys that wait for the
+centre's answer).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Callable
@@ -20,25 +22,44 @@ from agent.contract import jsonform
 from agent.contract.durable import fsync_folder, write_durable
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.jsonform import Fields
-from agent.contract.keys import SigningKey
+from agent.contract.keys import SigningKey, TlsKey
 from agent.contract.topics import DEVICE_ID
-from agent.contract.trust import Broker, Enrolment, FleetTrust
+from agent.contract.trust import MAX_CHAIN_CHARS, Broker, Enrolment, FleetTrust
 
 KEY_BYTES = 32
 _STRIDE = 2**31  # of epochs; half of it a start lasts for eight million starts
 CLOCK_FLOOR = "clock"  # the least that the real time can be: when the centre last signed something for this device
 _COUNTERS, _STORAGE_KEY, _ENROLMENT, _PENDING = "counters.json", "storage.key", "enrolment.json", "pending.key"
+_PENDING_TLS = "pending-tls.pem"
 _MAX_FILE_BYTES = 131_072
+_MAX_KEY_CHARS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """Who the device is to the broker: its TLS key, and the centre's certificate for it with its chain (PEM)."""
+
+    key: TlsKey
+    chain: str
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """What enrolment left on the device. `tuf_root` is the root metadata that the update client begins with."""
+    """What enrolment left on the device.
+
+    Attributes:
+        device: its id.
+        broker: where the centre's broker is.
+        trust: the centre's keys.
+        tuf_root: the root metadata that the update client begins with.
+        tls: None where the broker asks for no certificate.
+    """
 
     device: str
     broker: Broker
     trust: FleetTrust
     tuf_root: bytes
+    tls: ClientTls | None = None
 
 
 class Identity:
@@ -172,17 +193,32 @@ class Identity:
         write_durable(self._folder / _PENDING, key.private, mode=0o600)
         return key
 
-    def enrol(self, enrolment: Enrolment, key: SigningKey) -> None:
+    def tls_key_for_enrolment(self) -> TlsKey:
+        """Return the TLS key for a request, likewise the same one until `enrol`.
+
+        Raises:
+            StorageError: when a new one cannot be written.
+        """
+        pem = _read(self._folder / _PENDING_TLS)
+        with contextlib.suppress(RejectedError, UnicodeDecodeError):
+            if pem is not None:
+                return TlsKey(pem.decode())
+        key = TlsKey.generate()
+        write_durable(self._folder / _PENDING_TLS, key.pem.encode(), mode=0o600)
+        return key
+
+    def enrol(self, enrolment: Enrolment, key: SigningKey, tls: ClientTls | None = None) -> None:
         """Keep what the centre has accepted. The token is not kept.
 
         Raises:
             StorageError: when it cannot be written; an older enrolment is then whole.
         """
         self._keep(
-            Enrolled(enrolment.device, enrolment.broker, enrolment.trust, enrolment.tuf_root.encode()),
+            Enrolled(enrolment.device, enrolment.broker, enrolment.trust, enrolment.tuf_root.encode(), tls),
             key,
         )
-        (self._folder / _PENDING).unlink(missing_ok=True)
+        for pending in (_PENDING, _PENDING_TLS):
+            (self._folder / pending).unlink(missing_ok=True)
         fsync_folder(self._folder)
 
     def set_trust(self, trust: FleetTrust) -> None:
@@ -191,21 +227,34 @@ class Identity:
         Raises:
             StorageError: when the device is not enrolled, or it cannot be written.
         """
-        if self._enrolled is None:
-            raise StorageError("is not enrolled", where=str(self._folder), todo="Run edgewatt enroll FILE")
-        enrolled, key = self._enrolled
+        enrolled, key = self._required()
         self._keep(replace(enrolled, trust=trust), key)
 
+    def set_certificate(self, tls: ClientTls) -> None:
+        """Replace the client certificate by a newer one.
+
+        Raises:
+            StorageError: when the device is not enrolled, or it cannot be written.
+        """
+        enrolled, key = self._required()
+        self._keep(replace(enrolled, tls=tls), key)
+
+    def _required(self) -> tuple[Enrolled, SigningKey]:
+        if self._enrolled is None:
+            raise StorageError("is not enrolled", where=str(self._folder), todo="Run edgewatt enroll FILE")
+        return self._enrolled
+
     def _keep(self, enrolled: Enrolled, key: SigningKey) -> None:
-        broker = enrolled.broker
         value = {
             "schema": 1,
             "device": enrolled.device,
-            "broker": {"host": broker.host, "port": broker.port, "ca_pem": broker.ca_pem},
+            "broker": enrolled.broker.to_json(),
             "trust": enrolled.trust.to_json(),
             "tuf_root": enrolled.tuf_root.decode(),
             "signing_key": key.private.hex(),
         }
+        if enrolled.tls is not None:
+            value |= {"tls_key": enrolled.tls.key.pem, "tls_chain": enrolled.tls.chain}
         write_durable(self._folder / _ENROLMENT, jsonform.dumps(value), mode=0o600)
         self._enrolled = (enrolled, key)
 
@@ -246,14 +295,16 @@ def _parse_counters(data: bytes, path: Path) -> dict[str, Any]:
 def _parse_enrolment(data: bytes, path: Path) -> tuple[Enrolled, SigningKey]:
     try:
         fields = Fields(jsonform.loads(data, where=path.name, max_bytes=_MAX_FILE_BYTES), path.name)
-        broker = fields.child("broker")
+        tls = None
+        if "tls_chain" in fields:
+            chain = fields.text("tls_chain", max_length=MAX_CHAIN_CHARS)
+            tls = ClientTls(TlsKey(fields.text("tls_key", max_length=_MAX_KEY_CHARS)), chain)
         enrolled = Enrolled(
             device=fields.text("device", pattern=DEVICE_ID),
-            broker=Broker(
-                broker.text("host"), broker.integer("port", 1, 65_535), broker.text("ca_pem", max_length=16_384)
-            ),
+            broker=Broker.from_json(fields.child("broker")),
             trust=FleetTrust.from_json(fields.raw("trust"), f"{path.name}.trust"),
             tuf_root=fields.text("tuf_root", max_length=32_768).encode(),
+            tls=tls,
         )
         return enrolled, SigningKey(fields.hexbytes("signing_key", KEY_BYTES))
     except RejectedError as exc:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from agent.contract.certificates import certificate_request, check_certificate
 from agent.contract.errors import RejectedError, UnavailableError
-from agent.contract.keys import SigningKey
+from agent.contract.keys import SigningKey, TlsKey
 from agent.contract.topics import DeviceTopics
 from agent.contract.trust import Enrolment, EnrolmentResponse, KeyUse, seal_request
 from agent.sync.mqtt import MqttLink
@@ -18,22 +19,26 @@ _ASK_AGAIN_S = 5.0
 _POLL_S = 0.05
 
 
-def request_file(enrolment: Enrolment, key: SigningKey, *, now_ms: int) -> bytes:
+def request_file(enrolment: Enrolment, key: SigningKey, tls: TlsKey | None = None, *, now_ms: int) -> bytes:
     """Return the request to carry to a centre that cannot be reached: sealed to it, signed by `key`.
+
+    With `tls` it asks for a client certificate of that key, too.
 
     Raises:
         RejectedError: when the enrolment file is out of date or names no key to seal to.
     """
     if enrolment.expires_at_ms <= now_ms:
         raise RejectedError("is out of date", where="enrolment file", todo="Ask the centre for a new one")
-    return seal_request(enrolment, key, created_ms=now_ms)
+    csr = certificate_request(tls, enrolment.device) if tls is not None else ""
+    return seal_request(enrolment, key, created_ms=now_ms, csr=csr)
 
 
-def response_file(enrolment: Enrolment, key: SigningKey, data: bytes) -> EnrolmentResponse:
-    """Read the centre's answer to the request made with `key`.
+def response_file(enrolment: Enrolment, key: SigningKey, data: bytes, tls: TlsKey | None = None) -> EnrolmentResponse:
+    """Read the centre's answer to the request made with `key` (and `tls`).
 
     Raises:
-        RejectedError: when it is not this centre's answer to this request, or the centre refuses.
+        RejectedError: when it is not this centre's answer to this request, the centre refuses, or the certificate in
+            it is not the one that was asked for, or is missing where the broker asks for one.
     """
     response = EnrolmentResponse.from_bytes(
         data, enrolment.trust.verifiers(KeyUse.ACK), device=enrolment.device, key=key.id
@@ -41,6 +46,14 @@ def response_file(enrolment: Enrolment, key: SigningKey, data: bytes) -> Enrolme
     if not response.accepted:
         raise RejectedError(
             f"the centre refuses: {response.reason}", where="enrolment", todo="Ask the centre for a new enrolment file"
+        )
+    if tls is not None and response.certificate:
+        check_certificate(response.certificate, tls, enrolment.device)
+    elif enrolment.broker.enrol_port:
+        raise RejectedError(
+            "the centre sent no certificate, and its broker asks for one",
+            where="enrolment",
+            todo="Run `edgewatt-trainer broker init` at the centre, then enrol again",
         )
     return response
 
@@ -50,6 +63,7 @@ def enrol_over_mqtt(
     key: SigningKey,
     timeout_s: float = 60.0,
     *,
+    tls: TlsKey | None = None,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> EnrolmentResponse:
     """Ask the centre and wait for its answer. What is not its signed answer to this request is passed over.
@@ -59,26 +73,33 @@ def enrol_over_mqtt(
         UnavailableError: when no answer came in time.
     """
     topics = DeviceTopics(enrolment.device)
-    request = request_file(enrolment, key, now_ms=now_ms())
+    request = request_file(enrolment, key, tls, now_ms=now_ms())
     broker = enrolment.broker
+    made_ms = max((key.not_before_ms for key in enrolment.trust.keys), default=0)
     link = MqttLink(
         # Not the device's own id: a daemon that is still running would be cut off.
         broker.host,
-        broker.port,
-        f"{enrolment.device}-enrol",
+        broker.enrol_port or broker.port,
+        topics.enrol_user,
         ca_pem=broker.ca_pem,
+        server_name=broker.server_name,
+        # A clock that stands before the centre's own keys were made is a board's without a battery.
+        check_time=lambda: now_ms() >= made_ms,
+        username=topics.enrol_user if broker.enrol_port else "",
+        password=enrolment.token if broker.enrol_port else "",
         subscriptions=[topics.enrol_response],
     )
     link.start()
     try:
-        return _converse(link, topics, request, enrolment, key, timeout_s)
+        payload = _converse(link, topics, request, enrolment, key, timeout_s)
     finally:
         link.stop()
+    return response_file(enrolment, key, payload, tls)
 
 
 def _converse(
     link: MqttLink, topics: DeviceTopics, request: bytes, enrolment: Enrolment, key: SigningKey, timeout_s: float
-) -> EnrolmentResponse:
+) -> bytes:
     end_s = time.monotonic() + timeout_s
     ask_s = 0.0
     passed_over = ""
@@ -93,7 +114,7 @@ def _converse(
             except RejectedError as exc:
                 passed_over = f"; a message was passed over: {exc}"
                 continue
-            return response_file(enrolment, key, payload)
+            return payload
         time.sleep(_POLL_S)
     where = f"{enrolment.broker.host}:{enrolment.broker.port}"
     what = "the centre does not answer" if link.connections else "the broker cannot be reached"

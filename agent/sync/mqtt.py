@@ -14,7 +14,6 @@ import logging
 import queue
 import random
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.contract.errors import ConfigError
 from agent.contract.messages import MAX_TO_DEVICE_BYTES
+from agent.store.identity import ClientTls
+from agent.sync.tls import TlsSettings, make_context
 
 Message = tuple[str, bytes]
 
@@ -52,6 +53,11 @@ class MqttLink:
         client_id: str,
         *,
         ca_pem: str = "",
+        server_name: str = "",
+        client_tls: Callable[[], ClientTls | None] = lambda: None,
+        check_time: Callable[[], bool] = lambda: True,
+        username: str = "",
+        password: str = "",
         will: Message | None = None,
         subscriptions: Sequence[str] = (),
         birth: Message | None = None,
@@ -69,6 +75,12 @@ class MqttLink:
             port: its port.
             client_id: unique at the broker; the device id.
             ca_pem: certificates that vouch for the broker; empty for a connection without TLS.
+            server_name: the name in its certificate, where that is not `host`.
+            client_tls: the device's own key and certificate, asked for at each connection: it may have been renewed.
+            check_time: whether the clock is good enough to judge the dates of the broker's certificate; asked at each
+                connection. Its issuer and its name are judged always.
+            username: for a broker that knows this client by no certificate.
+            password: likewise.
             will: topic and payload that the broker retains when the connection breaks, and that `stop` leaves behind.
             subscriptions: topics, renewed at each connection.
             birth: topic and payload, retained, published at each connection.
@@ -80,10 +92,14 @@ class MqttLink:
             rng: uniform numbers in [0, 1).
 
         Raises:
-            ConfigError: when `ca_pem` holds no certificate.
+            ConfigError: when `ca_pem` holds no certificate, or the client's key and certificate do not fit.
         """
         self._host, self._port, self._client_id = host, port, client_id
-        self._context = _tls_context(ca_pem) if ca_pem else None
+        self._tls = TlsSettings(ca_pem, server_name, client_tls) if ca_pem else None
+        self._check_time = check_time
+        if self._tls is not None:
+            make_context(self._tls, check_time=True)  # complains now rather than at each connection
+        self._username, self._password = username, password
         self._will, self._birth, self._subscriptions = will, birth, tuple(subscriptions)
         self._max_unsent, self._backoff_s, self._rng = max_unsent, backoff_s, rng
         self._answer_s, self._keepalive_s = answer_s, keepalive_s
@@ -170,15 +186,15 @@ class MqttLink:
     def _connection(self) -> bool:
         """Run one connection from its beginning to its end; say whether the broker ever accepted it."""
         self._reason, self._over = "no answer", False
-        client = self._make_client()
         try:
+            client = self._make_client()
             if self._protocol == MQTTProtocolVersion.MQTTv5:
                 # No properties (such as a limit of packet size): a broker of 3.1.1 may take them for the client id, and
                 # then waits for more instead of refusing the version.
                 client.connect(self._host, self._port, self._keepalive_s, clean_start=True)
             else:
                 client.connect(self._host, self._port, self._keepalive_s)
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, ConfigError) as exc:
             self._reason = str(exc) or type(exc).__name__
             return False
         self._client = client
@@ -222,8 +238,10 @@ class MqttLink:
         )
         client.max_queued_messages_set(self._max_unsent)
         client.max_inflight_messages_set(self._max_unsent)
-        if self._context is not None:
-            client.tls_set_context(self._context)
+        if self._tls is not None:
+            client.tls_set_context(make_context(self._tls, check_time=self._check_time()))
+        if self._username:
+            client.username_pw_set(self._username, self._password)
         if self._will is not None:
             client.will_set(*self._will, qos=_QOS, retain=True)
         client.on_connect = self._on_connect
@@ -292,26 +310,3 @@ def _notice_silence(_client: Client, _userdata: object, opened: object) -> None:
     if option is not None and isinstance(opened, socket.socket):
         with contextlib.suppress(OSError):
             opened.setsockopt(socket.IPPROTO_TCP, option, _UNHEARD_MS)
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """Closes itself when the broker's certificate is refused; paho would leave it to the garbage collector."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def _tls_context(ca_pem: str) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cadata=ca_pem)
-    except ssl.SSLError as exc:
-        raise ConfigError(
-            "holds no certificate of a broker's authority", where="ca_pem", todo="Enrol the device again"
-        ) from exc
-    context.sslsocket_class = _TlsSocket
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

@@ -1,5 +1,7 @@
 """One download at a time, in a thread of its own: fetch, parse, check. Nothing is decided or written here.
 
+A model is loaded and tried; the centre's keys are parsed only: whether they may be taken is `trustnews.py`'s to say.
+
 `begin`, `take` and `close` are called by one thread, the one that decides.
 """
 
@@ -9,20 +11,23 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.contract.assignment import Assignment, Item
+from agent.contract import jsonform
+from agent.contract.assignment import Assignment, Item, ItemKind
 from agent.contract.bundle import Bundle, Manifest
 from agent.contract.errors import EdgewattError, RejectedError, StorageError
+from agent.contract.trust import MAX_ENROLMENT_BYTES, FleetTrust
 from agent.update.repository import Repository, Target
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a download brought: a checked bundle, or an error and whether the bundle is to blame."""
+    """What a download brought: a checked bundle, or keys; or an error and whether what was fetched is to blame."""
 
     assignment: Assignment
     item: Item
     target: Target | None = None
     manifest: Manifest | None = None
+    trust: FleetTrust | None = None
     error: EdgewattError | None = None
     blames_bundle: bool = False
 
@@ -77,6 +82,10 @@ class Download:
             self._fetched = Fetched(assignment, item, error=StorageError(f"the update client failed: {exc!r}"))
             return
         try:
+            if item.kind is ItemKind.TRUST:
+                value = jsonform.loads(target.data, where=item.path, max_bytes=MAX_ENROLMENT_BYTES)
+                self._fetched = Fetched(assignment, item, target, trust=FleetTrust.from_json(value, item.path))
+                return
             manifest = Bundle.from_bytes(target.data).manifest
             self._check(target.data)
             self._fetched = Fetched(assignment, item, target, manifest)

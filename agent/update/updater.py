@@ -22,6 +22,7 @@ from agent.contract.errors import RejectedError, StorageError
 from agent.contract.rows import event_row
 from agent.contract.trust import FleetTrust, KeyUse
 from agent.store.identity import CLOCK_FLOOR
+from agent.update import trustnews
 from agent.update.download import Download, Fetched
 from agent.update.repository import Floors, Repository, Target
 from agent.update.slots import Change, ModelSlots, SlotRecord
@@ -29,6 +30,8 @@ from agent.update.trial import Loss, Shadow
 
 COUNTER_FLOOR = "assignment"
 SETTLED_FLOOR = "assignment-settled"
+TRUST_SETTLED_FLOOR = "trust-settled"
+_INSTALLED = {ItemKind.MODEL, ItemKind.TRUST}
 _ASSIGNMENT, _TRIAL = "assignment.bin", "trial.json"
 _BACKOFF_S = (5.0, 300.0)
 _SAVE_TRIAL_S = 60.0
@@ -85,13 +88,14 @@ class Updater:
         monotonic: Callable[[], float],
         reachable: Callable[[], bool] = lambda: True,
         rng: Callable[[], float] = random.random,
+        on_trust: Callable[[FleetTrust], None] = lambda _: None,
     ) -> None:
         """Go on from what is in `folder`.
 
         Args:
             folder: for the assignment in force and the trial's score.
             device: id of this device.
-            trust: the centre's keys; `updater.trust` may be replaced by a newer set at any time.
+            trust: the centre's keys; a newer set that is assigned takes their place.
             floors: durable counters that never go back.
             slots: the models on the device.
             repository: where targets come from.
@@ -103,6 +107,7 @@ class Updater:
             monotonic: seconds, for back-off.
             reachable: whether a download makes sense now.
             rng: uniform numbers in [0, 1).
+            on_trust: keeps newer keys of the centre durably, and tells whoever uses them.
 
         Raises:
             StorageError: when the folder cannot be used.
@@ -113,6 +118,7 @@ class Updater:
         self._folder, self._device, self._floors, self._repository = folder, device, floors, repository
         self._loss, self._shadow_days = loss, shadow_days
         self._real_ms, self._monotonic, self._reachable, self._rng = real_ms, monotonic, reachable, rng
+        self._on_trust = on_trust
         self._assignment: Assignment | None = None
         self._payload = b""
         self._download = Download(repository, check)
@@ -145,8 +151,8 @@ class Updater:
         self._assignment, self._payload = assignment, payload
         self._backoff_s, self._not_before_s = _BACKOFF_S[0], 0.0
         for item in assignment.items:
-            if item.kind is not ItemKind.MODEL:
-                self._tell(f"{item.kind} {item.path} was refused: this version of the agent installs models only", item)
+            if item.kind not in _INSTALLED:
+                self._tell(f"{item.kind} {item.path} was refused: this version of the agent does not install it", item)
 
     def poll(self, now_ms: int) -> list[dict[str, Any]]:
         """Take the next step, and return new rows for the `events` stream, with the plant's time `now_ms`.
@@ -249,8 +255,11 @@ class Updater:
             self._resume_trial(self.shadow)
 
     def _wanted(self) -> Item | None:
-        """Return the item that is still to be fetched."""
+        """Return the item that is still to be fetched: keys first, since later words may be signed by them."""
         assignment = self._assignment
+        item = assignment.item(ItemKind.TRUST) if assignment else None
+        if assignment is not None and item is not None and self._floors.floor(TRUST_SETTLED_FLOOR) < assignment.counter:
+            return item
         item = assignment.item(ItemKind.MODEL) if assignment else None
         if assignment is None or item is None or self._floors.floor(SETTLED_FLOOR) >= assignment.counter:
             return None
@@ -265,13 +274,16 @@ class Updater:
         if item is None:
             self._withdraw_candidate(assignment)
             return
+        if item.kind is ItemKind.TRUST and item.sha256 == trustnews.digest(self.trust):
+            self._settle(assignment, item.kind)
+            return
         before = self.slots.refused.get(item.sha256)
         if before is not None:
             self.slots.refuse(item.sha256, item.path, 0, f"it was refused before: {before}", remember=False)
             self._settle(assignment)
         elif assignment.expires_at_ms <= self._now_ms():
             self._tell(f"the assignment of {item.path} expired before it could be installed", item)
-            self._settle(assignment)
+            self._settle(assignment, item.kind)
         elif self._monotonic() >= self._not_before_s and self._reachable():
             self._download.begin(assignment, item)
 
@@ -303,10 +315,27 @@ class Updater:
                 _log.warning("update: %s", self._note)
                 if isinstance(fetched.error, RejectedError):
                     self._tell(self._note, fetched.item)
+        elif fetched.trust is not None:
+            self._take_trust(fetched, fetched.trust)
         elif fetched.target is not None and fetched.manifest is not None:
             self._install(fetched.assignment, fetched.item, fetched.target, fetched.manifest)
 
+    def _take_trust(self, fetched: Fetched, trust: FleetTrust) -> None:
+        """Put newer keys of the centre in the place of those that are trusted now."""
+        reason = trustnews.objection(self.trust, trust)
+        if reason:
+            self._refuse(fetched, reason)
+            return
+        self._on_trust(trust)
+        self.trust = trust
+        self._tell(f"the centre's keys in {fetched.item.path} are trusted now", fetched.item)
+        self._settle(fetched.assignment, ItemKind.TRUST)
+
     def _refuse(self, fetched: Fetched, reason: str) -> None:
+        if fetched.item.kind is ItemKind.TRUST:
+            self._tell(f"{fetched.item.path} was refused: {reason}", fetched.item)
+            self._settle(fetched.assignment, ItemKind.TRUST)
+            return
         self.slots.refuse(fetched.item.sha256, fetched.item.path, 0, reason)
         self._settle(fetched.assignment)
 
@@ -342,9 +371,10 @@ class Updater:
         label = f"{manifest.name}@{manifest.version}"
         return f"{label} is not newer than {active.label}, and the assignment does not allow a downgrade"
 
-    def _settle(self, assignment: Assignment) -> None:
-        """Nothing more is to be done for this assignment."""
-        self._floors.raise_floor(SETTLED_FLOOR, assignment.counter)
+    def _settle(self, assignment: Assignment, kind: ItemKind = ItemKind.MODEL) -> None:
+        """Nothing more is to be done for this assignment's item of one kind."""
+        floor = TRUST_SETTLED_FLOOR if kind is ItemKind.TRUST else SETTLED_FLOOR
+        self._floors.raise_floor(floor, assignment.counter)
         self._note, self._backoff_s = "", _BACKOFF_S[0]
 
     def _settle_if_assigned(self, record: SlotRecord) -> None:

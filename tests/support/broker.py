@@ -35,6 +35,14 @@ HOST = "127.0.0.1"
 _EXTRA_PATH = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 # The kernel ends the broker together with the thread that started it, even when that was killed (util-linux; Linux only).
 _LIFELINE = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+# What a broker of a test needs, whatever its configuration.
+ALWAYS = (
+    # Started by root it would become another user, who may not read this folder and loses the lifeline.
+    "user root",
+    "log_dest stderr",
+    "log_type all",
+    "connection_messages true",
+)
 _START_WITHIN_S = 10.0
 _STOP_WITHIN_S = 5.0
 
@@ -110,22 +118,7 @@ class Mosquitto:
         if self.running:
             return
         program = find_mosquitto()
-        self._config_path.write_text(
-            "\n".join(
-                (
-                    f"listener {self.port} {self.host}",
-                    "allow_anonymous true",
-                    "persistence false",
-                    # Started by root it would become another user, who may not read this folder and loses the lifeline.
-                    "user root",
-                    "log_dest stderr",
-                    "log_type all",
-                    "connection_messages true",
-                    *self._settings,
-                    "",
-                )
-            )
-        )
+        self._config_path.write_text(self._configuration())
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*_LIFELINE, program, "-c", str(self._config_path)],
@@ -144,6 +137,18 @@ class Mosquitto:
             time.sleep(0.02)
         self.stop()
         raise BrokerError(f"Mosquitto did not start on {self.host}:{self.port}; its log:\n{self.log}")
+
+    def _configuration(self) -> str:
+        return "\n".join(
+            (
+                f"listener {self.port} {self.host}",
+                "allow_anonymous true",
+                "persistence false",
+                *ALWAYS,
+                *self._settings,
+                "",
+            )
+        )
 
     def stop(self) -> None:
         """End the broker; every client loses its connection and every session is forgotten."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from agent.contract.errors import ConfigError
 from converter.cli_support import emit, json_option, remark
+from trainer.cli.broker import chores_at, control_of, link_to, revoke_device, secured_broker
 from trainer.cli.home import Home, pass_home
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def device() -> None:
 
 @device.command("add")
 @click.argument("name")
-@click.option("--broker", required=True, metavar=_ADDRESS, help="Where the device finds the broker.")
+@click.option("--broker", metavar=_ADDRESS, help="Where the device finds the broker; else that of `broker init`.")
 @click.option("--out", required=True, type=_OUT, help="The enrolment file to write; it holds a secret.")
 @click.option("--ca", type=_FILE, help="Certificate authority of the broker (PEM); none for a broker without TLS.")
 @click.option("--plant", help="The plant where the device stands.")
@@ -73,7 +74,7 @@ def device() -> None:
 def add_device(
     home: Home,
     name: str,
-    broker: str,
+    broker: str | None,
     out: Path,
     ca: Path | None,
     plant: str | None,
@@ -83,23 +84,32 @@ def add_device(
 ) -> None:
     """Register a device and write the file with which it enrols itself, once.
 
+    With a broker that `broker init` has prepared, the device is let in there, too, and will get a certificate.
+
     \b
     Example:
       edgewatt-trainer device add press-1 --broker mqtt.example.net:8883 --ca ca.pem --out press-1.json
+      edgewatt-trainer device add press-1 --out press-1.json
     """
     from agent.contract.durable import write_durable
     from agent.contract.trust import Broker, Enrolment
+    from trainer.fleet.certificates import Authority
     from trainer.fleet.registry import Registry
 
-    host, port = _address(broker)
+    secured = None if broker else secured_broker(home)
+    if secured is not None:
+        address = secured.for_devices(Authority.open(home.authority))
+    else:
+        address = Broker(*_address(broker or _missing()), ca.read_text() if ca else "")
     keys, repository = _open(home)
     root = repository.root().decode()
     token, expires_ms = Registry(home.database(), _now_ms).add(
         name, plant=plant, valid_ms=valid_hours * _HOUR_MS, replace=replace
     )
-    ca_pem = ca.read_text() if ca else ""
-    enrolment = Enrolment(name, token, expires_ms, Broker(host, port, ca_pem), keys.trust, root)
-    write_durable(out, enrolment.to_bytes(), mode=0o600)
+    if secured is not None:
+        with control_of(secured) as control:
+            control.let_in(name, token)
+    write_durable(out, Enrolment(name, token, expires_ms, address, keys.trust, root).to_bytes(), mode=0o600)
     remark(f"{out}: carry it to the device and run `edgewatt enroll` there; it holds a secret")
 
 
@@ -141,11 +151,13 @@ def accept_device(home: Home, request: Path, out: Path) -> None:
     """
     from agent.contract.durable import write_durable
     from agent.contract.errors import RejectedError
+    from trainer.fleet.certificates import Authority
     from trainer.fleet.keys import OnlineKeys
     from trainer.fleet.registry import Registry
 
     keys = OnlineKeys.open(home.online_keys)
-    registry = Registry(home.database(), _now_ms)
+    authority = Authority.open(home.authority) if secured_broker(home) is not None else None
+    registry = Registry(home.database(), _now_ms, authority)
     response, message = registry.judge(request.read_bytes(), topic_device=None, seal=keys.seal, ack=keys.ack)
     write_durable(out, message)
     if not response.accepted:
@@ -153,6 +165,13 @@ def accept_device(home: Home, request: Path, out: Path) -> None:
             response.reason, where=f"device {response.device}", todo=f"The answer in {out} says so, too"
         )
     remark(f"{out}: {response.device} is enrolled; carry the answer back to it")
+
+
+@device.command("revoke", help=revoke_device.__doc__)
+@click.argument("name")
+@pass_home
+def _revoke(home: Home, name: str) -> None:
+    revoke_device(home, name)
 
 
 @click.command()
@@ -222,39 +241,51 @@ def assign(
 
 
 @click.command()
-@click.option("--broker", required=True, metavar=_ADDRESS, help="The broker to serve.")
+@click.option("--broker", metavar=_ADDRESS, help="The broker to serve; else that of `broker init`.")
 @click.option("--ca", type=_FILE, help="Certificate authority of the broker (PEM); none for a broker without TLS.")
+@click.option("--as", "number", type=click.IntRange(1, 2), default=1, help="Which of two processes that share it.")
 @click.option("--verbose", is_flag=True, help="Log every envelope.")
 @pass_home
-def ingest(home: Home, broker: str, ca: Path | None, *, verbose: bool) -> None:
+def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verbose: bool) -> None:
     """Take in what devices send, acknowledge it, and serve updates to them, until stopped (SIGTERM, Ctrl-C).
 
     \b
     Example:
       edgewatt-trainer ingest --broker localhost:1883
+      edgewatt-trainer ingest
     """
     import logging
     import signal
     import threading
 
+    from trainer.fleet.certificates import Authority
     from trainer.fleet.ingest import Ingest
+    from trainer.fleet.keys import OnlineKeys
     from trainer.fleet.mqtt import BrokerLink
     from trainer.fleet.pieces import Pieces
+    from trainer.fleet.securedbroker import INGEST
     from trainer.fleet.service import SHARED, SUBSCRIPTIONS, Service
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    host, port = _address(broker)
+    secured = None if broker else secured_broker(home)
+    authority = Authority.open(home.authority) if secured is not None else None
     keys, repository = _open(home)
+    if secured is not None:
+        link = link_to(secured, INGEST[number - 1], SUBSCRIPTIONS, SHARED)
+    else:
+        ca_pem = ca.read_text() if ca else ""
+        link = BrokerLink(*_address(broker or _missing()), ca_pem=ca_pem, subscriptions=SUBSCRIPTIONS, shared=SHARED)
     engine = home.database()
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    ca_pem = ca.read_text() if ca else ""
-    link = BrokerLink(host, port, ca_pem=ca_pem, subscriptions=SUBSCRIPTIONS, shared=SHARED)
-    handler = Ingest(engine, keys, Pieces(home.repository), _now_ms)
-    service = Service(engine, link, handler, repository, now_ms=_now_ms, monotonic=time.monotonic)
+    for caught in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(caught, lambda *_: stopping.set())
+    handler = Ingest(engine, keys, Pieces(home.repository), _now_ms, authority)
+    chores = [lambda: handler.use(OnlineKeys.open(home.online_keys))]
+    if secured is not None and authority is not None:
+        chores += chores_at(secured, engine, authority, link)
+    service = Service(engine, link, handler, repository, now_ms=_now_ms, monotonic=time.monotonic, chores=chores)
     try:
         service.run(stopping.is_set)
     finally:
@@ -276,6 +307,12 @@ def _address(text: str) -> tuple[str, int]:
     if not re.fullmatch(r"[A-Za-z0-9._:-]+", host) or not port.isdecimal() or not 1 <= int(port) <= 65_535:
         raise ConfigError(f"{text!r} is not {_ADDRESS}", where="--broker", todo="Example: localhost:1883")
     return host, int(port)
+
+
+def _missing() -> NoReturn:
+    raise ConfigError(
+        "is missing", where="--broker", todo=f"Give {_ADDRESS}, or prepare a broker with `edgewatt-trainer broker init`"
+    )
 
 
 def _now_ms() -> int:

@@ -55,6 +55,16 @@ class Home:
         """The folder of the keys of the running centre."""
         return self.folder / "keys" / "online"
 
+    @property
+    def authority(self) -> Path:
+        """The folder of the authority of the broker's clients, where the broker asks for certificates."""
+        return self.folder / "keys" / "authority"
+
+    @property
+    def broker(self) -> Path:
+        """The file that says so."""
+        return self.folder / "broker.json"
+
     def database(self, *, make: bool = False) -> Engine:
         """Open the central database.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from converter.cli_support import CONTEXT, run_command
-from trainer.cli import backtest, carried, data, fleet, learn, profiles, report, search, transfer
+from trainer.cli import backtest, broker, carried, data, fleet, keys, learn, profiles, report, search, transfer
 from trainer.cli.home import Home
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -50,6 +50,8 @@ for _command in (
     *backtest.commands,
     *fleet.commands,
     *carried.commands,
+    *broker.commands,
+    *keys.commands,
     *profiles.commands,
     *report.commands,
 ):

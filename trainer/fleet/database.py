@@ -82,6 +82,18 @@ token = sa.Table(
     sa.Column("used_by", sa.Text, comment="id of the key that it enrolled"),
 )
 
+# Client certificates for the broker; none where it asks for none.
+certificate = sa.Table(
+    "certificate",
+    metadata,
+    sa.Column("serial", sa.Text, primary_key=True, comment="in hexadecimal"),
+    sa.Column("device", sa.ForeignKey("device.number"), nullable=False, index=True),
+    sa.Column("key", sa.Text, nullable=False, comment="id of the signing key that asked for it"),
+    sa.Column("pem", sa.Text, nullable=False),
+    sa.Column("not_after_ms", sa.BigInteger, nullable=False),
+    sa.Column("revoked_ms", sa.BigInteger),
+)
+
 channel = sa.Table(
     "channel",
     metadata,

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from sqlalchemy.engine import Engine
 
-from agent.contract import envelope
+from agent.contract import envelope, renewal
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.keys import SealingKey
 from agent.contract.messages import RepoGet, Status
 from agent.contract.topics import DEVICE_ID, ENVELOPE_STREAM, ROOT, STREAMS, DeviceTopics
 from trainer.fleet import database as db
+from trainer.fleet.certificates import Authority
 from trainer.fleet.intake import Intake
 from trainer.fleet.keys import OnlineKeys
 from trainer.fleet.pieces import Pieces
@@ -46,16 +47,28 @@ class Ingest:
         keys: the on-line keys.
         pieces: answers requests for the update repository.
         now_ms: the real clock.
+        authority: issues certificates; None where the broker asks for none.
     """
 
-    def __init__(self, engine: Engine, keys: OnlineKeys, pieces: Pieces, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        keys: OnlineKeys,
+        pieces: Pieces,
+        now_ms: Callable[[], int],
+        authority: Authority | None = None,
+    ) -> None:
         self._engine = engine
         self._keys = keys
         self._pieces = pieces
         self._now_ms = now_ms
         self._intake = Intake(engine, now_ms)
-        self._registry = Registry(engine, now_ms)
+        self._registry = Registry(engine, now_ms, authority)
         self._rejections = Rejections(engine, now_ms)
+
+    def use(self, keys: OnlineKeys) -> None:
+        """Take newer keys, or newer states of them, from the next message on."""
+        self._keys = keys
 
     def handle(self, topic: str, payload: bytes) -> list[Outgoing]:
         """Do what a message asks for and return the answers; what it brought is durable on return.
@@ -87,6 +100,8 @@ class Ingest:
             return self._status(device, payload)
         if rest == "enrol/request":
             return self._enrol(device, payload)
+        if rest == "cert/request":
+            return self._renew(device, payload)
         raise RejectedError("is not a topic that a device writes", where="topic")
 
     def _envelope(self, device: str, payload: bytes) -> list[Outgoing]:
@@ -136,6 +151,10 @@ class Ingest:
                 DeviceTopics(device).enrol_request, payload, RejectedError(response.reason, where="enrolment request")
             )
         return [Outgoing(DeviceTopics(device).enrol_response, message)]
+
+    def _renew(self, device: str, payload: bytes) -> list[Outgoing]:
+        answer = renewal.sign_response(device, self._registry.renew(payload, device), self._keys.ack)
+        return [Outgoing(DeviceTopics(device).cert_response, answer)]
 
     def _require(self, device: str) -> None:
         if not self._registry.known(device):

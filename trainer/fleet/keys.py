@@ -6,12 +6,13 @@ envelopes, `ack` signs acknowledgements and enrolments, `assign` signs assignmen
 ingest process the on-line ones only.
 
 A key is one file `<use>-<number>.json` with mode 0600. Keys are made where they are missing and never overwritten, so
-that making them again after an interruption goes on where it stopped.
+that making them again after an interruption goes on where it stopped; only their state changes (`rotation.py`).
 """
 
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,10 +44,28 @@ class _Use(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _StoredKey:
+class StoredKey:
+    """One key file. An active key signs from `not_before_ms` on; devices may know it long before."""
+
+    path: Path
     private: bytes = field(repr=False)
     not_before_ms: int
     state: KeyState
+
+    def write(self, use: str) -> None:
+        """Write the file.
+
+        Raises:
+            StorageError: when that is not possible; the file is then as before.
+        """
+        value = {
+            "schema": 1,
+            "use": use,
+            "not_before_ms": self.not_before_ms,
+            "state": str(self.state),
+            "private": self.private.hex(),
+        }
+        write_durable(self.path, jsonform.dumps(value), mode=0o600)
 
 
 @dataclass(frozen=True)
@@ -123,8 +142,8 @@ class OnlineKeys:
         return cls.open(folder)
 
     @classmethod
-    def open(cls, folder: Path) -> OnlineKeys:
-        """Open the keys in `folder`.
+    def open(cls, folder: Path, now_ms: int | None = None) -> OnlineKeys:
+        """Open the keys in `folder`, as they are used at `now_ms` (real time; now, if not given).
 
         Raises:
             ConfigError: when one is missing, damaged, or readable by others.
@@ -136,19 +155,22 @@ class OnlineKeys:
                 todo="Make one with `edgewatt-trainer init`, or give --home",
             )
         _check_private(folder)
-        stored = {use: list(_load(folder, use)) for use in (_Use.SEAL, _Use.ACK, _Use.ASSIGN)}
-        ack, assign = (SigningKey(_active(folder, use, stored[use]).private) for use in (_Use.ACK, _Use.ASSIGN))
-        _active(folder, _Use.SEAL, stored[_Use.SEAL])
+        now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        stored = {use: list(stored_keys(folder, use)) for use in (_Use.SEAL, _Use.ACK, _Use.ASSIGN)}
+        ack, assign = (SigningKey(_active(folder, use, stored[use], now_ms).private) for use in (_Use.ACK, _Use.ASSIGN))
+        _active(folder, _Use.SEAL, stored[_Use.SEAL], now_ms)
         opening = [SealingKey(key.private) for key in stored[_Use.SEAL] if key.state is not KeyState.REVOKED]
         fleet = Fields(_read(folder / _FLEET), str(folder / _FLEET), ConfigError).text("fleet", max_length=64)
         return cls(
             fleet=fleet,
-            snapshot=_one_signer(folder, _Use.SNAPSHOT),
-            timestamp=_one_signer(folder, _Use.TIMESTAMP),
+            snapshot=_one_signer(folder, _Use.SNAPSHOT, now_ms),
+            timestamp=_one_signer(folder, _Use.TIMESTAMP, now_ms),
             seal={key.id: key for key in opening},
             ack=ack,
             assign=assign,
-            trust=FleetTrust(fleet, tuple(_public(use, key) for use, keys in stored.items() for key in keys)),
+            trust=FleetTrust(
+                fleet, tuple(public_key(KeyUse(use.value), key) for use, keys in stored.items() for key in keys)
+            ),
         )
 
 
@@ -160,29 +182,44 @@ def _make(folder: Path, wanted: Mapping[_Use, int], now_ms: int) -> None:
             path = folder / f"{use}-{number}.json"
             if path.exists():
                 continue
-            private = SealingKey.generate().private if use is _Use.SEAL else SigningKey.generate().private
-            value = {
-                "schema": 1,
-                "use": str(use),
-                "not_before_ms": now_ms,
-                "state": str(KeyState.ACTIVE),
-                "private": private.hex(),
-            }
-            write_durable(path, jsonform.dumps(value), mode=0o600)
+            make_key(path, use, now_ms)
 
 
-def _load(folder: Path, use: _Use) -> Iterator[_StoredKey]:
+def make_key(path: Path, use: str, not_before_ms: int) -> StoredKey:
+    """Make an active key in a new file.
+
+    Raises:
+        StorageError: when it cannot be written.
+    """
+    private = SealingKey.generate().private if use == _Use.SEAL else SigningKey.generate().private
+    made = StoredKey(path, private, not_before_ms, KeyState.ACTIVE)
+    made.write(use)
+    return made
+
+
+def public_key(use: KeyUse, key: StoredKey) -> FleetKey:
+    """Return the public side of a key, as devices get it."""
+    public = SealingKey(key.private).public if use is KeyUse.SEAL else SigningKey(key.private).public
+    return FleetKey(use, public, key.not_before_ms, key.state)
+
+
+def stored_keys(folder: Path, use: str) -> Iterator[StoredKey]:
+    """Yield every key of one use.
+
+    Raises:
+        ConfigError: when a file is damaged.
+    """
     for path in sorted(folder.glob(f"{use}-*.json")):
         fields = Fields(_read(path), str(path), ConfigError)
         if fields.text("use") != use:
             fields.fail("use", f"is not {use}")
         state = fields.text("state", pattern="|".join(KeyState))
-        size = SEAL_PRIVATE_BYTES if use is _Use.SEAL else 32
+        size = SEAL_PRIVATE_BYTES if use == _Use.SEAL else 32
         text = fields.raw("private")
         # Not by `hexbytes`: its complaint would repeat the key.
         if not isinstance(text, str) or len(text) != 2 * size or not set(text) <= set("0123456789abcdef"):
             fields.fail("private", f"is not {size} bytes in hexadecimal: restore the file from its copy")
-        yield _StoredKey(bytes.fromhex(text), fields.integer("not_before_ms"), KeyState(state))
+        yield StoredKey(path, bytes.fromhex(text), fields.integer("not_before_ms"), KeyState(state))
 
 
 def _read(path: Path) -> object:
@@ -200,25 +237,20 @@ def _check_private(folder: Path) -> None:
             raise ConfigError("a private key can be read by others", where=str(path), todo=f"chmod 600 {path}")
 
 
-def _active(folder: Path, use: _Use, keys: list[_StoredKey]) -> _StoredKey:
-    active = [key for key in keys if key.state is KeyState.ACTIVE]
+def _active(folder: Path, use: _Use, keys: list[StoredKey], now_ms: int) -> StoredKey:
+    active = sorted((key for key in keys if key.state is KeyState.ACTIVE), key=lambda key: key.not_before_ms)
     if not active:
         raise ConfigError(f"has no active {use} key", where=str(folder), todo="Restore the file from its copy")
-    return max(active, key=lambda key: key.not_before_ms)
+    return [*active[:1], *(key for key in active if key.not_before_ms <= now_ms)][-1]
 
 
 def _signers(folder: Path, use: _Use) -> tuple[CryptoSigner, ...]:
-    return tuple(_signer(key) for key in _load(folder, use) if key.state is KeyState.ACTIVE)
+    return tuple(_signer(key) for key in stored_keys(folder, use) if key.state is KeyState.ACTIVE)
 
 
-def _one_signer(folder: Path, use: _Use) -> CryptoSigner:
-    return _signer(_active(folder, use, list(_load(folder, use))))
+def _one_signer(folder: Path, use: _Use, now_ms: int) -> CryptoSigner:
+    return _signer(_active(folder, use, list(stored_keys(folder, use)), now_ms))
 
 
-def _signer(key: _StoredKey) -> CryptoSigner:
+def _signer(key: StoredKey) -> CryptoSigner:
     return CryptoSigner(Ed25519PrivateKey.from_private_bytes(key.private))
-
-
-def _public(use: _Use, key: _StoredKey) -> FleetKey:
-    public = SealingKey(key.private).public if use is _Use.SEAL else SigningKey(key.private).public
-    return FleetKey(KeyUse(use.value), public, key.not_before_ms, key.state)

@@ -20,6 +20,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -66,6 +67,7 @@ class BrokerLink:
     Args:
         host, port: where the broker listens.
         ca_pem: its certificate authority; empty for a broker without TLS.
+        certificate: files of the centre's own certificate and key, for a broker that asks for one.
         subscriptions: topic filters.
         shared: topic filters of which one connection of the group `share` gets each message, where the broker can do
             that (MQTT 5); else every one gets all, which costs work and changes nothing.
@@ -80,6 +82,7 @@ class BrokerLink:
         port: int,
         *,
         ca_pem: str = "",
+        certificate: tuple[Path, Path] | None = None,
         subscriptions: Sequence[str],
         shared: Sequence[str] = (),
         share: str = "edgewatt",
@@ -87,7 +90,7 @@ class BrokerLink:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._host, self._port = host, port
-        self._tls = _context(ca_pem) if ca_pem else None
+        self._tls = _context(ca_pem, certificate) if ca_pem else None
         self._subscriptions, self._shared, self._share = list(subscriptions), list(shared), share
         self._keepalive_s = keepalive_s
         self._monotonic = monotonic
@@ -251,8 +254,18 @@ def _limits() -> Properties:
     return properties
 
 
-def _context(ca_pem: str) -> ssl.SSLContext:
+def _context(ca_pem: str, certificate: tuple[Path, Path] | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cadata=ca_pem)
+        context = ssl.create_default_context(cadata=ca_pem)
     except (ssl.SSLError, ValueError) as exc:
         raise ConfigError("is not a certificate in PEM form", where="the broker's certificate authority") from exc
+    if certificate is not None:
+        try:
+            context.load_cert_chain(*certificate)
+        except OSError as exc:  # ssl.SSLError is one
+            raise ConfigError(
+                "is missing, damaged, or does not fit its key",
+                where=str(certificate[0]),
+                todo="Run `edgewatt-trainer broker init` again",
+            ) from exc
+    return context

@@ -14,13 +14,18 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from agent.contract import renewal
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.keys import SealingKey, SigningKey, key_id
 from agent.contract.topics import check_device_id
 from agent.contract.trust import EnrolmentRequest, EnrolmentResponse, open_request
+from trainer.fleet import certificates
 from trainer.fleet import database as db
+from trainer.fleet.certificates import Applicant, Authority
 
 TOKEN_BYTES = 32
+_ANSWERED_MS = 600_000  # so long may a device ask again for the answer to its request
+_CLOSED_FOR_MS = 172_800_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,13 @@ class Registry:
     Args:
         engine: the central database.
         now_ms: the real clock.
+        authority: issues certificates to devices that enrol; None where the broker asks for none.
     """
 
-    def __init__(self, engine: Engine, now_ms: Callable[[], int]) -> None:
+    def __init__(self, engine: Engine, now_ms: Callable[[], int], authority: Authority | None = None) -> None:
         self._engine = engine
         self._now_ms = now_ms
+        self._authority = authority
 
     def add(self, name: str, *, plant: str | None = None, valid_ms: int, replace: bool = False) -> tuple[str, int]:
         """Register a device, or an enrolment anew, and return its token and when that expires.
@@ -105,11 +112,65 @@ class Registry:
         opened = open_request(request, seal)
         if topic_device not in {None, opened.device}:
             raise RejectedError(f"names device {opened.device}, came from {topic_device}", where="enrolment request")
+        now, certificate = self._now_ms(), ""
+        try:
+            with db.write(self._engine) as connection:
+                reason = _enrol(connection, opened, now)
+                if not reason and opened.csr and self._authority is not None:
+                    certificate = _certify(connection, self._authority, opened, now)
+        except RejectedError as exc:  # of its certificate; the token is then not used
+            reason = str(exc)
+        response = EnrolmentResponse(opened.device, key_id(opened.public), not reason, reason, now, certificate)
+        return response, response.to_bytes(ack)
+
+    def renew(self, request: bytes, device: str) -> str:
+        """Return a newer certificate for a device that asks for one; the one it has while most of its life is left.
+
+        Raises:
+            RejectedError: when the request is not signed by a valid key of `device`, is malformed, or there is no
+                authority.
+        """
+        if self._authority is None:
+            raise RejectedError("asks for a certificate; this centre issues none", where="certificate request")
+        with db.write(self._engine) as connection:
+            number = _number(connection, device, lock=True)
+            keys = {} if number is None else _valid_keys(connection, number)
+            csr = renewal.verify_request(request, keys, device=device)
+            if number is None:
+                raise RejectedError("is not registered", where=f"device {device}")
+            applicant = Applicant(number, device, next(iter(keys)), csr)
+            return certificates.certify(connection, self._authority, applicant, self._now_ms())
+
+    def revoke(self, name: str) -> None:
+        """Let nothing count any more that a device has: its key, its certificates, its tokens.
+
+        Raises:
+            ConfigError: when there is no such device.
+        """
         now = self._now_ms()
         with db.write(self._engine) as connection:
-            reason = _enrol(connection, opened, now)
-        response = EnrolmentResponse(opened.device, key_id(opened.public), not reason, reason, now)
-        return response, response.to_bytes(ack)
+            number = _number(connection, name, lock=True)
+            if number is None:
+                raise ConfigError(
+                    "is not registered", where=f"device {name}", todo="See `edgewatt-trainer device list` for its name"
+                )
+            _revoke_key(connection, number, now)
+            certificates.revoke(connection, number, now)
+            unused = db.token.c.device == number, db.token.c.used_ms.is_(None)
+            connection.execute(db.token.delete().where(*unused))
+
+    def closed_enrolments(self) -> list[str]:
+        """Return the devices whose tokens of the last days count no more: used, and answered for sure, or expired."""
+        now, table = self._now_ms(), db.token
+        last = sa.func.max(sa.func.coalesce(table.c.used_ms + _ANSWERED_MS, table.c.expires_ms))
+        query = (
+            sa.select(db.device.c.name)
+            .join(table)
+            .group_by(db.device.c.name)
+            .having(last <= now, last > now - _CLOSED_FOR_MS)
+        )
+        with db.read(self._engine) as connection:
+            return sorted(connection.execute(query).scalars())
 
     def devices(self) -> list[DeviceInfo]:
         """Return every device by name."""
@@ -146,7 +207,7 @@ class Registry:
         if found is None:
             raise RejectedError(f"device {device} is not enrolled with key {key}", where="envelope")
         if found.revoked_ms is not None:
-            raise RejectedError(f"key {key} of device {device} was replaced", where="envelope")
+            raise RejectedError(f"key {key} of device {device} was replaced or revoked", where="envelope")
         return bytes(found.public)
 
 
@@ -169,10 +230,24 @@ def _enrol(connection: Connection, request: EnrolmentRequest, now_ms: int) -> st
     if connection.execute(sa.select(keys.c.id).where(keys.c.id == key)).one_or_none() is not None:
         return "the key was used before: a device makes a new one for each enrolment"
     connection.execute(table.update().where(*mine).values(used_ms=now_ms, used_by=key))
-    old = keys.c.device == number, keys.c.revoked_ms.is_(None)
-    connection.execute(keys.update().where(*old).values(revoked_ms=now_ms))
+    _revoke_key(connection, number, now_ms)
+    certificates.revoke(connection, number, now_ms)
     connection.execute(keys.insert().values(id=key, device=number, public=request.public, added_ms=now_ms))
     return ""
+
+
+def _revoke_key(connection: Connection, number: int, now_ms: int) -> None:
+    keys = db.device_key
+    valid = keys.c.device == number, keys.c.revoked_ms.is_(None)
+    connection.execute(keys.update().where(*valid).values(revoked_ms=now_ms))
+
+
+def _certify(connection: Connection, authority: Authority, request: EnrolmentRequest, now_ms: int) -> str:
+    number = _number(connection, request.device)
+    if number is None:
+        raise RejectedError(f"device {request.device} is not registered", where="enrolment request")
+    device = Applicant(number, request.device, key_id(request.public), request.csr)
+    return certificates.certify(connection, authority, device, now_ms)
 
 
 def _number(connection: Connection, name: str, *, lock: bool = False) -> int | None:
@@ -181,9 +256,10 @@ def _number(connection: Connection, name: str, *, lock: bool = False) -> int | N
     return None if found is None else int(found)
 
 
-def _valid_keys(connection: Connection, number: int) -> set[str]:
-    query = sa.select(db.device_key.c.id).where(db.device_key.c.device == number, db.device_key.c.revoked_ms.is_(None))
-    return set(connection.execute(query).scalars())
+def _valid_keys(connection: Connection, number: int) -> dict[str, bytes]:
+    key = db.device_key
+    query = sa.select(key.c.id, key.c.public).where(key.c.device == number, key.c.revoked_ms.is_(None))
+    return {row.id: bytes(row.public) for row in connection.execute(query)}
 
 
 def _hash(token: str) -> str:

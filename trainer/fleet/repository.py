@@ -131,10 +131,22 @@ class Repository:
                     where=path,
                     todo="Give the model a higher version and bundle it again",
                 )
-            if found is None:
-                self._place(path, bundle)
-                self._add(state, path, file, offline)
-            return Published(_target(file), state.snapshot.signed.version, new=found is None)
+            return self._publish(state, file, bundle, offline)
+
+    def publish_trust(self, offline: OfflineKeys) -> Published:
+        """Make the on-line keys' public side, as it is now, the target `trust/fleet.json`.
+
+        Unlike a model it keeps its path: whoever is assigned it is assigned the newest.
+
+        Raises:
+            RejectedError: when the repository's targets were not signed by the off-line key.
+            StorageError: when the disk fails; what devices see is then unchanged.
+        """
+        data = jsonform.dumps(self._online.trust.to_json())
+        with self._locked():
+            state = self._load()
+            self._check_targets_signature(state.targets, offline)
+            return self._publish(state, TargetFile.from_data(FLEET_TRUST, data, ["sha256"]), data, offline)
 
     def refresh(self) -> bool:
         """Sign the timestamp anew when it is a day old, and the snapshot when it is a month old; True when it did.
@@ -191,6 +203,14 @@ class Repository:
             },
             consistent_snapshot=True,
         )
+
+    def _publish(self, state: _State, file: TargetFile, data: bytes, offline: OfflineKeys) -> Published:
+        found = state.targets.signed.targets.get(file.path)
+        new = found is None or found.hashes != file.hashes
+        if new:
+            self._place(file.path, data)
+            self._add(state, file.path, file, offline)
+        return Published(_target(file), state.snapshot.signed.version, new=new)
 
     def _add(self, state: _State, path: str, file: TargetFile, offline: OfflineKeys) -> None:
         targets = state.targets.signed

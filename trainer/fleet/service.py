@@ -7,14 +7,14 @@ device sends again and is answered again. Several processes may serve one databa
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from agent.contract.errors import EdgewattError, StorageError
-from agent.contract.topics import ENROL_REQUEST, REPO_GET, STATUS, UP, DeviceTopics
+from agent.contract.topics import CERT_REQUEST, ENROL_REQUEST, REPO_GET, STATUS, UP, DeviceTopics
 from trainer.fleet import database as db
 from trainer.fleet.assignments import Assignments
 from trainer.fleet.ingest import Ingest
@@ -23,11 +23,12 @@ from trainer.fleet.repository import Repository
 
 # Of these one process gets each message. A retained message does not come by a shared subscription: the status of a
 # device that was born while no ingest ran would be missed, so every process hears that.
-SHARED = (UP, REPO_GET, ENROL_REQUEST)
+SHARED = (UP, REPO_GET, ENROL_REQUEST, CERT_REQUEST)
 SUBSCRIPTIONS = (STATUS,)
 ENVELOPES_KEPT_DAYS = 35
 _POLL_S = 0.2
 _ASSIGN_EVERY_S, _CHORES_EVERY_S = 0.5, 3600.0
+_MINUTE_S = 60.0
 _WARN_OFFLINE_DAYS = 60
 _DAY_MS = 86_400_000
 _LOG = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Service:
         repository: is kept fresh.
         now_ms: the real clock.
         monotonic: a clock in seconds.
+        chores: what else is due every minute.
     """
 
     def __init__(
@@ -73,13 +75,15 @@ class Service:
         *,
         now_ms: Callable[[], int],
         monotonic: Callable[[], float],
+        chores: Sequence[Callable[[], None]] = (),
     ) -> None:
+        self._more_chores = chores
         self._engine, self._link, self._ingest, self._repository = engine, link, ingest, repository
         self._now_ms, self._monotonic = now_ms, monotonic
         self._assignments = Assignments(engine, now_ms)
         self._session = 0
         self._published: dict[str, int] = {}
-        self._next_assign = self._next_chores = monotonic()
+        self._next_assign = self._next_chores = self._next_minute = monotonic()
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Serve until `stopping` says so; messages that have come by then are still dealt with."""
@@ -98,6 +102,10 @@ class Service:
         if now >= self._next_chores:
             self._next_chores = now + _CHORES_EVERY_S
             self._guarded(self._do_chores)
+        if now >= self._next_minute:
+            self._next_minute = now + _MINUTE_S
+            for chore in self._more_chores:
+                self._guarded(chore)
 
     def _take(self, message: Incoming) -> bool:
         try:

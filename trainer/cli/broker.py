@@ -1,0 +1,180 @@
+"""Commands for a broker that asks for certificates: prepare it, and shut a device out of it."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agent.contract.errors import ConfigError, EdgewattError
+from converter.cli_support import remark
+from trainer.cli.home import Home, pass_home
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from trainer.fleet.brokercontrol import BrokerControl
+    from trainer.fleet.certificates import Authority
+    from trainer.fleet.mqtt import BrokerLink
+    from trainer.fleet.securedbroker import SecuredBroker
+
+    Chore = Callable[[], None]
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_PORT = click.IntRange(1, 65_535)
+
+
+@click.group()
+def broker() -> None:
+    """Prepare the broker of a fleet whose devices have certificates.
+
+    \b
+    Example:
+      edgewatt-trainer broker --help
+    """
+
+
+@broker.command("init")
+@click.option("--name", "names", required=True, multiple=True, help="By which it is reached; the first by devices.")
+@click.option("--files", required=True, type=_FOLDER, help="Folder for what the broker reads: certificates, list.")
+@click.option("--port", type=_PORT, default=8883, show_default=True, help="Of the listener with certificates.")
+@click.option("--enrol-port", type=_PORT, default=8884, show_default=True, help="Of the listener for enrolment.")
+@click.option("--reload", "reload_command", default="", help="Command by which the broker reads its files again.")
+@pass_home
+def init(home: Home, names: tuple[str, ...], files: Path, port: int, enrol_port: int, reload_command: str) -> None:
+    """Make the authority of the broker's clients, and the files that the broker reads.
+
+    From now on `device add` writes enrolment files for this broker, and `ingest` serves it. Run again, it renews the
+    certificates of broker and centre, which last two years; devices need not be touched.
+
+    \b
+    Example:
+      edgewatt-trainer broker init --name mqtt.example.net --files /etc/mosquitto/edgewatt \\
+        --reload "systemctl reload mosquitto"
+    """
+    from trainer.fleet.certificates import Authority
+    from trainer.fleet.keys import OnlineKeys
+    from trainer.fleet.securedbroker import CRL, RevocationList, SecuredBroker
+
+    keys, now_ms = OnlineKeys.open(home.online_keys), time.time_ns() // 1_000_000
+    words = tuple(shlex.split(reload_command))
+    made = SecuredBroker(names[0], port, enrol_port, files.absolute(), words, home.authority)
+    authority = Authority.create(home.authority, keys.fleet, now_ms)
+    engine = home.database()
+    try:
+        _, revoked = RevocationList(engine, authority, made.files / CRL, (), _now_ms).text()
+    finally:
+        engine.dispose()
+    made.make(authority, names, revoked, now_ms)
+    made.save(home.broker)
+    remark(f"{made.files} holds what the broker reads; see firmware-configs/mosquitto for its own configuration")
+    remark(f"keep a copy of {home.authority}: without it no device gets a certificate, and none can be revoked")
+
+
+def revoke_device(home: Home, name: str) -> None:
+    """Let a device in no more: at once, and for good.
+
+    The centre refuses its next batch, its certificate opens no session, and the session that it has is cut. What it
+    has sent before stays. A device that comes back into good hands is enrolled anew, with `device add`.
+
+    \b
+    Example:
+      edgewatt-trainer device revoke press-1
+    """
+    from trainer.fleet.certificates import Authority
+    from trainer.fleet.registry import Registry
+    from trainer.fleet.securedbroker import CRL, RevocationList
+
+    engine = home.database()
+    try:
+        Registry(engine, _now_ms).revoke(name)
+        remark(f"{name}: the centre refuses what it sends from now on")
+        secured = secured_broker(home)
+        if secured is None:
+            remark("the broker asks for no certificates: it does not keep the device out")
+            return
+        # One that fails must not keep the other from being done.
+        first: EdgewattError | None = None
+        try:
+            authority = Authority.open(home.authority)
+            RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms).publish(again=True)
+            remark(f"{name}: its certificate opens no session")
+        except EdgewattError as exc:
+            first = exc
+        with control_of(secured) as control:
+            control.shut_out(name)
+        remark(f"{name}: its session is cut")
+        if first is not None:
+            raise first
+    finally:
+        engine.dispose()
+
+
+def secured_broker(home: Home) -> SecuredBroker | None:
+    """Return the broker that asks for certificates, where `broker init` has made one."""
+    from trainer.fleet.securedbroker import SecuredBroker
+
+    return SecuredBroker.load(home.broker, home.authority)
+
+
+@contextmanager
+def control_of(secured: SecuredBroker) -> Iterator[BrokerControl]:
+    """Connect to the broker as the one who may give it commands."""
+    from trainer.fleet.brokercontrol import RESPONSE, BrokerControl
+    from trainer.fleet.securedbroker import COMMAND
+
+    link = link_to(secured, COMMAND, [RESPONSE])
+    try:
+        yield BrokerControl(link)
+    finally:
+        link.close()
+
+
+def link_to(secured: SecuredBroker, name: str, subscriptions: Sequence[str], shared: Sequence[str] = ()) -> BrokerLink:
+    """Return a link to the broker for one of the centre's own clients.
+
+    Raises:
+        ConfigError: when a certificate is missing or damaged.
+    """
+    from trainer.fleet.mqtt import BrokerLink
+    from trainer.fleet.securedbroker import CA
+
+    try:
+        ca_pem = (secured.files / CA).read_text()
+    except OSError as exc:
+        raise ConfigError(
+            f"cannot be read ({exc.strerror})",
+            where=str(secured.files / CA),
+            todo="Run `edgewatt-trainer broker init` again",
+        ) from exc
+    certificate = secured.certificate(name)
+    return BrokerLink(
+        secured.host,
+        secured.port,
+        ca_pem=ca_pem,
+        certificate=certificate,
+        subscriptions=subscriptions,
+        shared=shared,
+    )
+
+
+def chores_at(secured: SecuredBroker, engine: Engine, authority: Authority, link: BrokerLink) -> list[Chore]:
+    """Return what the ingest process does every minute for a broker that asks for certificates."""
+    from trainer.fleet.brokercontrol import EnrolmentCloser
+    from trainer.fleet.registry import Registry
+    from trainer.fleet.securedbroker import CRL, RevocationList
+
+    revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms)
+    return [revocations.publish, EnrolmentCloser(Registry(engine, _now_ms).closed_enrolments, link.publish)]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+commands: list[click.Command] = [broker]
