@@ -1,4 +1,4 @@
-"""The store of a device: appends a second, bytes on disk and bytes written a reading, beside plain rows of SQLite.
+"""The store of a device: appends a second, bytes on disk and written a reading, beside plain rows of SQLite; starts.
 
 Each part runs in a process of its own (`store_parts.py`), so that memory and written bytes are its own; written bytes are
 what the kernel counts (`/proc/self/io`).
@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.benchmarks import store_starts
 
 FOLDER = Path("build/bench/store")
 SECONDS = int(os.environ.get("BENCH_SECONDS", "120"))
@@ -23,12 +25,15 @@ def run():
     FOLDER.mkdir(parents=True)
     ours, rows = _part("append", SECONDS), _part("append_rows", SECONDS)
     day, day_rows = _part("day", DAY_S), _part("day_rows", min(DAY_S, 3600))
+    print("  starts with 1 GB ...", file=sys.stderr, flush=True)
+    starts = store_starts.run(FOLDER / "starts")
     return {
         **ours,
         "peer": "plain rows of SQLite in WAL mode, one commit a second, synchronous = FULL, not encrypted",
         "peer_appends_per_s": rows["appends_per_s"],
         "appends_ratio_to_peer": ours["appends_per_s"] / rows["appends_per_s"],
         **day,
+        **starts,
         **{f"peer_{name}": value for name, value in day_rows.items()},
         "bytes_on_disk_ratio_to_peer": day["bytes_on_disk_per_reading"] / day_rows["bytes_on_disk_per_reading"],
         "bytes_written_ratio_to_peer": day["bytes_written_per_reading"] / day_rows["bytes_written_per_reading"],

@@ -100,7 +100,7 @@ def alter_json(data: bytes, noise: random.Random) -> bytes:
             case 1 if isinstance(parent, list):
                 parent.insert(key, place)
             case 2 if isinstance(place, int):
-                parent[key] = noise.choice((place + 1, place - 1, -place, place * 2**20, 2**53, float(place)))
+                parent[key] = noise.choice((place + 1, place - 1, -place, place * 2**20, 2**53, place % 10**15 + 0.5))
             case _:
                 parent[key] = noise.choice(NASTY)
     return json.dumps(value).encode()
