@@ -187,11 +187,17 @@ def publish(home: Home, bundles: tuple[Path, ...], *, as_json: bool) -> None:
     Example:
       edgewatt-trainer --offline-keys /media/stick/keys publish plant-3.ewb
     """
+    from agent.contract.errors import RejectedError
     from trainer.fleet.keys import OfflineKeys
 
     _, repository = _open(home)
     offline = OfflineKeys.open(home.offline_keys)
-    done = [repository.publish(path.read_bytes(), offline) for path in bundles]
+    done = []
+    for path in bundles:
+        try:
+            done.append(repository.publish(path.read_bytes(), offline))
+        except RejectedError as exc:
+            raise RejectedError(str(exc), where=str(path), todo="Those named before it are published") from exc
     targets = [
         {"path": item.target.path, "length": item.target.length, "sha256": item.target.sha256, "new": item.new}
         for item in done
