@@ -9,6 +9,7 @@ from sqlalchemy.engine import Engine
 from agent.contract.trust import Broker, Enrolment, seal_request
 from tests.support.field_device import FieldDevice
 from trainer.fleet import database as db
+from trainer.fleet.certificates import Authority
 from trainer.fleet.ingest import Ingest
 from trainer.fleet.keys import OfflineKeys, OnlineKeys
 from trainer.fleet.pieces import Pieces
@@ -41,6 +42,7 @@ class Centre:
     repository: Repository
     registry: Registry
     ingest: Ingest
+    authority: Authority
 
     def enrolment(self, name: str, *, valid_ms: int = DAY_MS, replace: bool = False) -> Enrolment:
         token, expires_ms = self.registry.add(name, valid_ms=valid_ms, replace=replace)
@@ -72,5 +74,7 @@ def make_centre(folder: Path, url: str) -> Centre:
     repository = Repository(folder / "repository", online, clock.now)
     repository.create(offline)
     engine = db.open_database(url)
-    ingest = Ingest(engine, online, Pieces(folder / "repository"), clock.now)
-    return Centre(folder, engine, clock, offline, online, repository, Registry(engine, clock.now), ingest)
+    authority = Authority.create(folder / "keys" / "authority", "works", clock.ms)
+    ingest = Ingest(engine, online, Pieces(folder / "repository"), clock.now, authority)
+    registry = Registry(engine, clock.now, authority)
+    return Centre(folder, engine, clock, offline, online, repository, registry, ingest, authority)

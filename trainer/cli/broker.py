@@ -67,7 +67,7 @@ def init(home: Home, names: tuple[str, ...], files: Path, port: int, enrol_port:
     authority = Authority.create(home.authority, keys.fleet, now_ms)
     engine = home.database()
     try:
-        _, revoked = RevocationList(engine, authority, made.files / CRL, (), _now_ms).text()
+        revoked = RevocationList(engine, authority, made.files / CRL, (), _now_ms).text()
     finally:
         engine.dispose()
     made.make(authority, names, revoked, now_ms)
@@ -164,7 +164,7 @@ def link_to(secured: SecuredBroker, name: str, subscriptions: Sequence[str], sha
 
 
 def chores_at(secured: SecuredBroker, engine: Engine, authority: Authority, link: BrokerLink) -> list[Chore]:
-    """Return what the ingest process does every minute for a broker that asks for certificates."""
+    """Return what the ingest process does every few seconds for a broker that asks for certificates."""
     from trainer.fleet.brokercontrol import EnrolmentCloser
     from trainer.fleet.registry import Registry
     from trainer.fleet.securedbroker import CRL, RevocationList

@@ -139,7 +139,13 @@ def publish_trust(home: Home, *, as_json: bool) -> None:
     finally:
         engine.dispose()
     emit(
-        {"path": FLEET_TRUST, "new": done.new, "snapshot_version": version, "assigned": names},
+        {
+            "path": FLEET_TRUST,
+            "sha256": done.target.sha256,
+            "new": done.new,
+            "snapshot_version": version,
+            "assigned": names,
+        },
         as_json,
         [f"{FLEET_TRUST} is assigned to {len(names)} devices"],
     )

@@ -163,12 +163,9 @@ class RevocationList:
         self._reload, self._now_ms = list(reload), now_ms
         self._told = True
 
-    def text(self) -> tuple[set[int], str]:
-        """Return the serial numbers on the list as it should be, and the list."""
-        now = self._now_ms()
-        with db.read(self._engine) as connection:
-            revoked = certificates.revoked(connection, now)
-        return {int(serial, 16) for serial, _ in revoked}, self._authority.revocation_list(revoked, now)
+    def text(self) -> str:
+        """Return the list as it should be now (PEM)."""
+        return self._authority.revocation_list(self._revoked(), self._now_ms())
 
     def publish(self, *, again: bool = False) -> None:
         """Write the list when it has changed and have it read; with `again`, in any case.
@@ -177,13 +174,16 @@ class RevocationList:
             StorageError: when it cannot be written.
             UnavailableError: when the command that has it read fails; the next call gives it again.
         """
-        serials, text = self.text()
-        if again or serials != self._written():
+        if again or {int(serial, 16) for serial, _ in self._revoked()} != self._written():
             self._told = False
-            write_durable(self._path, text.encode())
+            write_durable(self._path, self.text().encode())
         if not self._told and self._reload:
             _run(self._reload)
         self._told = True
+
+    def _revoked(self) -> list[tuple[str, int]]:
+        with db.read(self._engine) as connection:
+            return certificates.revoked(connection, self._now_ms())
 
     def _written(self) -> set[int] | None:
         try:

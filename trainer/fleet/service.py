@@ -28,7 +28,7 @@ SUBSCRIPTIONS = (STATUS,)
 ENVELOPES_KEPT_DAYS = 35
 _POLL_S = 0.2
 _ASSIGN_EVERY_S, _CHORES_EVERY_S = 0.5, 3600.0
-_MINUTE_S = 60.0
+_SMALL_CHORES_EVERY_S = 5.0
 _WARN_OFFLINE_DAYS = 60
 _DAY_MS = 86_400_000
 _LOG = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Service:
         repository: is kept fresh.
         now_ms: the real clock.
         monotonic: a clock in seconds.
-        chores: what else is due every minute.
+        chores: what else is due every few seconds.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Service:
         self._assignments = Assignments(engine, now_ms)
         self._session = 0
         self._published: dict[str, int] = {}
-        self._next_assign = self._next_chores = self._next_minute = monotonic()
+        self._next_assign = self._next_chores = self._next_small_chores = monotonic()
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Serve until `stopping` says so; messages that have come by then are still dealt with."""
@@ -102,8 +102,8 @@ class Service:
         if now >= self._next_chores:
             self._next_chores = now + _CHORES_EVERY_S
             self._guarded(self._do_chores)
-        if now >= self._next_minute:
-            self._next_minute = now + _MINUTE_S
+        if now >= self._next_small_chores:
+            self._next_small_chores = now + _SMALL_CHORES_EVERY_S
             for chore in self._more_chores:
                 self._guarded(chore)
 

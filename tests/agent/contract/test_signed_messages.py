@@ -1,12 +1,13 @@
 """Signed words of the centre: acknowledgement, assignment, enrolment answer; and the enrolment request."""
 
+import dataclasses
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.contract import acknowledgement, signed
+from agent.contract import acknowledgement, renewal, signed
 from agent.contract.acknowledgement import MAX_MARKS, MAX_MISSING, Acknowledgement, Mark
 from agent.contract.assignment import Assignment, Item, ItemKind
 from agent.contract.errors import ConfigError, RejectedError
@@ -357,3 +358,55 @@ class TestTrust:
     def test_a_later_schema_is_refused(self, trust):
         with pytest.raises(RejectedError, match="update the agent"):
             FleetTrust.from_json({**trust.to_json(), "schema": 2})
+
+    def test_what_a_broker_with_certificates_needs_is_read_back(self, enrolment, sealing_key, signing_key):
+        broker = Broker("b.example", 8883, "pem", enrol_port=8884, server_name="mqtt.example")
+        file = dataclasses.replace(enrolment, broker=broker)
+        assert Enrolment.from_bytes(file.to_bytes()) == file
+        for field, value in (("enrol_port", 0), ("enrol_port", 65_536), ("server_name", "a b"), ("server_name", 5)):
+            changed = json.loads(file.to_bytes())
+            changed["broker"][field] = value
+            with pytest.raises(RejectedError, match=field):
+                Enrolment.from_bytes(json.dumps(changed).encode())
+
+        request = open_request(
+            seal_request(enrolment, signing_key, created_ms=T, csr="c" * 2048), {sealing_key.id: sealing_key}
+        )
+        assert request.csr == "c" * 2048
+        with pytest.raises(RejectedError, match="csr"):
+            open_request(
+                seal_request(enrolment, signing_key, created_ms=T, csr="c" * 2049), {sealing_key.id: sealing_key}
+            )
+
+    def test_an_answer_carries_a_certificate(self, signing_key, keys):
+        for length, fits in ((8192, True), (8193, False)):
+            answer = dataclasses.replace(RESPONSE, certificate="c" * length)
+            data = answer.to_bytes(signing_key)
+            if fits:
+                assert EnrolmentResponse.from_bytes(data, keys, device="plant-1", key=KEY_ID) == answer
+            else:
+                with pytest.raises(RejectedError, match="certificate"):
+                    EnrolmentResponse.from_bytes(data, keys, device="plant-1", key=KEY_ID)
+
+
+class TestRenewal:
+    def test_request_and_answer_are_read_back_by_whom_they_are_for(self, signing_key, keys):
+        request = renewal.sign_request("plant-1", "csr", signing_key)
+        answer = renewal.sign_response("plant-1", "chain", signing_key)
+        assert renewal.verify_request(request, keys, device="plant-1") == "csr"
+        assert renewal.verify_response(answer, keys, device="plant-1") == "chain"
+        for verify, data in ((renewal.verify_request, request), (renewal.verify_response, answer)):
+            with pytest.raises(RejectedError, match="plant-2"):
+                verify(data, keys, device="plant-2")
+            with pytest.raises(RejectedError, match="not trusted"):
+                verify(data, {}, device="plant-1")
+        with pytest.raises(RejectedError):
+            renewal.verify_response(request, keys, device="plant-1")
+
+    @given(st.integers(0, 10_000), st.integers(1, 255))
+    def test_a_changed_byte_is_refused(self, place, change):
+        key = SigningKey(bytes(32))
+        data = bytearray(renewal.sign_request("plant-1", "csr", key))
+        data[place % len(data)] ^= change
+        with pytest.raises(RejectedError):
+            renewal.verify_request(bytes(data), {key.id: key.public}, device="plant-1")

@@ -9,10 +9,10 @@ import pytest
 
 from agent.contract import durable
 from agent.contract.errors import StorageError
-from agent.contract.keys import SealingKey, SigningKey
+from agent.contract.keys import SealingKey, SigningKey, TlsKey
 from agent.contract.trust import Broker, Enrolment, FleetKey, FleetTrust, KeyState, KeyUse
 from agent.store import identity as module
-from agent.store.identity import Identity
+from agent.store.identity import ClientTls, Identity
 
 
 def enrolment(device="plant-1") -> Enrolment:
@@ -87,10 +87,38 @@ def test_enrolment_is_kept_without_its_token(folder):
     assert not (folder / "pending.key").exists()
 
 
+def test_a_certificate_is_kept_with_its_key_and_replaced(folder):
+    identity = Identity.open(folder)
+    key, tls = identity.key_for_enrolment(), identity.tls_key_for_enrolment()
+    assert Identity.open(folder).tls_key_for_enrolment().pem == tls.pem  # an answer by file may take days
+    identity.enrol(enrolment(), key, ClientTls(tls, "chain-1"))
+    assert sorted(file.name for file in folder.iterdir()) == ["counters.json", "enrolment.json", "storage.key"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+    for chain in ("chain-1", "chain-2"):
+        identity.set_certificate(ClientTls(tls, chain))
+        again = Identity.open(folder).enrolment
+        assert (again.tls.key.pem, again.tls.chain, again.device) == (tls.pem, chain, "plant-1")
+    assert tls.pem[40:80] not in repr(again) + repr(identity)
+    (folder / "enrolment.json").write_text((folder / "enrolment.json").read_text().replace("MIG", "XXX"))
+    with pytest.raises(StorageError, match="is damaged") as caught:
+        Identity.open(folder)
+    assert tls.pem[60:80] not in str(caught.value)
+
+
+def test_a_damaged_key_that_was_pending_is_made_anew(folder):
+    identity = Identity.open(folder)
+    first = identity.tls_key_for_enrolment()
+    (folder / "pending-tls.pem").write_bytes(b"\xff" * 20)
+    second = identity.tls_key_for_enrolment()
+    assert first.pem != second.pem == identity.tls_key_for_enrolment().pem
+
+
 def test_trust_is_replaced_and_needs_an_enrolment(folder):
     identity, newer = Identity.open(folder), enrolment().trust
     with pytest.raises(StorageError, match="not enrolled"):
         identity.set_trust(newer)
+    with pytest.raises(StorageError, match="not enrolled"):
+        identity.set_certificate(ClientTls(TlsKey.generate(), "chain"))
     identity.enrol(enrolment(), SigningKey.generate())
     identity.set_trust(newer)
     assert Identity.open(folder).enrolment.trust == newer

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from agent.contract.assignment import Assignment
 from agent.contract.errors import ConfigError, EdgewattError, RejectedError
 from agent.contract.keys import SigningKey
 from agent.contract.trust import Enrolment, EnrolmentResponse, KeyUse, seal_request
@@ -14,6 +15,7 @@ from trainer.cli.home import Home
 from trainer.cli.main import trainer
 from trainer.fleet import database as db
 from trainer.fleet.assignments import Assignments
+from trainer.fleet.keys import OnlineKeys
 
 
 def run(home: Path, *arguments: str | Path) -> str:
@@ -111,6 +113,75 @@ def test_publish_and_assign(home: Path) -> None:
     assert (done["counter"], done["items"]) == (1, ["models/tiny-plant-2.ewb"])
     run(home, "assign", "press-1", "models/tiny-plant-1.ewb", "--allow-downgrade")
     assert Assignments(Home.of(home).database(), lambda: 0).newest() == {"press-1": 2}
+
+
+def test_a_device_is_revoked_where_the_broker_asks_for_no_certificates(home: Path) -> None:
+    enrolment, key = add(home, "press-1"), SigningKey.generate()
+    (home / "request").write_bytes(seal_request(enrolment, key, created_ms=1))
+    run(home, "device", "accept", home / "request", "--out", home / "response")
+    run(home, "device", "revoke", "press-1")
+    (device,) = json.loads(run(home, "device", "list", "--json"))["devices"]
+    assert device["key"] is None
+    add(home, "press-1")  # in good hands again
+
+
+def test_keys_are_rotated_and_devices_are_told(home: Path) -> None:
+    for name in ("press-1", "press-2"):
+        enrolment, key = add(home, name), SigningKey.generate()
+        if name == "press-1":
+            (home / "request").write_bytes(seal_request(enrolment, key, created_ms=1))
+            run(home, "device", "accept", home / "request", "--out", home / "response")
+    for use in ("seal", "ack", "assign"):
+        run(home, "keys", "rotate", use, "--in-days", "0")
+    old = [
+        key["id"] for key in json.loads(run(home, "keys", "list", "--json"))["keys"] if key["file"].endswith("-1.json")
+    ]
+    for key_id in old:
+        run(home, "keys", "drain", key_id)
+    run(home, "keys", "revoke", old[0])
+    listed = [(key["use"], key["state"]) for key in json.loads(run(home, "keys", "list", "--json"))["keys"]]
+    assert listed == [
+        *(("seal", "revoked"), ("seal", "active")),
+        *(("ack", "draining"), ("ack", "active")),
+        *(("assign", "draining"), ("assign", "active")),
+    ]
+    assert old[0] in run(home, "keys", "list")
+    told = json.loads(run(home, "trust", "publish", "--json"))
+    assert (told["new"], told["assigned"]) == (True, ["press-1"])  # the other is not enrolled yet
+    (file,) = (home / "repository" / "targets" / "trust").glob(f"{told['sha256']}.fleet.json")
+    assert json.loads(file.read_bytes()) == OnlineKeys.open(home / "keys" / "online").trust.to_json()
+    message = Assignments(Home.of(home).database(), lambda: 0).message("press-1", 1)
+    trust = OnlineKeys.open(home / "keys" / "online").trust
+    made = Assignment.from_bytes(message, trust.verifiers(KeyUse.ASSIGN), device="press-1")
+    assert [(item.path, item.sha256) for item in made.items] == [("trust/fleet.json", told["sha256"])]
+    assert json.loads(run(home, "trust", "publish", "--json"))["new"] is False
+    with pytest.raises(ConfigError, match="only seal key in use"):
+        run(home, "keys", "drain", OnlineKeys.open(home / "keys" / "online").trust.recipient().id)
+
+
+def test_a_broker_with_certificates_is_prepared_and_prepared_again(home: Path, tmp_path: Path) -> None:
+    files = tmp_path / "broker"
+    init = ("broker", "init", "--name", "mqtt.example.net", "--name", "10.0.0.5", "--files", files)
+    run(home, *init)
+    assert sorted(path.name for path in files.iterdir()) == ["ca.pem", "crl.pem", "server.key", "server.pem"]
+    assert (files / "server.key").stat().st_mode & 0o777 == 0o600
+    private = {path.name for path in (home / "keys" / "authority").iterdir() if path.stat().st_mode & 0o077 == 0}
+    assert private == {"authority.key", "centre.command.key", "centre.ingest-1.key", "centre.ingest-2.key"}
+    before = {path.name: path.read_bytes() for path in files.iterdir()}
+    run(home, *init, "--port", "9883")
+    after = {path.name: path.read_bytes() for path in files.iterdir()}
+    assert [name for name in sorted(after) if after[name] == before[name]] == ["ca.pem"]
+    (home / "broker.json").write_text("{}")
+    add(home, "press-1")
+    with pytest.raises(ConfigError, match=r"broker\.json"):
+        run(home, "device", "revoke", "press-1")
+
+
+def test_without_a_broker_to_name_it_must_be_given(home: Path) -> None:
+    for command in (("device", "add", "press-1", "--out", home / "x"), ("ingest",)):
+        with pytest.raises(ConfigError, match="--broker"):
+            run(home, *command)
+    assert json.loads(run(home, "device", "list", "--json"))["devices"] == []
 
 
 def test_bad_input_is_one_clear_error_and_changes_nothing(home: Path) -> None:
