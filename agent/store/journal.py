@@ -25,6 +25,7 @@ from agent.store.marks import covered, meeting, unaccounted, uncovered, without
 from agent.store.pieces import RING, Piece
 from agent.store.reader import Reader
 from agent.store.ring import RingFullError
+from agent.store.salvage import Salvage
 from agent.store.schema import DamagedError, open_database, transaction
 from agent.store.shelves import Shelves
 
@@ -52,6 +53,7 @@ class Journal:
 
     shelves: Shelves
     reader: Reader
+    salvage: Salvage
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class Journal:
         self._declared: set[tuple[str, int, int, int]] = set()  # gaps by which the centre was answered
         self._aside = ""  # kept over a failed attempt to begin anew
         self._carried: dict[Piece, Block] = {}  # likewise
+        self._lasts: dict[tuple[int, str], int] = {}  # likewise; of the epoch that was left
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
 
@@ -89,15 +92,18 @@ class Journal:
         try:
             self.shelves = Shelves(db, self._identity.storage_key, self._path)
             self.reader = Reader(self.shelves, self._path)
+            self.salvage = Salvage(self.shelves, self._identity, self._path, self.check, self.transaction, self._now_ms)
             with transaction(db, self._path):
                 self._check_key()
                 why = self.shelves.open_ring()
                 self._load()
+                self.salvage.begin()
+            self.salvage.look()
         except BaseException:
             self.shelves.close()
             raise
         if why:
-            text = f"the store {why}: readings of the last minutes before are lost"
+            text = f"the store {why}: what can be read there is salvaged"
             with contextlib.suppress(StorageError):
                 self._tell(text)
 
@@ -142,10 +148,13 @@ class Journal:
             with transaction(self.shelves.db, self._path):
                 for run in packing.runs(self._carried):
                     self.shelves.put_block(packing.join([self._carried[piece] for piece in run]))
+                if self._aside:
+                    self.salvage.expect(self._aside, self._lasts)
         except BaseException:
             self.shelves.close()
             raise
         self._carried.clear()
+        self._lasts.clear()
         name, self._aside = self._aside, ""
         with contextlib.suppress(StorageError):  # the event stays in memory then
             self._tell(f"the store {reason.what}; it was set aside as {name} and a new one was begun", set_aside=name)
@@ -155,6 +164,7 @@ class Journal:
         for piece in self.shelves.ring.pieces():
             with contextlib.suppress(RejectedError):
                 self._carried[piece] = self.shelves.open(piece)
+        self._lasts = {(self._identity.epoch, stream): last for stream, last in self.durable.items()}
         self.shelves.close()
 
     # -- the centre's word -----------------------------------------------------------------------------------------
@@ -199,6 +209,8 @@ class Journal:
                 again |= {piece.id: piece for piece in pieces}
                 held = [(piece.first, piece.last) for piece in pieces] + self._unpacked(mark.stream, mark.epoch)
                 lost += [(mark.stream, mark.epoch, *part) for part in without(span, held)]
+        if self.salvage.is_due:
+            lost.clear()  # it may be there
         lost = [gap for gap in lost if gap not in self._declared]  # it may be on its way
         if again or lost:
             with self.transaction(retention.gap_rows(lost, "not on the device any more", self._now_ms())):
@@ -422,6 +434,14 @@ class Journal:
                 self.shelves.remove(pieces, acknowledged=acknowledged)
                 if not acknowledged:
                     self.shelves.add("evicted_rows", sum(piece.count for piece in pieces))
+
+    def mend(self, salvage_bytes: int) -> None:
+        """Salvage a little of what was set aside.
+
+        Raises:
+            StorageError: when the disk cannot be used.
+        """
+        self.salvage.step(salvage_bytes)
 
     def free_acknowledged(self) -> None:
         """Let a batch of acknowledged blocks go, to make space for what is in memory.

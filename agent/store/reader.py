@@ -17,6 +17,7 @@ from agent.contract.blocks import Block, decode_readings, decode_rows
 from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS
+from agent.store import aside
 from agent.store.pieces import BLOCK, Piece
 from agent.store.schema import open_database_read_only, transaction
 from agent.store.shelves import Shelves
@@ -199,13 +200,7 @@ class Reader:
                 bytes_on_disk=_size(self._path),
                 evicted_rows=self._shelves.counter("evicted_rows"),
                 quarantined=self._shelves.counter("quarantined"),
-                set_aside=tuple(
-                    sorted(
-                        file.name
-                        for file in self._path.parent.glob(f"{self._path.name}.damaged-*")
-                        if not file.name.endswith(("-wal", "-shm", "-ring"))
-                    )
-                ),
+                set_aside=tuple(sorted(aside.names(self._path))),
             )
 
     def _oldest_waiting(self, stream: str) -> int | None:

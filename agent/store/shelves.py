@@ -20,6 +20,7 @@ from sqlite_utils import Database
 from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, seal_block, unseal_block
 from agent.contract.errors import RejectedError
+from agent.store import aside
 from agent.store.notes import Notes
 from agent.store.pieces import BLOCK, JOURNAL, RING, Piece, StreamState
 from agent.store.ring import DamagedRingError
@@ -63,7 +64,7 @@ class Shelves:
             except DamagedRingError:
                 why = "has another journal of readings than its own, or a part of it"
         if not self.ring.is_open:
-            self.ring.set_aside()
+            aside.set_ring_aside(self._path)
             ident = self.ring.create()
             self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [_RING_ID, ident])
             self.note_released(0)
@@ -138,7 +139,11 @@ class Shelves:
 
     def put_block(self, block: Block) -> Piece:
         """Write an immutable block."""
-        piece = self._insert(BLOCK, block, seal_block(block, self._key))
+        return self.put_sealed(block, seal_block(block, self._key))
+
+    def put_sealed(self, block: Block, data: bytes) -> Piece:
+        """Write a block that is sealed already."""
+        piece = self._insert(BLOCK, block, data)
         self._count(piece, rows=piece.count, waiting=1)
         return piece
 

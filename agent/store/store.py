@@ -32,6 +32,7 @@ COMMIT_ROWS = 50_000  # readings that are written before the window is over, so 
 OTHER_RING_ROWS = 2_000
 RETAIN_EVERY_S = 60.0
 RETRY_AFTER_S = 1.0
+MEND_EVERY_S = 0.25
 
 
 class Ticket(NamedTuple):
@@ -60,6 +61,7 @@ class Store:
         max_bytes: bound of the database; see `retention.ORDER` for what leaves first.
         keep_acknowledged_days: how long acknowledged readings stay while there is space.
         ring_readings: most readings held in memory while the disk cannot be written.
+        salvage_kib_s: how much is read in a second of a store that was set aside.
 
     Raises:
         StorageError: when the disk or the folder cannot be used, or another process has the store.
@@ -79,6 +81,7 @@ class Store:
         max_bytes: int = 1 << 30,
         keep_acknowledged_days: float = 7,
         ring_readings: int = 100_000,
+        salvage_kib_s: int = 2048,
     ) -> None:
         self._path, self._identity, self._monotonic = path, identity, monotonic
         self._window_s, self._pack_after_s = commit_window_s, pack_after_s
@@ -89,7 +92,8 @@ class Store:
         self._error: StorageError | None = None
         self._lost: DamagedError | None = None
         self._raw_from_ms: int | None = None
-        self._commit_at = self._retain_at = self._monotonic()
+        self._salvage_kib_s = salvage_kib_s
+        self._commit_at = self._retain_at = self._mended_at = self._monotonic()
         self._lock = aside.lock(path)
         try:
             try:
@@ -162,6 +166,14 @@ class Store:
         if now >= self._retain_at:
             self._retain_at = now + RETAIN_EVERY_S
             self._guarded(lambda: self._journal.retain(self._max_bytes, self._keep_days, self._raw_from_ms))
+        self._mend(now)
+
+    def _mend(self, now: float) -> None:
+        """Salvage a little of what was set aside."""
+        seconds = min(now - self._mended_at, 1.0)
+        if seconds >= MEND_EVERY_S:
+            self._mended_at = now
+            self._guarded(lambda: self._journal.mend(int(self._salvage_kib_s * 1024 * seconds)))
 
     def keep_readings_from(self, time_ms: int | None) -> None:
         """Let no reading from this time on leave for its age: something is still to be made of it. None: any may.
