@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agent.cli.output import Payload, emit, facts, json_option, size, span, table
+from agent.cli.output import Payload, emit, facts, json_option, local, size, span, table
 from agent.cli.session import Session, pass_session
 from agent.control import Operation
 
@@ -41,6 +41,14 @@ def _human(answer: Payload) -> str:
             ("oldest waiting", span(answer["oldest_age_ms"])),
             ("given up", f"{answer['evicted_rows']} rows"),
             ("damaged", f"{answer['quarantined']} blocks set aside"),
+            ("looked over", local(answer["scrubbed_ms"], answer["zone"])),
+            *[(one["name"], _salvaged(one)) for one in answer["salvage"]],
         ]
     )
     return f"{streams}\n\n{totals}"
+
+
+def _salvaged(state: Payload) -> str:
+    searched = 100 * state["at"] // max(1, state["bytes"])
+    done = "salvaged" if state["phase"] == "done" else f"being salvaged ({state['phase']}, {searched} % searched)"
+    return f"{done}: {state['blocks']} blocks, {state['rows']} rows back, {state['damaged']} blocks damaged"

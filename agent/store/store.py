@@ -33,6 +33,7 @@ OTHER_RING_ROWS = 2_000
 RETAIN_EVERY_S = 60.0
 RETRY_AFTER_S = 1.0
 MEND_EVERY_S = 0.25
+SCRUB_KIB_S = 256
 
 
 class Ticket(NamedTuple):
@@ -161,19 +162,20 @@ class Store:
         due = due or (self._journal.is_long and self._error is None)
         if due and not self._guarded(lambda: self._journal.pack(STREAMS)):
             self._pack_at = now + self._pack_after_s  # it costs the more the longer it fails
+        self._mend(now)
         if self._journal.reader.damaged:
             self._guarded(self._journal.quarantine)
         if now >= self._retain_at:
             self._retain_at = now + RETAIN_EVERY_S
             self._guarded(lambda: self._journal.retain(self._max_bytes, self._keep_days, self._raw_from_ms))
-        self._mend(now)
 
     def _mend(self, now: float) -> None:
-        """Salvage a little of what was set aside."""
+        """Salvage a little of what was set aside, or else look whether what is here is whole."""
         seconds = min(now - self._mended_at, 1.0)
         if seconds >= MEND_EVERY_S:
             self._mended_at = now
-            self._guarded(lambda: self._journal.mend(int(self._salvage_kib_s * 1024 * seconds)))
+            salvage_bytes, scrub_bytes = (int(kib * 1024 * seconds) for kib in (self._salvage_kib_s, SCRUB_KIB_S))
+            self._guarded(lambda: self._journal.mend(salvage_bytes, scrub_bytes))
 
     def keep_readings_from(self, time_ms: int | None) -> None:
         """Let no reading from this time on leave for its age: something is still to be made of it. None: any may.
@@ -310,6 +312,7 @@ class Store:
             stored,
             epoch=self._identity.epoch,
             boot=self._identity.boot,
+            scrubbed_ms=self._journal.scrub.finished_ms,
             pending_rows=sum(len(buffer.rows) for buffer in self._journal.buffers.values()),
             storage_error=str(self._error) if self._error else "",
         )
