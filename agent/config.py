@@ -165,6 +165,7 @@ class StoreConfig:
     pack_after_s: Annotated[float, Limits(low=1, high=300)] = 300.0
     max_mib: Annotated[int, Limits(low=8, high=1_048_576)] = 1024
     keep_acknowledged_days: Annotated[int, Limits(low=1, high=3650)] = 7
+    salvage_kib_s: Annotated[int, Limits(low=64, high=1_048_576)] = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

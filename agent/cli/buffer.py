@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agent.cli.carry import export, import_answers
-from agent.cli.output import Payload, emit, facts, json_option, size, table, way_out
+from agent.cli.output import Payload, emit, facts, json_option, local, size, table, way_out
 from agent.cli.session import Session, pass_session
 from agent.control import Operation
 
@@ -43,6 +43,14 @@ def _human(answer: Payload) -> str:
         [
             ("on disk", f"{size(answer['bytes_on_disk'])} of {size(answer['max_bytes'])}"),
             *way_out(answer),
+            ("looked over", local(answer["scrubbed_ms"], answer["zone"])),
+            *[(one["name"], _salvaged(one)) for one in answer["salvage"]],
         ]
     )
     return f"{streams}\n\n{totals}"
+
+
+def _salvaged(state: Payload) -> str:
+    searched = 100 * state["at"] // max(1, state["bytes"])
+    done = "salvaged" if state["phase"] == "done" else f"being salvaged ({state['phase']}, {searched} % searched)"
+    return f"{done}: {state['blocks']} blocks, {state['rows']} rows back, {state['damaged']} blocks damaged"

@@ -36,7 +36,9 @@ MAX_ROWS = 65_536
 MAX_CHANNELS = 1024
 COLUMNS = "columns/1"
 JSON_ROWS = "json/1"
-_PLAIN, _AT_REST = b"EWK1", b"EWA1"
+AT_REST = b"EWA1"  # how a block at rest begins
+HEAD_BYTES = 10 + MAX_HEADER_BYTES  # of a block at rest, at most, before what is sealed
+_PLAIN = b"EWK1"
 _NONCE = 12
 _ROW_BYTES = 65_536
 _DICTIONARY_BYTES = 2**18  # 1024 channels at their longest
@@ -268,7 +270,7 @@ def seal_block(block: Block, key: bytes) -> bytes:
     """Encrypt for the disk under the device's 32-byte storage key; the header stays readable and is authenticated."""
     header, nonce = block.header.to_bytes(), secrets.token_bytes(_NONCE)
     length = len(block.body) + _NONCE + 16
-    prefix = _AT_REST + struct.pack(">H", len(header)) + header + struct.pack(">I", length)
+    prefix = AT_REST + struct.pack(">H", len(header)) + header + struct.pack(">I", length)
     return prefix + nonce + ChaCha20Poly1305(key).encrypt(nonce, block.body, prefix)
 
 
@@ -278,7 +280,19 @@ def sealed_header(data: bytes) -> BlockHeader:
     Raises:
         RejectedError: when the frame or the header is malformed.
     """
-    return BlockHeader.from_bytes(_unframe(_AT_REST, data)[0])
+    return BlockHeader.from_bytes(_unframe(AT_REST, data)[0])
+
+
+def sealed_head(data: bytes) -> tuple[BlockHeader, int]:
+    """Return what the beginning of a block at rest says: its header, and how many bytes it has altogether.
+
+    Raises:
+        RejectedError: when no block begins here.
+    """
+    size = struct.unpack_from(">H", data, 4)[0] if len(data) >= 6 else 0
+    if data[:4] != AT_REST or size > MAX_HEADER_BYTES or len(data) < 10 + size:
+        raise RejectedError("does not begin here", where="block at rest")
+    return BlockHeader.from_bytes(data[6 : 6 + size]), 10 + size + int(struct.unpack_from(">I", data, 6 + size)[0])
 
 
 def unseal_block(data: bytes, key: bytes) -> Block:
@@ -287,7 +301,7 @@ def unseal_block(data: bytes, key: bytes) -> Block:
     Raises:
         RejectedError: when a bit of it has changed or the key is another.
     """
-    header, sealed = _unframe(_AT_REST, data)
+    header, sealed = _unframe(AT_REST, data)
     prefix = data[: len(data) - len(sealed)]
     try:
         body = ChaCha20Poly1305(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], prefix)

@@ -180,6 +180,7 @@ def _make_store(config: Config, paths: StatePaths, identity: Identity, clock: Cl
         pack_after_s=config.store.pack_after_s,
         max_bytes=config.store.max_mib * 2**20,
         keep_acknowledged_days=config.store.keep_acknowledged_days,
+        salvage_kib_s=config.store.salvage_kib_s,
     )
 
 

@@ -6,6 +6,7 @@ Read only. Live facts (connection, memory, troubles) are added by whoever is ali
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -144,6 +145,8 @@ class View:
             "quarantined": stats.quarantined,
             "storage_error": stats.storage_error,
             "set_aside": list(stats.set_aside),
+            "salvage": [dataclasses.asdict(state) for state in stats.salvage],
+            "scrubbed_ms": stats.scrubbed_ms or None,
             "drain_s": None,
             "link": None,
             "clock": None,

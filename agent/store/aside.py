@@ -1,15 +1,24 @@
-"""A damaged database is set aside under a name that says so; nothing is deleted. One writer at a time is let in."""
+"""A damaged database is set aside under a name that says so, until it was salvaged. One writer at a time is let in.
+
+What is set aside together has one name: the database itself, and with its ending the log and the ring; each may be
+missing.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import glob
 import os
+import secrets
 from pathlib import Path
 
 from agent.contract.durable import fsync_folder
 from agent.contract.errors import StorageError
 
 _PARTS = ("-wal", "-shm", "-ring", "")
+_LONE_RING = ".damaged-ring-"
+_UNREADABLE = 4096  # what is given up at once
 
 
 def set_aside(path: Path, epoch: int) -> str:
@@ -39,6 +48,73 @@ def set_aside(path: Path, epoch: int) -> str:
             todo="Mend the rights of the folder",
         ) from exc
     return name if moved else ""
+
+
+def set_ring_aside(path: Path) -> None:
+    """Rename a ring that does not belong to the database beside it.
+
+    Raises:
+        OSError: when the folder cannot be written.
+    """
+    name = f"{path.name}{_LONE_RING}{secrets.token_hex(4)}-ring"
+    with contextlib.suppress(FileNotFoundError):
+        path.with_name(f"{path.name}-ring").rename(path.with_name(name))
+
+
+def is_lone_ring(name: str) -> bool:
+    """Whether a set is a ring whose database went on without it."""
+    return _LONE_RING in name
+
+
+def names(path: Path) -> list[str]:
+    """List what is set aside beside a database, what was written last first."""
+    written: dict[str, int] = {}
+    for file in path.parent.glob(f"{glob.escape(path.name)}.damaged-*"):
+        ending = next(part for part in _PARTS if file.name.endswith(part))
+        with contextlib.suppress(FileNotFoundError):  # by another process: it was salvaged
+            name = file.name.removesuffix(ending)
+            written[name] = max(written.get(name, 0), file.stat().st_mtime_ns)
+    return sorted(written, key=lambda name: (-written[name], name))
+
+
+def sizes(path: Path, name: str) -> dict[str, int]:
+    """Return the size of each file that was set aside under a name, by its ending."""
+    files = {part: path.with_name(name + part) for part in _PARTS}
+    found = {}
+    for part, file in files.items():
+        with contextlib.suppress(OSError):
+            found[part] = file.stat().st_size
+    return found
+
+
+def read(path: Path, at: int, size: int) -> bytes:
+    """Read of a file that may be damaged: zeros where the disk gives an error, nothing where there is no file."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _read(file.fileno(), at, size)
+    except OSError:
+        return b""
+
+
+def _read(file: int, at: int, size: int) -> bytes:
+    try:
+        return os.pread(file, size, at)
+    except OSError:
+        if size <= _UNREADABLE:
+            return bytes(size)
+        half = size // 2
+        return _read(file, at, half) + _read(file, at + half, size - half)
+
+
+def remove(path: Path, name: str) -> None:
+    """Delete what was set aside under a name.
+
+    Raises:
+        OSError: when the folder cannot be written.
+    """
+    for part in _PARTS:
+        path.with_name(name + part).unlink(missing_ok=True)
+    fsync_folder(path.parent)
 
 
 def discard(path: Path) -> None:

@@ -5,7 +5,7 @@ Decides what is taken in and what is dropped when the disk stays away; not when 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from agent.contract.blocks import Row, encode_rows
@@ -68,6 +68,11 @@ class ReadingCheck:
         # A little below what the block allows, so that rounding there cannot tip a value over.
         self._limits = {name: 0.999 * MAX_STEPS / 10.0**channel.decimals for name, channel in channels.items()}
         self.last_ms: dict[str, int] = {}
+
+    @property
+    def channels(self) -> Collection[str]:
+        """The names that are accepted."""
+        return self._limits.keys()
 
     def accept(self, readings: Sequence[Reading]) -> None:
         """Check all, then note their times; nothing is noted when one is refused.

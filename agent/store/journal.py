@@ -21,11 +21,14 @@ from agent.contract.topics import STREAMS
 from agent.store import aside, packing, retention
 from agent.store.buffer import Buffer, ReadingCheck
 from agent.store.identity import Identity
+from agent.store.legacy import Legacy
 from agent.store.marks import covered, meeting, unaccounted, uncovered, without
-from agent.store.pieces import RING, Piece
+from agent.store.pieces import BLOCK, RING, Piece
 from agent.store.reader import Reader
 from agent.store.ring import RingFullError
+from agent.store.salvage import Salvage
 from agent.store.schema import DamagedError, open_database, transaction
+from agent.store.scrub import Scrub
 from agent.store.shelves import Shelves
 
 DIRECT_ROWS = 8_192  # a commit of so many readings is a block at once
@@ -52,6 +55,8 @@ class Journal:
 
     shelves: Shelves
     reader: Reader
+    salvage: Salvage
+    scrub: Scrub
 
     def __init__(
         self,
@@ -71,8 +76,7 @@ class Journal:
         self.writes = self.ring_writes = 0
         self._moving: set[Piece] = set()  # of the ring, in the transaction at hand
         self._declared: set[tuple[str, int, int, int]] = set()  # gaps by which the centre was answered
-        self._aside = ""  # kept over a failed attempt to begin anew
-        self._carried: dict[Piece, Block] = {}  # likewise
+        self._legacy = Legacy(path)
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
 
@@ -89,15 +93,19 @@ class Journal:
         try:
             self.shelves = Shelves(db, self._identity.storage_key, self._path)
             self.reader = Reader(self.shelves, self._path)
+            self.salvage = Salvage(self.shelves, self._identity, self._path, self.check, self.transaction, self._now_ms)
             with transaction(db, self._path):
                 self._check_key()
                 why = self.shelves.open_ring()
                 self._load()
+                self.salvage.begin()
+                self.scrub = Scrub(self.shelves, self._path, self._now_ms, self.reader.damaged)
+            self.salvage.look()
         except BaseException:
             self.shelves.close()
             raise
         if why:
-            text = f"the store {why}: readings of the last minutes before are lost"
+            text = f"the store {why}: what can be read there is salvaged"
             with contextlib.suppress(StorageError):
                 self._tell(text)
 
@@ -132,29 +140,23 @@ class Journal:
             StorageError: when the disk cannot be used; to be called again then.
         """
         self._identity.new_epoch()  # first: not even the old database without its log may give a number out twice
-        if self._aside:
-            aside.discard(self._path)  # what an attempt before has left
-        else:
-            self._aside = aside.set_aside(self._path, self._identity.epoch)
+        self._legacy.set_aside(self._identity.epoch)
         self.open()
         try:
             # Nothing in memory goes along: were this to fail, the ring of the new database would be no more.
             with transaction(self.shelves.db, self._path):
-                for run in packing.runs(self._carried):
-                    self.shelves.put_block(packing.join([self._carried[piece] for piece in run]))
+                self._legacy.settle(self.shelves, self.salvage)
         except BaseException:
             self.shelves.close()
             raise
-        self._carried.clear()
-        name, self._aside = self._aside, ""
+        name = self._legacy.name
+        self._legacy.clear()
         with contextlib.suppress(StorageError):  # the event stays in memory then
             self._tell(f"the store {reason.what}; it was set aside as {name} and a new one was begun", set_aside=name)
 
     def give_up(self) -> None:
         """Close a database that is damaged. What waits in the ring is as it was written: it goes to the next one."""
-        for piece in self.shelves.ring.pieces():
-            with contextlib.suppress(RejectedError):
-                self._carried[piece] = self.shelves.open(piece)
+        self._legacy.of(self.shelves, self._identity.epoch, self.durable)
         self.shelves.close()
 
     # -- the centre's word -----------------------------------------------------------------------------------------
@@ -199,6 +201,8 @@ class Journal:
                 again |= {piece.id: piece for piece in pieces}
                 held = [(piece.first, piece.last) for piece in pieces] + self._unpacked(mark.stream, mark.epoch)
                 lost += [(mark.stream, mark.epoch, *part) for part in without(span, held)]
+        if self.salvage.is_due:
+            lost.clear()  # it may be there
         lost = [gap for gap in lost if gap not in self._declared]  # it may be on its way
         if again or lost:
             with self.transaction(retention.gap_rows(lost, "not on the device any more", self._now_ms())):
@@ -337,6 +341,7 @@ class Journal:
         with self.transaction():
             packed = self._pack_into([piece for piece in self.pieces if piece.stream in streams])
             released = self._note_released(packed)
+            self.scrub.note()
         self._forget(packed, released)
         self.quarantine()
 
@@ -345,7 +350,9 @@ class Journal:
         packed: set[Piece] = set()
         for run in packing.runs(pieces):
             try:
-                block = packing.join([self.shelves.open(piece) for piece in run])
+                blocks = [self.shelves.open(piece) for piece in run]
+                self.shelves.check_trust()  # they are joined by what their rows say
+                block = packing.join(blocks)
             except RejectedError:
                 self._note_damaged(run)  # the others of the run are packed next time
                 continue
@@ -398,7 +405,14 @@ class Journal:
             self._forget(gone, released)
 
     def _damaged(self, piece: Piece, what: str) -> list[dict[str, object]]:
-        return retention.gaps([piece], f"damaged on disk ({what})", self._now_ms())
+        """Declare the rows that can have been in a block: where its row is damaged, too, its neighbours tell."""
+        reason = f"damaged on disk ({what})"
+        before, after = self.shelves.neighbours(piece) if piece.place == BLOCK else (None, None)
+        if (before and before.last >= piece.first) or (after and after.first <= piece.last):
+            raise DamagedError(f"is damaged (rows of {piece.stream} lie in two blocks)", where=str(self._path))
+        first = before.last + 1 if before and not self.salvage.is_due else piece.first
+        last = after.first - 1 if after and not self.salvage.is_due else piece.last
+        return retention.gap_rows([(piece.stream, piece.epoch, first, last)], reason, self._now_ms())
 
     def retain(self, max_bytes: int, keep_raw_days: float, raw_from_ms: int | None = None) -> None:
         """Let go what is old and acknowledged, but for readings from `raw_from_ms` on.
@@ -411,9 +425,11 @@ class Journal:
         while pieces := retention.aged(self.shelves, self._now_ms(), keep_raw_days, raw_from_ms):
             with self.transaction():
                 self.shelves.remove(pieces, acknowledged=True)
-        if retention.used_bytes(self.shelves) <= max_bytes:
+        if self._used_bytes() <= max_bytes:
             return
-        while retention.used_bytes(self.shelves) > 0.95 * max_bytes:
+        while self._used_bytes() > 0.95 * max_bytes:
+            if self.salvage.discard_kept():
+                continue
             pieces, acknowledged = retention.victims(self.shelves)
             if not pieces:
                 return  # only what must stay is left
@@ -423,12 +439,28 @@ class Journal:
                 if not acknowledged:
                     self.shelves.add("evicted_rows", sum(piece.count for piece in pieces))
 
+    def _used_bytes(self) -> int:
+        return retention.used_bytes(self.shelves) + self.salvage.kept_bytes()
+
+    def mend(self, salvage_bytes: int, scrub_bytes: int) -> None:
+        """Salvage a little of what was set aside, or else look at some blocks.
+
+        Raises:
+            DamagedError: when the database contradicts itself.
+            StorageError: when the disk cannot be used.
+        """
+        self.shelves.check_trust()
+        if not self.salvage.step(salvage_bytes):
+            self.scrub.step(scrub_bytes)
+
     def free_acknowledged(self) -> None:
-        """Let a batch of acknowledged blocks go, to make space for what is in memory.
+        """Let what was salvaged go, or a batch of acknowledged blocks, to make space for what is in memory.
 
         Raises:
             StorageError: when the disk cannot be used.
         """
+        if self.salvage.discard_kept():
+            return
         pieces, _ = retention.victims(self.shelves, only_acknowledged=True)
         if pieces:
             with transaction(self.shelves.db, self._path):

@@ -56,3 +56,18 @@ def join(blocks: Sequence[Block]) -> Block:
         channels |= known
         readings += part
     return encode_readings(readings, channels, epoch=epoch, boot=header.boot, first=first)
+
+
+def part(block: Block, first: int, last: int) -> Block:
+    """Make a block of some rows of another, under the same numbers.
+
+    Raises:
+        RejectedError: when it is malformed.
+    """
+    head = block.header
+    within = slice(first - head.first, last - head.first + 1)
+    if head.stream != "readings":
+        rows = decode_rows(block)[within]
+        return encode_rows(head.stream, rows, epoch=head.epoch, boot=head.boot, first=first)
+    channels, readings = decode_readings(block)
+    return encode_readings(readings[within], channels, epoch=head.epoch, boot=head.boot, first=first)

@@ -17,8 +17,10 @@ from agent.contract.blocks import Block, decode_readings, decode_rows
 from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS
+from agent.store import aside
 from agent.store.outbox import URGENT, of_stream
 from agent.store.pieces import BLOCK, Piece
+from agent.store.salvagelog import SalvageLog, SalvageState
 from agent.store.schema import open_database_read_only, transaction, translated
 from agent.store.shelves import Shelves
 
@@ -42,6 +44,8 @@ class StoreStats:
         quarantined: damaged blocks that were set apart.
         storage_error: why the disk cannot be written at present; empty when it can.
         set_aside: names of damaged files that lie beside the store.
+        salvage: how far each of them was salvaged.
+        scrubbed_ms: when every block had been looked at last; 0 before.
     """
 
     epoch: int
@@ -57,6 +61,8 @@ class StoreStats:
     quarantined: int
     storage_error: str = ""
     set_aside: tuple[str, ...] = field(default=())
+    salvage: tuple[SalvageState, ...] = field(default=())
+    scrubbed_ms: int = 0
 
     @classmethod
     def unknown(cls) -> StoreStats:
@@ -207,6 +213,7 @@ class Reader:
                 rows[state.stream] += state.rows
             for piece in journal:
                 rows[piece.stream] += piece.count
+            there = aside.names(self._path)
             oldest = [self._oldest_waiting(stream) for stream in STREAMS] + [piece.start_ms for piece in journal]
             return StoreStats(
                 epoch=self.newest_epoch(),
@@ -220,13 +227,9 @@ class Reader:
                 bytes_on_disk=_size(self._path),
                 evicted_rows=self._shelves.counter("evicted_rows"),
                 quarantined=self._shelves.counter("quarantined"),
-                set_aside=tuple(
-                    sorted(
-                        file.name
-                        for file in self._path.parent.glob(f"{self._path.name}.damaged-*")
-                        if not file.name.endswith(("-wal", "-shm", "-ring"))
-                    )
-                ),
+                set_aside=tuple(sorted(there)),
+                salvage=tuple(state for state in SalvageLog(self._shelves.db).states() if state.name in there),
+                scrubbed_ms=self._shelves.counter("scrubbed_ms"),
             )
 
     def _oldest_waiting(self, stream: str) -> int | None:

@@ -28,11 +28,16 @@ ORDER: tuple[tuple[tuple[str, ...], bool], ...] = (
 
 def used_bytes(shelves: Shelves) -> int:
     """Bytes of the database that hold something; pages that were given back are used again first."""
-    pages, free, size = (
-        int(shelves.db.execute(f"PRAGMA {name}").fetchone()[0])
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return (pages - free) * size
+    return (_pragma(shelves, "page_count") - _pragma(shelves, "freelist_count")) * _pragma(shelves, "page_size")
+
+
+def spare_bytes(shelves: Shelves) -> int:
+    """Bytes of the database that are used again before the file grows."""
+    return _pragma(shelves, "freelist_count") * _pragma(shelves, "page_size")
+
+
+def _pragma(shelves: Shelves, name: str) -> int:
+    return int(shelves.db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def aged(shelves: Shelves, now_ms: int, keep_raw_days: float, raw_from_ms: int | None) -> list[Piece]:

@@ -52,15 +52,6 @@ class RingShelf:
         found = ring.scan(self.path, ident)
         self._found = _pieces({number: data for number, (_, data) in found.items() if number > released})
 
-    def set_aside(self) -> None:
-        """Rename a file that is there and is not the one wanted; an earlier one of that name gives way.
-
-        Raises:
-            OSError: when the folder cannot be written.
-        """
-        with contextlib.suppress(FileNotFoundError):
-            self.path.replace(self.path.with_name(f"{self.path.name}.damaged"))
-
     def close(self) -> None:
         """Close the file."""
         if self.is_open:

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from agent.contract.durable import fsync_folder
 from agent.contract.errors import ConfigError, StorageError
-from agent.store import notes
+from agent.store import notes, salvagelog
 
 APPLICATION_ID = 0x45575331  # "EWS1", in the file's header
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
@@ -77,7 +77,13 @@ def _with_marks(db: Database) -> None:
 
 
 # The file's user_version counts the migrations that it has had; each is applied and counted in one transaction.
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (_first_tables, notes.create_table, _with_a_ring, _with_marks)
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (
+    _first_tables,
+    notes.create_table,
+    _with_a_ring,
+    _with_marks,
+    salvagelog.create_tables,
+)
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

@@ -11,20 +11,21 @@ import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
 from agent.contract.acknowledgement import Mark
-from agent.contract.blocks import Block, seal_block, unseal_block
+from agent.contract.blocks import Block, BlockHeader, seal_block, unseal_block
 from agent.contract.errors import RejectedError
+from agent.store import aside
 from agent.store.notes import Notes
 from agent.store.pieces import BLOCK, JOURNAL, RING, Piece, StreamState
 from agent.store.ring import DamagedRingError
 from agent.store.ringshelf import RingShelf
-from agent.store.schema import translated
+from agent.store.schema import DamagedError, translated
 
 _PLACE = "id, stream, epoch, boot, first, last, start_ms, end_ms"
 _RING_ID, _RING_RELEASED = "ring", "ring_released"
@@ -35,6 +36,7 @@ class Shelves:
 
     Attributes:
         ring: the writer's after `open_ring`; else what `journal` saw of it last.
+        distrusted: of which piece the row says something else than what opened; empty where all is well.
     """
 
     def __init__(self, db: Database, key: bytes, path: Path) -> None:
@@ -42,6 +44,8 @@ class Shelves:
         self._key, self._path = key, path
         self.ring = RingShelf(path.with_name(f"{path.name}-ring"))
         self.notes = Notes(db, key, self.tag)
+        self.distrusted = ""
+        self._follow: Callable[[Piece, int, int], None] = lambda *_: None
 
     def close(self) -> None:
         """Close the files."""
@@ -63,7 +67,7 @@ class Shelves:
             except DamagedRingError:
                 why = "has another journal of readings than its own, or a part of it"
         if not self.ring.is_open:
-            self.ring.set_aside()
+            aside.set_ring_aside(self._path)
             ident = self.ring.create()
             self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [_RING_ID, ident])
             self.note_released(0)
@@ -105,7 +109,7 @@ class Shelves:
 
     def note_released(self, through: int) -> None:
         """Note that records of the ring up to this number are blocks; to be released once that is on disk."""
-        self.db.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", [_RING_RELEASED, through])
+        self.set_counter(_RING_RELEASED, through)
 
     def journal(self) -> list[Piece]:
         """List what is durable and no block yet."""
@@ -138,7 +142,11 @@ class Shelves:
 
     def put_block(self, block: Block) -> Piece:
         """Write an immutable block."""
-        piece = self._insert(BLOCK, block, seal_block(block, self._key))
+        return self.put_sealed(block, seal_block(block, self._key))
+
+    def put_sealed(self, block: Block, data: bytes) -> Piece:
+        """Write a block that is sealed already."""
+        piece = self._insert(BLOCK, block, data)
         self._count(piece, rows=piece.count, waiting=1)
         return piece
 
@@ -193,20 +201,28 @@ class Shelves:
         self.add("quarantined", 1)
 
     def open(self, piece: Piece) -> Block:
-        """Decrypt one piece.
+        """Decrypt one piece. Where it opens, its header is true, whatever its row says.
 
         Raises:
-            RejectedError: when it is gone, damaged, or not what its row says it is.
+            RejectedError: when it is gone or damaged.
         """
         data = self._data(piece)
         if data is None:
             raise RejectedError("is gone", where=f"{piece.place} {piece.id}")
         block = unseal_block(data, self._key)
-        header = block.header
-        stated = (piece.stream, piece.epoch, piece.boot, piece.first, piece.last)
-        if stated != (header.stream, header.epoch, header.boot, header.first, header.last):
-            raise RejectedError("does not fit its row", where=f"{piece.place} {piece.id}")
+        stated = (piece.stream, piece.epoch, piece.boot, piece.first, piece.last, piece.start_ms, piece.end_ms)
+        if stated != _row(block.header):
+            self.distrusted = f"rows {piece.first}..{piece.last} of {piece.stream}"
         return block
+
+    def check_trust(self) -> None:
+        """Refuse to go on with rows that were found to be false.
+
+        Raises:
+            DamagedError: when a row said something else than what opened.
+        """
+        if self.distrusted:
+            raise DamagedError(f"is damaged (its block contradicts {self.distrusted})", where=str(self._path))
 
     def _data(self, piece: Piece) -> bytes | None:
         if piece.place == RING:
@@ -224,6 +240,27 @@ class Shelves:
         columns = "stream, epoch, last, rows, waiting_rows, waiting_blocks, waiting_bytes"
         found = self.db.execute(f"SELECT {columns} FROM stream_state ORDER BY epoch, stream").fetchall()
         return [StreamState(*row) for row in found]
+
+    def counted(self, stream: str, epoch: int) -> list[int]:
+        """Count rows, and of what waits rows, blocks and bytes; reads every block of the stream."""
+        waits = "acknowledged = 0"
+        sums = (
+            f"sum(last - first + 1), sum((last - first + 1) * ({waits})), sum({waits}), sum(length(data) * ({waits}))"
+        )
+        found = self.db.execute(f"SELECT {sums} FROM block WHERE stream = ? AND epoch = ?", [stream, epoch]).fetchone()
+        return [number or 0 for number in found]
+
+    def follow(self, changed: Callable[[Piece, int, int], None]) -> None:
+        """Tell of every change of a counter: the piece, and its rows and blocks that wait, more or fewer."""
+        self._follow = changed
+
+    def neighbours(self, piece: Piece) -> tuple[Piece | None, Piece | None]:
+        """Return the blocks of the same stream and epoch before and after one."""
+        where = "WHERE stream = ? AND epoch = ? AND first"
+        place = [piece.stream, piece.epoch, piece.first]
+        before = self.pieces(BLOCK, f"{where} < ? ORDER BY first DESC LIMIT 1", place)
+        after = self.pieces(BLOCK, f"{where} > ? ORDER BY first LIMIT 1", place)
+        return next(iter(before), None), next(iter(after), None)
 
     def last(self, stream: str, epoch: int) -> int:
         """The highest sequence number among counters and blocks, by index; 0 where there is none."""
@@ -265,6 +302,10 @@ class Shelves:
             [name, amount],
         )
 
+    def set_counter(self, name: str, value: int) -> None:
+        """Set a named counter."""
+        self.db.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", [name, value])
+
     def counter(self, name: str) -> int:
         """Return a named counter, 0 where nothing was added."""
         found = self.db.execute("SELECT value FROM counter WHERE name = ?", [name]).fetchone()
@@ -286,8 +327,7 @@ class Shelves:
         return hmac.digest(self._key, b"edgewatt/store/v1\0" + text.encode(), hashlib.sha256)[:16]
 
     def _insert(self, table: str, block: Block, data: bytes) -> Piece:
-        header = block.header
-        row = (header.stream, header.epoch, header.boot, header.first, header.last, header.start_ms, header.end_ms)
+        row = _row(block.header)
         cursor = self.db.execute(
             f"INSERT INTO {table} (stream, epoch, boot, first, last, start_ms, end_ms, data)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -297,6 +337,7 @@ class Shelves:
 
     def _count(self, piece: Piece, *, rows: int = 0, waiting: int = 0) -> None:
         """Adjust the counters of the piece's stream; `waiting` is +1, 0 or -1 blocks of its size."""
+        self._follow(piece, rows, waiting)
         self.db.execute(
             "INSERT INTO stream_state VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (stream, epoch) DO UPDATE SET"
             " last = max(last, excluded.last), rows = rows + excluded.rows,"
@@ -305,3 +346,7 @@ class Shelves:
             " waiting_bytes = waiting_bytes + excluded.waiting_bytes",
             [piece.stream, piece.epoch, piece.last, rows, waiting * piece.count, waiting, waiting * piece.size],
         )
+
+
+def _row(head: BlockHeader) -> tuple[str, int, int, int, int, int, int]:
+    return head.stream, head.epoch, head.boot, head.first, head.last, head.start_ms, head.end_ms

@@ -32,6 +32,8 @@ COMMIT_ROWS = 50_000  # readings that are written before the window is over, so 
 OTHER_RING_ROWS = 2_000
 RETAIN_EVERY_S = 60.0
 RETRY_AFTER_S = 1.0
+MEND_EVERY_S = 0.25
+SCRUB_KIB_S = 256
 
 
 class Ticket(NamedTuple):
@@ -60,6 +62,7 @@ class Store:
         max_bytes: bound of the database; see `retention.ORDER` for what leaves first.
         keep_acknowledged_days: how long acknowledged readings stay while there is space.
         ring_readings: most readings held in memory while the disk cannot be written.
+        salvage_kib_s: how much is read in a second of a store that was set aside.
 
     Raises:
         StorageError: when the disk or the folder cannot be used, or another process has the store.
@@ -79,6 +82,7 @@ class Store:
         max_bytes: int = 1 << 30,
         keep_acknowledged_days: float = 7,
         ring_readings: int = 100_000,
+        salvage_kib_s: int = 2048,
     ) -> None:
         self._path, self._identity, self._monotonic, self._now_ms = path, identity, monotonic, now_ms
         self._window_s, self._pack_after_s = commit_window_s, pack_after_s
@@ -89,7 +93,8 @@ class Store:
         self._error: StorageError | None = None
         self._lost: DamagedError | None = None
         self._raw_from_ms: int | None = None
-        self._commit_at = self._retain_at = self._monotonic()
+        self._salvage_kib_s = salvage_kib_s
+        self._commit_at = self._retain_at = self._mended_at = self._monotonic()
         self._lock = aside.lock(path)
         try:
             try:
@@ -157,11 +162,20 @@ class Store:
         due = due or (self._journal.is_long and self._error is None)
         if due and not self._guarded(lambda: self._journal.pack(STREAMS)):
             self._pack_at = now + self._pack_after_s  # it costs the more the longer it fails
+        self._mend(now)
         if self._journal.reader.damaged:
             self._guarded(self._journal.quarantine)
         if now >= self._retain_at:
             self._retain_at = now + RETAIN_EVERY_S
             self._guarded(lambda: self._journal.retain(self._max_bytes, self._keep_days, self._raw_from_ms))
+
+    def _mend(self, now: float) -> None:
+        """Salvage a little of what was set aside, or else look whether what is here is whole."""
+        seconds = min(now - self._mended_at, 1.0)
+        if seconds >= MEND_EVERY_S:
+            self._mended_at = now
+            salvage_bytes, scrub_bytes = (int(kib * 1024 * seconds) for kib in (self._salvage_kib_s, SCRUB_KIB_S))
+            self._guarded(lambda: self._journal.mend(salvage_bytes, scrub_bytes))
 
     def keep_readings_from(self, time_ms: int | None) -> None:
         """Let no reading from this time on leave for its age: something is still to be made of it. None: any may.
@@ -311,6 +325,7 @@ class Store:
             stored,
             epoch=self._identity.epoch,
             boot=self._identity.boot,
+            scrubbed_ms=self._journal.scrub.finished_ms,
             pending_rows=sum(len(buffer.rows) for buffer in self._journal.buffers.values()),
             storage_error=str(self._error) if self._error else "",
         )

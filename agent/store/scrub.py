@@ -1,0 +1,122 @@
+"""Looks at every block in turn, so that damage shows while its rows can still be told, and not when they are wanted.
+
+SQLite's own check misses a flipped bit in a value, a number or a flag. Decides what is wrong with a block: one that
+does not open is set apart alone; where a row, an index or a counter contradicts what opens, nothing in the file can be
+relied on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.contract.errors import RejectedError
+from agent.store.pieces import BLOCK, Piece
+from agent.store.schema import DamagedError
+from agent.store.shelves import Shelves
+
+MOST_BLOCKS = 16  # of a step
+_AT, _DONE_MS = "scrub_at", "scrubbed_ms"
+_KEY = "stream = ? AND epoch = ? AND first = ?"
+# Each says by one index what the row says; the number of the row is part of every index.
+_PLACE = f"SELECT 1 FROM block INDEXED BY block_place WHERE {_KEY} AND id = ?"  # noqa: S608 - this module's own text
+_WAITS = f"SELECT 1 FROM block INDEXED BY block_waiting WHERE {_KEY} AND acknowledged = 0 AND id = ?"  # noqa: S608
+_TIME = "SELECT 1 FROM block INDEXED BY block_time WHERE stream = ? AND end_ms = ? AND start_ms = ? AND id = ?"
+
+
+class Scrub:
+    """Goes over the blocks by their number, again and again.
+
+    Args:
+        shelves: what is looked at; changes of counters are followed.
+        path: of the database, for messages.
+        now_ms: plant clock.
+        damaged: takes what does not open.
+
+    Attributes:
+        finished_ms: when every block had been looked at last; 0 before.
+    """
+
+    def __init__(
+        self, shelves: Shelves, path: Path, now_ms: Callable[[], int], damaged: list[tuple[Piece, str]]
+    ) -> None:
+        self._shelves, self._path, self._now_ms, self._damaged = shelves, path, now_ms, damaged
+        self._at = shelves.counter(_AT)
+        self.finished_ms = shelves.counter(_DONE_MS)
+        self._noted = self._at, self.finished_ms
+        # Rows, and of what waits rows, blocks and bytes, of what this pass has been over; None where it began earlier.
+        self._sums: dict[tuple[str, int], list[int]] | None = None if self._at else {}
+        shelves.follow(self._count)
+
+    def step(self, budget_bytes: int) -> None:
+        """Look at the next blocks, at one at least.
+
+        Raises:
+            DamagedError: when the file contradicts itself.
+            StorageError: when it cannot be read.
+        """
+        pieces = self._shelves.pieces(BLOCK, f"WHERE id > ? ORDER BY id LIMIT {MOST_BLOCKS}", [self._at])
+        if not pieces:
+            self._end_pass()
+        for piece in pieces:
+            waits = self._shelves.waits(piece)
+            self._look(piece, waits=waits)
+            self._at = piece.id
+            self._add(piece, piece.count, int(waits))
+            budget_bytes -= piece.size
+            if budget_bytes <= 0:
+                break
+
+    def note(self) -> None:
+        """Keep, in a transaction, how far it is: seldom, since each writes to the disk."""
+        now = self._at, self.finished_ms
+        if now != self._noted:
+            self._shelves.set_counter(_AT, self._at)
+            self._shelves.set_counter(_DONE_MS, self.finished_ms)
+            self._noted = now
+
+    def _look(self, piece: Piece, *, waits: bool) -> None:
+        place = [piece.stream, piece.epoch, piece.first]
+        if not self._is(_PLACE, [*place, piece.id]) or self._is(_WAITS, [*place, piece.id]) != waits:
+            raise self._contradiction("an index", piece)
+        if not self._is(_TIME, [piece.stream, piece.end_ms, piece.start_ms, piece.id]):
+            raise self._contradiction("an index", piece)
+        before, after = self._shelves.neighbours(piece)
+        if (before and before.last >= piece.first) or (after and after.first <= piece.last):
+            raise self._contradiction("another block", piece)
+        try:
+            self._shelves.open(piece)
+        except RejectedError as exc:
+            self._damaged.append((piece, exc.what))
+
+    def _is(self, query: str, values: list[object]) -> bool:
+        return self._shelves.db.execute(query, values).fetchone() is not None
+
+    def _contradiction(self, what: str, piece: Piece) -> DamagedError:
+        rows = f"rows {piece.first}..{piece.last} of {piece.stream}"
+        return DamagedError(f"is damaged ({what} contradicts {rows})", where=str(self._path))
+
+    # -- counters -------------------------------------------------------------------------------------------------
+
+    def _count(self, piece: Piece, rows: int, waiting: int) -> None:
+        """Follow a change of the counters for a block that this pass has been over."""
+        if piece.place == BLOCK and piece.id <= self._at:
+            self._add(piece, rows, waiting)
+
+    def _add(self, piece: Piece, rows: int, waiting: int) -> None:
+        if self._sums is not None:
+            sums = self._sums.setdefault((piece.stream, piece.epoch), [0, 0, 0, 0])
+            for number, amount in enumerate((rows, waiting * piece.count, waiting, waiting * piece.size)):
+                sums[number] += amount
+
+    def _end_pass(self) -> None:
+        if self._sums is not None:
+            for state in self._shelves.states():
+                kept = [state.rows, state.waiting_rows, state.waiting_blocks, state.waiting_bytes]
+                place = state.stream, state.epoch
+                # Sums are wrong after a transaction that failed: only what is counted anew is held against the file.
+                if kept != self._sums.get(place, [0, 0, 0, 0]) and kept != self._shelves.counted(*place):
+                    raise DamagedError(
+                        f"is damaged (a counter contradicts the blocks of {state.stream})", where=str(self._path)
+                    )
+        self._at, self._sums, self.finished_ms = 0, {}, self._now_ms()
