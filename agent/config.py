@@ -159,13 +159,26 @@ class AlertsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreConfig:
-    """`[store]`: how long readings may wait for the disk, when they are packed, and how much room there is."""
+    """`[store]`: how long readings may wait for the disk, when they are packed, and how much room there is.
+
+    Attributes:
+        reserved_mib: of `max_mib`, for alerts, events and slots that wait for the centre; a tenth where left out.
+        keep_unacknowledged_days: readings that have waited longer are given up and declared; 0: while there is space.
+        salvage_kib_s: how much is read in a second of a damaged store.
+    """
 
     commit_window_s: Annotated[float, Limits(low=0, high=10)] = 1.0
     pack_after_s: Annotated[float, Limits(low=1, high=300)] = 300.0
     max_mib: Annotated[int, Limits(low=8, high=1_048_576)] = 1024
+    reserved_mib: Annotated[int | None, Limits(low=1, high=1_048_576)] = None
     keep_acknowledged_days: Annotated[int, Limits(low=1, high=3650)] = 7
+    keep_unacknowledged_days: Annotated[int, Limits(low=0, high=3650)] = 0
     salvage_kib_s: Annotated[int, Limits(low=64, high=1_048_576)] = 2048
+
+    @property
+    def reserved_bytes(self) -> int:
+        """`reserved_mib` in bytes."""
+        return (max(1, self.max_mib // 10) if self.reserved_mib is None else self.reserved_mib) * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,6 +301,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "clock.plant_start", "has no offset from UTC; write it as 2014-10-01T00:00:00+10:00"
     elif config.clock is not None and not _FIRST_YEAR < config.clock.plant_start.year < _LAST_YEAR:
         yield "clock.plant_start", f"is not between {_FIRST_YEAR} and {_LAST_YEAR}"
+    if config.store.reserved_bytes >= config.store.max_mib * 2**20:
+        yield "store.reserved_mib", f"leaves no room for readings in max_mib = {config.store.max_mib}"
     size = len(os.fsencode(config.device.socket))
     if size > _MAX_SOCKET_BYTES:
         yield "device.socket", f"{config.device.socket} has {size} bytes, a socket's path at most {_MAX_SOCKET_BYTES}"

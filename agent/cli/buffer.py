@@ -42,6 +42,8 @@ def _human(answer: Payload) -> str:
     totals = facts(
         [
             ("on disk", f"{size(answer['bytes_on_disk'])} of {size(answer['max_bytes'])}"),
+            ("written today", size(answer["written_today_bytes"])),
+            ("the day before", size(answer["written_yesterday_bytes"])),
             *way_out(answer),
             ("looked over", local(answer["scrubbed_ms"], answer["zone"])),
             *[(one["name"], _salvaged(one)) for one in answer["salvage"]],

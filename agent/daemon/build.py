@@ -22,6 +22,7 @@ from agent.control import Control
 from agent.daemon.answers import Answers
 from agent.daemon.calibrating import Calibrating
 from agent.daemon.forecasting import Costs, Forecasting
+from agent.daemon.health import disk_written_bytes
 from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.loop import Daemon, Rooms
 from agent.daemon.models import Models
@@ -75,6 +76,7 @@ def build(config: Config) -> Daemon:
             lambda daemon: Answers(daemon, view),
             tick_s=config.loop.tick_ms / 1000,
             health_s=config.loop.health_s,
+            reserved_bytes=config.store.reserved_bytes,
             monotonic=time.monotonic,
             on_close=held.close,
         )
@@ -179,7 +181,10 @@ def _make_store(config: Config, paths: StatePaths, identity: Identity, clock: Cl
         commit_window_s=config.store.commit_window_s,
         pack_after_s=config.store.pack_after_s,
         max_bytes=config.store.max_mib * 2**20,
+        reserved_bytes=config.store.reserved_bytes,
         keep_acknowledged_days=config.store.keep_acknowledged_days,
+        keep_unacknowledged_days=config.store.keep_unacknowledged_days,
+        written_bytes=disk_written_bytes,
         salvage_kib_s=config.store.salvage_kib_s,
     )
 

@@ -19,6 +19,15 @@ def peak_rss_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def disk_written_bytes(io: Path = Path("/proc/self/io")) -> int:
+    """Return the bytes that this process has caused to be written to disks; 0 where the kernel does not count them."""
+    try:
+        lines = io.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.partition(":")[2]) for line in lines if line.startswith("write_bytes:")), 0)
+
+
 class Pulse:
     """When a health row is due, and how late the loop was since the last one.
 

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 _COSTS_EVERY_S = 0.5  # real time; a fast replay must not spend itself on bills that the next one replaces
 _LOOK_EVERY_S = 1.0  # real time
 _CLOCK_SLACK_MS = 3_600_000  # small steps back are a clock being set; readings of a slot may run ahead of it
+_RESERVED_FULL = (
+    "alerts, events and slots that wait for the centre fill more than store.reserved_mib: readings make room for them. "
+    "Bring the device to its centre, or carry an export there"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -79,6 +83,7 @@ class Daemon:
         *,
         tick_s: float,
         health_s: float,
+        reserved_bytes: int,
         monotonic: Callable[[], float],
         on_close: Callable[[], None],
     ) -> None:
@@ -89,6 +94,7 @@ class Daemon:
             answers: makes what answers commands.
             tick_s: real time between two turns.
             health_s: real time between two health rows.
+            reserved_bytes: what alerts, events and slots may fill before somebody is told.
             monotonic: seconds that never step.
             on_close: closes the store, and releases what else the builder holds.
         """
@@ -98,7 +104,7 @@ class Daemon:
         self.started_s = monotonic()
         self._since_ms = rooms.clock.now_ms()
         self._answers = answers(self)
-        self._tick_s = tick_s
+        self._tick_s, self._reserved_bytes = tick_s, reserved_bytes
         self._monotonic = monotonic
         self._on_close = on_close
         self._stop = threading.Event()
@@ -284,7 +290,10 @@ class Daemon:
         now_s = self._monotonic()
         if now_s - self._looked_s >= _LOOK_EVERY_S:
             self._looked_s = now_s
-            self.troubles.note("disk", self.rooms.store.stats().storage_error)
+            stats = self.rooms.store.stats()
+            self.troubles.note("disk", stats.storage_error)
+            full = stats.kept_bytes > self._reserved_bytes
+            self.troubles.note("reserved space", _RESERVED_FULL if full else "")
 
     def _health(self, now_ms: int) -> None:
         if self.pulse.due(self._monotonic()):
@@ -306,6 +315,7 @@ class Daemon:
             "lag_ms": round(self.pulse.lag_ms),
             "backlog_rows": stats.backlog_rows,
             "bytes_on_disk": stats.bytes_on_disk,
+            "written_today_bytes": stats.written_today_bytes,
             "completeness": self.rooms.history.completeness(),
             "fallback": latest is None or latest.source != "active",
             "exhausted": self.exhausted,

@@ -1,7 +1,7 @@
 """Memory and disk under one transaction: every change of the store's state is made here, all or nothing.
 
-Decides what belongs together in a transaction; not when it is due (`store.py`), nor what is chosen (`packing.py`,
-`outbox.py`, `retention.py`). Owned by one thread.
+Decides what belongs together in a transaction; not when it is due (`store.py`), how long rows stay (`custody.py`), nor
+what is packed (`packing.py`). Owned by one thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, encode_readings, encode_rows
 from agent.contract.channels import Channel
 from agent.contract.errors import RejectedError, StorageError
@@ -22,7 +21,6 @@ from agent.store import aside, packing, retention
 from agent.store.buffer import Buffer, ReadingCheck
 from agent.store.identity import Identity
 from agent.store.legacy import Legacy
-from agent.store.marks import covered, meeting, unaccounted, uncovered, without
 from agent.store.pieces import BLOCK, RING, Piece
 from agent.store.reader import Reader
 from agent.store.ring import RingFullError
@@ -30,6 +28,7 @@ from agent.store.salvage import Salvage
 from agent.store.schema import DamagedError, open_database, transaction
 from agent.store.scrub import Scrub
 from agent.store.shelves import Shelves
+from agent.store.wear import Wear
 
 DIRECT_ROWS = 8_192  # a commit of so many readings is a block at once
 MOST_PIECES = 2_000
@@ -51,6 +50,7 @@ class Journal:
         check: what readings are accepted, and each channel's latest time.
         writes: transactions that succeeded.
         ring_writes: records that the ring took.
+        births: how often a database was opened or begun.
     """
 
     shelves: Shelves
@@ -65,7 +65,9 @@ class Journal:
         channels: Mapping[str, Channel],
         limits: Mapping[str, int],
         now_ms: Callable[[], int],
+        written_bytes: Callable[[], int],
     ) -> None:
+        self.wear = Wear(written_bytes, now_ms)
         self._path, self._identity, self._channels, self._now_ms = path, identity, dict(channels), now_ms
         self._limits = limits
         self.check = ReadingCheck(channels)
@@ -75,7 +77,7 @@ class Journal:
         self.notes: dict[str, bytes] = {}
         self.writes = self.ring_writes = 0
         self._moving: set[Piece] = set()  # of the ring, in the transaction at hand
-        self._declared: set[tuple[str, int, int, int]] = set()  # gaps by which the centre was answered
+        self.births = 0
         self._legacy = Legacy(path)
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ class Journal:
         if newest >= self._identity.epoch:  # the identity is older than the store
             self._identity.new_epoch(above=newest)
         self.pieces = self.shelves.journal()
-        self._declared.clear()
+        self.births += 1
         self.shelves.forget_epochs(before=self._identity.epoch)
         for stream in STREAMS:
             if stream in self.buffers:
@@ -158,62 +160,6 @@ class Journal:
         """Close a database that is damaged. What waits in the ring is as it was written: it goes to the next one."""
         self._legacy.of(self.shelves, self._identity.epoch, self.durable)
         self.shelves.close()
-
-    # -- the centre's word -----------------------------------------------------------------------------------------
-
-    def acknowledge(self, marks: Sequence[Mark]) -> int:
-        """Apply marks, and return how many blocks became safe.
-
-        Raises:
-            StorageError: when the disk cannot be used.
-        """
-        shelves, before = self.shelves, self.shelves.marks()
-        safe = {piece.id: piece for mark in marks for piece in covered(shelves, mark)}
-        news = [mark for mark in marks if _differs(before.get((mark.stream, mark.epoch)), mark)]
-        if safe or news:
-            with self.transaction():
-                shelves.acknowledge(safe.values())
-                for mark in news:
-                    shelves.note_mark(mark)
-        self._look_for(marks)
-        return len(safe)
-
-    def recall(self, marks: Sequence[Mark]) -> int:
-        """Let acknowledged blocks that `marks` do not cover wait again, and return how many.
-
-        Raises:
-            StorageError: when the disk cannot be used.
-        """
-        count = 0
-        with self.transaction():
-            for pieces in uncovered(self.shelves, marks):
-                self.shelves.recall(pieces)
-                count += len(pieces)
-        return count
-
-    def _look_for(self, marks: Sequence[Mark]) -> None:
-        """Answer what the centre misses: by the block that was taken for safe, or by a gap."""
-        again: dict[int, Piece] = {}
-        lost: list[tuple[str, int, int, int]] = []
-        for mark in marks:
-            for span in unaccounted(self.shelves, mark):
-                pieces = meeting(self.shelves, mark.stream, mark.epoch, span)
-                again |= {piece.id: piece for piece in pieces}
-                held = [(piece.first, piece.last) for piece in pieces] + self._unpacked(mark.stream, mark.epoch)
-                lost += [(mark.stream, mark.epoch, *part) for part in without(span, held)]
-        if self.salvage.is_due:
-            lost.clear()  # it may be there
-        lost = [gap for gap in lost if gap not in self._declared]  # it may be on its way
-        if again or lost:
-            with self.transaction(retention.gap_rows(lost, "not on the device any more", self._now_ms())):
-                self.shelves.recall(again.values())
-            self._declared |= set(lost)
-
-    def _unpacked(self, stream: str, epoch: int) -> list[tuple[int, int]]:
-        places = [(piece.first, piece.last) for piece in self.pieces if (piece.stream, piece.epoch) == (stream, epoch)]
-        if epoch == self._identity.epoch and self.buffers[stream].rows:
-            places.append((self.buffers[stream].first, self.buffers[stream].last))
-        return places
 
     def _tell(self, text: str, **more: Any) -> None:
         _log.warning("%s", text)
@@ -342,6 +288,7 @@ class Journal:
             packed = self._pack_into([piece for piece in self.pieces if piece.stream in streams])
             released = self._note_released(packed)
             self.scrub.note()
+            self.wear.note(self.shelves)
         self._forget(packed, released)
         self.quarantine()
 
@@ -414,34 +361,6 @@ class Journal:
         last = after.first - 1 if after and not self.salvage.is_due else piece.last
         return retention.gap_rows([(piece.stream, piece.epoch, first, last)], reason, self._now_ms())
 
-    def retain(self, max_bytes: int, keep_raw_days: float, raw_from_ms: int | None = None) -> None:
-        """Let go what is old and acknowledged, but for readings from `raw_from_ms` on.
-
-        Above `max_bytes`, make space down to 95 % of it by `retention.ORDER`.
-
-        Raises:
-            StorageError: when the disk cannot be used.
-        """
-        while pieces := retention.aged(self.shelves, self._now_ms(), keep_raw_days, raw_from_ms):
-            with self.transaction():
-                self.shelves.remove(pieces, acknowledged=True)
-        if self._used_bytes() <= max_bytes:
-            return
-        while self._used_bytes() > 0.95 * max_bytes:
-            if self.salvage.discard_kept():
-                continue
-            pieces, acknowledged = retention.victims(self.shelves)
-            if not pieces:
-                return  # only what must stay is left
-            events = [] if acknowledged else retention.gaps(pieces, "the store is full", self._now_ms())
-            with self.transaction(events):
-                self.shelves.remove(pieces, acknowledged=acknowledged)
-                if not acknowledged:
-                    self.shelves.add("evicted_rows", sum(piece.count for piece in pieces))
-
-    def _used_bytes(self) -> int:
-        return retention.used_bytes(self.shelves) + self.salvage.kept_bytes()
-
     def mend(self, salvage_bytes: int, scrub_bytes: int) -> None:
         """Salvage a little of what was set aside, or else look at some blocks.
 
@@ -452,20 +371,3 @@ class Journal:
         self.shelves.check_trust()
         if not self.salvage.step(salvage_bytes):
             self.scrub.step(scrub_bytes)
-
-    def free_acknowledged(self) -> None:
-        """Let what was salvaged go, or a batch of acknowledged blocks, to make space for what is in memory.
-
-        Raises:
-            StorageError: when the disk cannot be used.
-        """
-        if self.salvage.discard_kept():
-            return
-        pieces, _ = retention.victims(self.shelves, only_acknowledged=True)
-        if pieces:
-            with transaction(self.shelves.db, self._path):
-                self.shelves.remove(pieces, acknowledged=True)
-
-
-def _differs(old: Mark | None, new: Mark) -> bool:
-    return old is None or (old.high, old.missing) != (new.high, new.missing)

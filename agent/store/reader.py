@@ -20,6 +20,7 @@ from agent.contract.topics import STREAMS
 from agent.store import aside
 from agent.store.outbox import URGENT, of_stream
 from agent.store.pieces import BLOCK, Piece
+from agent.store.retention import KEPT
 from agent.store.salvagelog import SalvageLog, SalvageState
 from agent.store.schema import open_database_read_only, transaction, translated
 from agent.store.shelves import Shelves
@@ -46,6 +47,8 @@ class StoreStats:
         set_aside: names of damaged files that lie beside the store.
         salvage: how far each of them was salvaged.
         scrubbed_ms: when every block had been looked at last; 0 before.
+        kept_bytes: of alerts, events and slots that wait for the centre.
+        written_today_bytes, written_yesterday_bytes: to the disk by this agent, in days of UTC; 0 without a writer.
     """
 
     epoch: int
@@ -63,6 +66,9 @@ class StoreStats:
     set_aside: tuple[str, ...] = field(default=())
     salvage: tuple[SalvageState, ...] = field(default=())
     scrubbed_ms: int = 0
+    kept_bytes: int = 0
+    written_today_bytes: int = 0
+    written_yesterday_bytes: int = 0
 
     @classmethod
     def unknown(cls) -> StoreStats:
@@ -125,6 +131,7 @@ class Reader:
         with transaction(self._shelves.db, self._path):
             for piece in self._overlapping("readings", start_ms, end_ms):
                 found += self._columns(piece, channel).between(start_ms, end_ms)
+            found += self._shelves.thinned.readings(channel, start_ms, end_ms)
         return sorted(found, key=lambda row: row.time_ms)
 
     def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
@@ -225,6 +232,7 @@ class Reader:
                 backlog_bytes=sum(state.waiting_bytes for state in states) + sum(piece.size for piece in journal),
                 oldest_unacknowledged_ms=min((time_ms for time_ms in oldest if time_ms is not None), default=None),
                 bytes_on_disk=_size(self._path),
+                kept_bytes=sum(state.waiting_bytes for state in states if state.stream in KEPT),
                 evicted_rows=self._shelves.counter("evicted_rows"),
                 quarantined=self._shelves.counter("quarantined"),
                 set_aside=tuple(sorted(there)),

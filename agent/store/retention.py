@@ -36,6 +36,25 @@ def spare_bytes(shelves: Shelves) -> int:
     return _pragma(shelves, "freelist_count") * _pragma(shelves, "page_size")
 
 
+def kept_bytes(shelves: Shelves) -> int:
+    """Bytes of alerts, events and slots that wait for the centre."""
+    return sum(state.waiting_bytes for state in shelves.states() if state.stream in KEPT)
+
+
+def safe_readings(shelves: Shelves) -> list[Piece]:
+    """Choose a batch of the oldest acknowledged readings."""
+    if not _acknowledged_rows(shelves).get(RAW):
+        return []
+    where = f"WHERE stream = ? AND acknowledged = 1 ORDER BY epoch, first LIMIT {BATCH}"
+    return shelves.pieces("block", where, [RAW])
+
+
+def too_old(shelves: Shelves, before_ms: int) -> list[Piece]:
+    """Choose a batch of readings that wait and end before a time."""
+    where = f"WHERE stream = ? AND end_ms < ? AND +acknowledged = 0 ORDER BY end_ms LIMIT {BATCH}"
+    return shelves.pieces("block", where, [RAW, before_ms])
+
+
 def _pragma(shelves: Shelves, name: str) -> int:
     return int(shelves.db.execute(f"PRAGMA {name}").fetchone()[0])
 

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from agent.contract.durable import fsync_folder
 from agent.contract.errors import ConfigError, StorageError
-from agent.store import notes, salvagelog
+from agent.store import notes, salvagelog, thinning
 
 APPLICATION_ID = 0x45575331  # "EWS1", in the file's header
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
@@ -83,6 +83,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _with_a_ring,
     _with_marks,
     salvagelog.create_tables,
+    thinning.create_table,
 )
 
 

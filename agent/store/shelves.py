@@ -26,6 +26,7 @@ from agent.store.pieces import BLOCK, JOURNAL, RING, Piece, StreamState
 from agent.store.ring import DamagedRingError
 from agent.store.ringshelf import RingShelf
 from agent.store.schema import DamagedError, translated
+from agent.store.thinning import Thinned
 
 _PLACE = "id, stream, epoch, boot, first, last, start_ms, end_ms"
 _RING_ID, _RING_RELEASED = "ring", "ring_released"
@@ -44,6 +45,7 @@ class Shelves:
         self._key, self._path = key, path
         self.ring = RingShelf(path.with_name(f"{path.name}-ring"))
         self.notes = Notes(db, key, self.tag)
+        self.thinned = Thinned(db, key)
         self.distrusted = ""
         self._follow: Callable[[Piece, int, int], None] = lambda *_: None
 
@@ -301,6 +303,15 @@ class Shelves:
             "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
             [name, amount],
         )
+
+    def counters(self, prefix: str) -> list[str]:
+        """List the names of counters that begin so."""
+        found = self.db.execute("SELECT name FROM counter WHERE name GLOB ?", [f"{prefix}*"]).fetchall()
+        return [str(name) for (name,) in found]
+
+    def drop_counter(self, name: str) -> None:
+        """Forget a named counter."""
+        self.db.execute("DELETE FROM counter WHERE name = ?", [name])
 
     def set_counter(self, name: str, value: int) -> None:
         """Set a named counter."""

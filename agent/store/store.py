@@ -22,6 +22,7 @@ from agent.contract.errors import RejectedError, StorageError
 from agent.contract.topics import STREAMS
 from agent.store import aside, outbox
 from agent.store.buffer import accept_rows
+from agent.store.custody import Bounds, Custody
 from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.outbox import StoredBlock
@@ -59,10 +60,10 @@ class Store:
         monotonic: seconds that never step, for windows.
         commit_window_s: how long readings may wait in memory; all other streams are committed at once.
         pack_after_s: how long rows may lie in the journal.
-        max_bytes: bound of the database; see `retention.ORDER` for what leaves first.
-        keep_acknowledged_days: how long acknowledged readings stay while there is space.
+        max_bytes, reserved_bytes, keep_acknowledged_days, keep_unacknowledged_days: see `Bounds`.
         ring_readings: most readings held in memory while the disk cannot be written.
         salvage_kib_s: how much is read in a second of a store that was set aside.
+        written_bytes: what this process has caused to be written, for the wear of the flash.
 
     Raises:
         StorageError: when the disk or the folder cannot be used, or another process has the store.
@@ -80,16 +81,20 @@ class Store:
         commit_window_s: float = 1.0,
         pack_after_s: float = 60.0,
         max_bytes: int = 1 << 30,
+        reserved_bytes: int = 0,
         keep_acknowledged_days: float = 7,
+        keep_unacknowledged_days: float = 0,
         ring_readings: int = 100_000,
         salvage_kib_s: int = 2048,
+        written_bytes: Callable[[], int] = lambda: 0,
     ) -> None:
         self._path, self._identity, self._monotonic, self._now_ms = path, identity, monotonic, now_ms
         self._window_s, self._pack_after_s = commit_window_s, pack_after_s
-        self._max_bytes, self._keep_days = max_bytes, keep_acknowledged_days
         self._scales = {name: 10.0**channel.decimals for name, channel in channels.items()}
         limits = dict.fromkeys(STREAMS, OTHER_RING_ROWS) | {"readings": ring_readings}
-        self._journal = Journal(path, identity, channels, limits, now_ms)
+        self._journal = Journal(path, identity, channels, limits, now_ms, written_bytes)
+        bounds = Bounds(max_bytes, reserved_bytes, keep_acknowledged_days, keep_unacknowledged_days)
+        self._custody = Custody(self._journal, identity, path, bounds, now_ms)
         self._error: StorageError | None = None
         self._lost: DamagedError | None = None
         self._raw_from_ms: int | None = None
@@ -167,7 +172,7 @@ class Store:
             self._guarded(self._journal.quarantine)
         if now >= self._retain_at:
             self._retain_at = now + RETAIN_EVERY_S
-            self._guarded(lambda: self._journal.retain(self._max_bytes, self._keep_days, self._raw_from_ms))
+            self._guarded(lambda: self._custody.retain(self._raw_from_ms))
 
     def _mend(self, now: float) -> None:
         """Salvage a little of what was set aside, or else look whether what is here is whole."""
@@ -243,7 +248,7 @@ class Store:
 
         def apply() -> None:
             nonlocal count
-            count = self._journal.acknowledge(marks)
+            count = self._custody.acknowledge(marks)
 
         return count if self._guarded(apply) else 0
 
@@ -257,7 +262,7 @@ class Store:
 
         def recall() -> None:
             nonlocal count
-            count = self._journal.recall(marks)
+            count = self._custody.recall(marks)
 
         return count if self._guarded(recall) else 0
 
@@ -316,8 +321,11 @@ class Store:
 
     def stats(self) -> StoreStats:
         """Return the store in numbers, at the cost of a few index look-ups."""
+        today = yesterday = 0
         try:
             stored = self._journal.reader.stats()
+            with translated(self._path):
+                today, yesterday = (self._journal.wear.day(self._journal.shelves, days) for days in (0, 1))
         except StorageError as exc:
             self._error = self._error or exc
             stored = StoreStats.unknown()
@@ -328,6 +336,8 @@ class Store:
             scrubbed_ms=self._journal.scrub.finished_ms,
             pending_rows=sum(len(buffer.rows) for buffer in self._journal.buffers.values()),
             storage_error=str(self._error) if self._error else "",
+            written_today_bytes=today,
+            written_yesterday_bytes=yesterday,
         )
 
     # -- a failing disk -------------------------------------------------------------------------------------------
@@ -353,7 +363,7 @@ class Store:
             self._commit_at = self._monotonic() + max(self._window_s, RETRY_AFTER_S)
             with contextlib.suppress(StorageError), translated(self._path):
                 # What the centre holds need not stand in the way.
-                self._journal.free_acknowledged()
+                self._custody.free_acknowledged()
             return False
         if self._journal.writes > before:
             self._error = None

@@ -72,6 +72,7 @@ class PlantDay:
             lambda daemon: Answers(daemon, None),
             tick_s=1.0,
             health_s=health_s,
+            reserved_bytes=2**30,
             monotonic=lambda: float(self.now_s),
             on_close=self.store.close,
         )

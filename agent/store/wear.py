@@ -1,0 +1,38 @@
+"""How much is written to the disk in a day: flash wears by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.store.shelves import Shelves
+
+_DAY_MS = 86_400_000
+_KEPT_DAYS = 8
+_PREFIX = "written/"
+
+
+class Wear:
+    """Counts bytes by UTC day, in named counters of the store.
+
+    Args:
+        written: bytes that this process has caused to be written since it began.
+        now_ms: plant clock.
+    """
+
+    def __init__(self, written: Callable[[], int], now_ms: Callable[[], int]) -> None:
+        self._written, self._now_ms = written, now_ms
+        self._noted = written()
+
+    def note(self, shelves: Shelves) -> None:
+        """Add what was written since the last time, in the caller's transaction."""
+        today, total = self._now_ms() // _DAY_MS, self._written()
+        shelves.add(f"{_PREFIX}{today}", total - self._noted)
+        self._noted = total
+        for name in shelves.counters(_PREFIX):
+            if int(name.removeprefix(_PREFIX)) <= today - _KEPT_DAYS:
+                shelves.drop_counter(name)
+
+    def day(self, shelves: Shelves, days_ago: int) -> int:
+        """Return the bytes written on a day; today's up to now."""
+        noted = shelves.counter(f"{_PREFIX}{self._now_ms() // _DAY_MS - days_ago}")
+        return noted if days_ago else noted + self._written() - self._noted
