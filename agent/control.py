@@ -48,6 +48,7 @@ class Operation(enum.StrEnum):
     ALERTS_LIST = "alerts.list"
     ALERTS_ACK = "alerts.ack"
     BUFFER_STATUS = "buffer.status"
+    BUFFER_REPAIR = "buffer.repair"
     BUFFER_IMPORT = "buffer.import"
     SYNC_STATUS = "sync.status"
     MODEL_STATUS = "model.status"

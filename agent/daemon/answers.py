@@ -35,6 +35,7 @@ class Answers:
             Operation.ALERTS_LIST: self._alerts,
             Operation.ALERTS_ACK: self._acknowledge,
             Operation.BUFFER_STATUS: lambda _: self._buffer(),
+            Operation.BUFFER_REPAIR: lambda _: self._repair(),
             Operation.BUFFER_IMPORT: self._take_answer,
             Operation.SYNC_STATUS: lambda _: self._sync(),
             Operation.MODEL_STATUS: lambda _: self._model(),
@@ -82,6 +83,12 @@ class Answers:
         if rows:
             self._daemon.rooms.store.append("alerts", rows)
         return {"id": alert_id, "acknowledged": True}
+
+    def _repair(self) -> Answer:
+        store = self._daemon.rooms.store
+        began = store.repair()
+        stats = store.stats()
+        return {"began": began, "set_aside": list(stats.set_aside), "storage_error": stats.storage_error}
 
     def _take_answer(self, arguments: Fields) -> Answer:
         exchange = self._daemon.rooms.exchange

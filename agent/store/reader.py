@@ -22,10 +22,12 @@ from agent.store.outbox import URGENT, of_stream
 from agent.store.pieces import BLOCK, Piece
 from agent.store.retention import KEPT
 from agent.store.salvagelog import SalvageLog, SalvageState
-from agent.store.schema import open_database_read_only, transaction, translated
+from agent.store.schema import DamagedError, open_database_read_only, transaction, translated
+from agent.store.scrub import Scrub
 from agent.store.shelves import Shelves
 
 _T = TypeVar("_T")
+_VERIFY_STEP = 2**20
 _OPENED_BLOCKS = 4  # slots are built one by one from the same few blocks
 _OVERLAPS = "WHERE stream = ? AND end_ms >= ? AND start_ms < ? ORDER BY epoch, first"
 
@@ -74,6 +76,21 @@ class StoreStats:
     def unknown(cls) -> StoreStats:
         """What is said while the disk cannot be read."""
         return cls(0, 0, dict.fromkeys(STREAMS, 0), 0, 0, 0, 0, None, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What looking at every block has found.
+
+    Attributes:
+        blocks: that were looked at.
+        damaged: those that do not open, each in words.
+        contradiction: why the file as a whole cannot be relied on; empty where it can.
+    """
+
+    blocks: int
+    damaged: tuple[str, ...]
+    contradiction: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,6 +216,29 @@ class Reader:
                 yield self._shelves.open(piece)
             except RejectedError as exc:
                 self.damaged.append((piece, exc.what))
+
+    def verify(self, progress: Callable[[int], None] = lambda _: None) -> Verified:
+        """Look at every block, as the scrub does, from one moment of the database.
+
+        Args:
+            progress: called now and then with the number of blocks looked at.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+        damaged: list[tuple[Piece, str]] = []
+        blocks, contradiction = 0, ""
+        with transaction(self._shelves.db, self._path):
+            scrub = Scrub(self._shelves, self._path, lambda: 1, damaged, whole=True)
+            try:
+                while not scrub.finished_ms:
+                    blocks += scrub.step(_VERIFY_STEP)
+                    progress(blocks)
+                self._shelves.check_trust()
+            except DamagedError as exc:
+                contradiction = exc.what
+        found = [f"rows {piece.first}..{piece.last} of {piece.stream}: {what}" for piece, what in damaged]
+        return Verified(blocks, tuple(found), contradiction)
 
     def newest_epoch(self) -> int:
         """Return the newest epoch on disk, 0 in an empty store."""

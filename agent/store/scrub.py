@@ -32,24 +32,31 @@ class Scrub:
         path: of the database, for messages.
         now_ms: plant clock.
         damaged: takes what does not open.
+        whole: begin with the first block, not where the last one ended.
 
     Attributes:
         finished_ms: when every block had been looked at last; 0 before.
     """
 
     def __init__(
-        self, shelves: Shelves, path: Path, now_ms: Callable[[], int], damaged: list[tuple[Piece, str]]
+        self,
+        shelves: Shelves,
+        path: Path,
+        now_ms: Callable[[], int],
+        damaged: list[tuple[Piece, str]],
+        *,
+        whole: bool = False,
     ) -> None:
         self._shelves, self._path, self._now_ms, self._damaged = shelves, path, now_ms, damaged
-        self._at = shelves.counter(_AT)
-        self.finished_ms = shelves.counter(_DONE_MS)
+        self._at = 0 if whole else shelves.counter(_AT)
+        self.finished_ms = 0 if whole else shelves.counter(_DONE_MS)
         self._noted = self._at, self.finished_ms
         # Rows, and of what waits rows, blocks and bytes, of what this pass has been over; None where it began earlier.
         self._sums: dict[tuple[str, int], list[int]] | None = None if self._at else {}
         shelves.follow(self._count)
 
-    def step(self, budget_bytes: int) -> None:
-        """Look at the next blocks, at one at least.
+    def step(self, budget_bytes: int) -> int:
+        """Look at the next blocks, at one at least, and return at how many; 0 at the end of a pass.
 
         Raises:
             DamagedError: when the file contradicts itself.
@@ -58,7 +65,9 @@ class Scrub:
         pieces = self._shelves.pieces(BLOCK, f"WHERE id > ? ORDER BY id LIMIT {MOST_BLOCKS}", [self._at])
         if not pieces:
             self._end_pass()
+        looked = 0
         for piece in pieces:
+            looked += 1
             waits = self._shelves.waits(piece)
             self._look(piece, waits=waits)
             self._at = piece.id
@@ -66,6 +75,7 @@ class Scrub:
             budget_bytes -= piece.size
             if budget_bytes <= 0:
                 break
+        return looked
 
     def note(self) -> None:
         """Keep, in a transaction, how far it is: seldom, since each writes to the disk."""

@@ -266,6 +266,13 @@ class Store:
 
         return count if self._guarded(recall) else 0
 
+    def repair(self) -> bool:
+        """Set the database aside, begin another, and salvage in the background what opens; return whether it began."""
+        if self._lost is None:
+            self._journal.give_up()
+            self._lost = DamagedError("is to be salvaged, as was asked for", where=str(self._path))
+        return self._guarded(lambda: None)
+
     # -- asking ---------------------------------------------------------------------------------------------------
 
     def readings(self, channel: str, start_ms: int, end_ms: int) -> list[Reading]:

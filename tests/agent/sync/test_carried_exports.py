@@ -78,3 +78,24 @@ def test_a_medium_carries_a_backlog_and_its_answer_frees_it(plant):
     # An answer for another device, and a file of another kind, change nothing.
     assert plant.agent.run("buffer", "import", str(stick)).code == 65
     assert plant.agent.run("buffer", "import", str(plant.folder / "none")).code == 78
+
+
+def test_a_running_device_is_verified_and_repaired(plant):
+    plant.agent.until(lambda: plant.status()["rows"]["slots"] >= 5)
+    before = plant.status()["rows"]
+    assert plant.agent.ask("buffer", "verify")["damaged"] == []
+    (name,) = plant.agent.ask("buffer", "repair")["set_aside"]
+    plant.agent.until(lambda: plant.status()["set_aside"] == [])
+    after = plant.status()["rows"]
+    assert all(after[stream] >= before[stream] for stream in ("readings", "slots", "forecasts"))
+    assert plant.agent.ask("buffer", "verify")["contradiction"] == ""
+    log = plant.agent.folder / "state" / "store.db"
+    plant.agent.stop()
+    data = bytearray(log.read_bytes())
+    at = data.index(b"EWA1") + 250
+    data[at] ^= 1
+    log.write_bytes(data)
+    done = plant.agent.run("buffer", "verify")
+    assert done.code == 65
+    assert "damaged" in done.err
+    assert name not in done.out
