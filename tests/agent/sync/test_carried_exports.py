@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sqlite3
 
 import pytest
 
@@ -89,12 +90,9 @@ def test_a_running_device_is_verified_and_repaired(plant):
     after = plant.status()["rows"]
     assert all(after[stream] >= before[stream] for stream in ("readings", "slots", "forecasts"))
     assert plant.agent.ask("buffer", "verify")["contradiction"] == ""
-    log = plant.agent.folder / "state" / "store.db"
     plant.agent.stop()
-    data = bytearray(log.read_bytes())
-    at = data.index(b"EWA1") + 250
-    data[at] ^= 1
-    log.write_bytes(data)
+    with contextlib.closing(sqlite3.connect(plant.agent.folder / "state" / "store.db")) as other, other:
+        other.execute("UPDATE block SET data = zeroblob(length(data)) WHERE id = (SELECT min(id) FROM block)")
     done = plant.agent.run("buffer", "verify")
     assert done.code == 65
     assert "damaged" in done.err
