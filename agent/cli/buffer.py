@@ -50,12 +50,12 @@ def buffer_verify(session: Session, as_json: bool) -> None:
     import dataclasses
 
     from agent.contract.errors import RejectedError
-    from agent.daemon.paths import StatePaths
+    from agent.daemon.paths import StatePaths, credentials
     from agent.store.identity import Identity
     from agent.store.reader import Reader
 
     paths = StatePaths(session.config.device.state_dir)
-    reader = Reader.open(paths.store, Identity.open(paths.identity).storage_key)
+    reader = Reader.open(paths.store, Identity.open(paths.identity, credentials=credentials()).storage_key)
     told = _REMARK_EVERY
 
     def progress(blocks: int) -> None:

@@ -36,14 +36,14 @@ def export(session: Session, file: Path, as_json: bool) -> None:
       edgewatt buffer export /media/stick/press-shop-1.ewx
     """
     from agent.contract.durable import new_file
-    from agent.daemon.paths import StatePaths
+    from agent.daemon.paths import StatePaths, credentials
     from agent.store.identity import Identity
     from agent.store.reader import Reader
     from agent.sync.acks import last_seen
     from agent.sync.export import write_export
 
     paths = StatePaths(session.config.device.state_dir)
-    identity = Identity.open(paths.identity)
+    identity = Identity.open(paths.identity, credentials=credentials())
     enrolled, key = _enrolled(identity.enrolment), identity.signing_key
     if key is None:
         raise ConfigError("has no key yet", where=enrolled.device, todo="Enrol the device anew")

@@ -87,12 +87,12 @@ def _read_enrolment(file: Path, device: str) -> Enrolment:
 
 @contextmanager
 def _identity(session: Session) -> Iterator[Identity]:
-    from agent.daemon.paths import StatePaths
+    from agent.daemon.paths import StatePaths, credentials
     from agent.store.identity import Identity
 
     paths = StatePaths(session.config.device.state_dir)
     with paths.owned():
-        yield Identity.open(paths.identity)
+        yield Identity.open(paths.identity, credentials=credentials())
 
 
 def _read(path: Path) -> bytes:

@@ -27,7 +27,7 @@ from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.loop import Daemon, Rooms
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
-from agent.daemon.paths import StatePaths
+from agent.daemon.paths import StatePaths, credentials
 from agent.daemon.realtime import real_ms
 from agent.daemon.slots import SlotCloser
 from agent.daemon.views import ALERT_DAYS, View
@@ -61,7 +61,7 @@ def build(config: Config) -> Daemon:
     with contextlib.ExitStack() as stack:
         tariff, sources = make_tariff(config), make_sources(config)
         stack.enter_context(paths.owned())
-        identity = Identity.open(paths.identity)
+        identity = Identity.open(paths.identity, credentials=credentials())
         _check_enrolment(config, identity)
         clock = make_clock(config.clock, paths.clock)
         identity.begin_boot()
@@ -306,6 +306,7 @@ def _tell_boot(config: Config, identity: Identity, clock: Clock, store: Store) -
         boot=identity.boot,
         epoch=identity.epoch,
         version=version,
+        storage_key=identity.key_source,
         zone=config.plant.zone,  # the centre shows this device's days in it
     )
     store.append("events", [row])

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.contract.errors import StorageError, UnavailableError
+
+
+def credentials() -> Path | None:
+    """Return the folder in which systemd gives this service its secrets; None without it."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(folder) if folder else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from agent.contract.rows import ForecastSource
 from agent.contract.slots import Slot
 from agent.daemon.calibrating import read_coverage
 from agent.daemon.history import History
-from agent.daemon.paths import StatePaths
+from agent.daemon.paths import StatePaths, credentials
 from agent.store.identity import Enrolled, Identity
 from agent.store.reader import Reader, StoreStats
 
@@ -219,7 +219,7 @@ def open_offline(config: Config) -> Iterator[View]:
     """
     paths = StatePaths(config.device.state_dir)
     _must_exist(paths.store)
-    identity = Identity.open(paths.identity)
+    identity = Identity.open(paths.identity, credentials=credentials())
     store = Reader.open(paths.store, identity.storage_key)
     try:
         yield View(store, config, identity.enrolment)

@@ -27,6 +27,7 @@ from agent.contract.topics import DEVICE_ID
 from agent.contract.trust import MAX_CHAIN_CHARS, Broker, Enrolment, FleetTrust
 
 KEY_BYTES = 32
+CREDENTIAL = "edgewatt-storage"
 _STRIDE = 2**31  # of epochs; half of it a start lasts for eight million starts
 CLOCK_FLOOR = "clock"  # the least that the real time can be: when the centre last signed something for this device
 _COUNTERS, _STORAGE_KEY, _ENROLMENT, _PENDING = "counters.json", "storage.key", "enrolment.json", "pending.key"
@@ -67,6 +68,10 @@ class Identity:
 
     Invariants: `boot`, `epoch` and every floor only rise; the storage key never changes; a value returned by a method
     here is on disk.
+
+    Attributes:
+        storage_key: 32 bytes, under which the store is sealed.
+        key_source: `file`, or `credential` where the system keeps the key (systemd, with a TPM where there is one).
     """
 
     def __init__(
@@ -81,13 +86,17 @@ class Identity:
         self._counters = counters
         self._enrolled = enrolled
         self.storage_key = key
+        self.key_source = "file"
 
     @classmethod
-    def open(cls, folder: Path, *, randbelow: Callable[[int], int] = secrets.randbelow) -> Identity:
+    def open(
+        cls, folder: Path, *, credentials: Path | None = None, randbelow: Callable[[int], int] = secrets.randbelow
+    ) -> Identity:
         """Read the folder; make it (0700) with a new storage key and counters at zero where there is none.
 
         Args:
             folder: of the identity.
+            credentials: where the system gives this service its secrets; a storage key there is kept in no file.
             randbelow: uniform whole numbers below its argument, for epochs.
 
         Raises:
@@ -99,23 +108,34 @@ class Identity:
             folder.chmod(0o700)
         except OSError as exc:
             raise StorageError(f"cannot be used ({exc.strerror})", where=str(folder), todo="Mend the rights") from exc
-        counters, key = _read(folder / _COUNTERS), _read(folder / _STORAGE_KEY)
-        if counters is None and key is not None:
+        counters, kept = _read(folder / _COUNTERS), _read(folder / _STORAGE_KEY)
+        given = _read(credentials / CREDENTIAL) if credentials is not None else None
+        if counters is None and kept is not None:
             raise _lost(folder / _COUNTERS)
+        if given is not None and kept not in (None, given):
+            raise StorageError(
+                f"is another key than the credential {CREDENTIAL} of the service",
+                where=str(folder / _STORAGE_KEY),
+                todo="One of them opens the store: make the credential of this file, or remove the file if it is old",
+            )
+        key = kept if given is None else given
         if counters is None:  # counters first: a key without counters then always means that they were lost
             counters = jsonform.dumps({"schema": 1, "boot": 0, "epoch": 0, "floors": {}})
             write_durable(folder / _COUNTERS, counters, mode=0o600)
         parsed = _parse_counters(counters, folder / _COUNTERS)
         if key is None:
             if parsed["epoch"]:
-                raise _lost(folder / _STORAGE_KEY)
+                raise _lost(folder / _STORAGE_KEY, f"; where it is a credential ({CREDENTIAL}), only the agent has it")
             key = secrets.token_bytes(KEY_BYTES)
             write_durable(folder / _STORAGE_KEY, key, mode=0o600)
         if len(key) != KEY_BYTES:
-            raise _damaged(folder / _STORAGE_KEY, f"has {len(key)} bytes, not {KEY_BYTES}")
+            where = folder / _STORAGE_KEY if given is None else Path(CREDENTIAL)
+            raise _damaged(where, f"has {len(key)} bytes, not {KEY_BYTES}")
         stored = _read(folder / _ENROLMENT)
         enrolled = None if stored is None else _parse_enrolment(stored, folder / _ENROLMENT)
-        return cls(folder, key, parsed, enrolled, randbelow)
+        identity = cls(folder, key, parsed, enrolled, randbelow)
+        identity.key_source = "file" if given is None else "credential"
+        return identity
 
     @property
     def boot(self) -> int:
@@ -319,9 +339,9 @@ def _damaged(path: Path, what: str) -> StorageError:
     )
 
 
-def _lost(path: Path) -> StorageError:
+def _lost(path: Path, more: str = "") -> StorageError:
     return StorageError(
-        "is missing while the rest of the identity is there",
+        f"is missing while the rest of the identity is there{more}",
         where=str(path),
         todo="Put it back from a copy, or move the whole folder away and enrol the device anew",
     )

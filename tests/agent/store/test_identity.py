@@ -12,7 +12,7 @@ from agent.contract.errors import StorageError
 from agent.contract.keys import SealingKey, SigningKey, TlsKey
 from agent.contract.trust import Broker, Enrolment, FleetKey, FleetTrust, KeyState, KeyUse
 from agent.store import identity as module
-from agent.store.identity import ClientTls, Identity
+from agent.store.identity import CREDENTIAL, ClientTls, Identity
 
 
 def enrolment(device="plant-1") -> Enrolment:
@@ -45,6 +45,41 @@ def test_counters_floors_and_key_survive(folder):
     again = Identity.open(folder)
     assert (again.boot, again.epoch, again.floor("assignment")) == (2, epoch, 5)
     assert again.storage_key == identity.storage_key
+
+
+def test_a_key_that_the_system_keeps_is_in_no_file_here(folder, tmp_path):
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    key = bytes(range(32))
+    (credentials / CREDENTIAL).write_bytes(key)
+    identity = Identity.open(folder, credentials=credentials)
+    identity.begin_boot()
+    assert (identity.storage_key, identity.key_source) == (key, "credential")
+    assert all(key not in file.read_bytes() for file in folder.iterdir())
+    assert Identity.open(folder, credentials=credentials).epoch == identity.epoch
+    with pytest.raises(StorageError, match="only the agent has it"):
+        Identity.open(folder)
+
+
+def test_a_key_that_was_a_file_becomes_a_credential_and_no_other_is_taken(folder, tmp_path):
+    key = Identity.open(folder).storage_key
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / CREDENTIAL).write_bytes(bytes(32))
+    with pytest.raises(StorageError, match="another key than the credential"):
+        Identity.open(folder, credentials=credentials)
+    (credentials / CREDENTIAL).write_bytes(key[:31])
+    with pytest.raises(StorageError):
+        Identity.open(folder, credentials=credentials)
+    (credentials / CREDENTIAL).write_bytes(key)
+    assert Identity.open(folder, credentials=credentials).key_source == "credential"
+    (folder / "storage.key").unlink()
+    assert Identity.open(folder, credentials=credentials).storage_key == key
+
+
+def test_without_a_credential_the_key_is_a_file(folder, tmp_path):
+    assert Identity.open(folder, credentials=tmp_path).key_source == "file"
+    assert (folder / "storage.key").exists()
 
 
 def test_two_lives_of_one_image_share_no_epoch(folder):
