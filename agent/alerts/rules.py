@@ -52,11 +52,13 @@ class Observations:
         forecast: the latest one; None before the first.
         last_reading_ms: up to when each channel's readings reach; a channel without one is absent.
         since_ms: when watching began (plant clock at the start of the daemon). Silence before it was the device's own.
+        storage_error: why the disk cannot be written; empty where it can.
     """
 
     forecast: Forecast | None
     last_reading_ms: Mapping[str, int]
     since_ms: int
+    storage_error: str = ""
 
 
 class Rule(Protocol):
@@ -206,6 +208,23 @@ class DataMissing:
         last = "" if last_ms is None else f", last at {to_local(last_ms, self.zone):%a %d %b %H:%M}"
         text = f"no reading of channel {self.channel} for {_span(silent_s)}{last}; check the meter and its connection"
         return Finding(Verdict.ON, text, details)
+
+
+@dataclass(frozen=True)
+class StoreFailing:
+    """The disk cannot be written. ON while that is so; cleared once it has been well for a minute."""
+
+    name: str = "store-failing"
+    severity: str = "critical"
+    clear_after_s: float = 60.0
+
+    def judge(self, now_ms: int, observations: Observations) -> Finding:  # noqa: ARG002 - as every rule
+        """Say what the store says."""
+        error = observations.storage_error
+        if not error:
+            return Finding(Verdict.OFF, "the disk is written again")
+        text = f"readings are kept in memory only, and the oldest are lost when that is full: {error}"
+        return Finding(Verdict.ON, text, {"storage_error": error})
 
 
 def _span(seconds: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.alerts.board import AlertBoard
-from agent.alerts.rules import DataMissing, PeakAhead, Rule
+from agent.alerts.rules import DataMissing, PeakAhead, Rule, StoreFailing
 from agent.config import ClockConfig, Config, CsvConfig, SimulatorConfig
 from agent.contract import jsonform
 from agent.contract.durable import write_durable
@@ -270,6 +270,7 @@ def _make_board(config: Config, store: Store) -> AlertBoard:
     rules: list[Rule] = [
         DataMissing(channel.name, alerts.data_missing_s + channel.interval_s, zone=zone) for channel in config.channel
     ]
+    rules.append(StoreFailing())
     if alerts.peak_kw is not None:
         rules.append(
             PeakAhead(alerts.peak_kw, quantile=alerts.quantile, clear_below_kw=alerts.clear_below_kw, zone=zone)

@@ -268,7 +268,10 @@ class Daemon:
                 if last_ms is not None:
                     covered_ms[channel.name] = last_ms + channel.interval_s * 1000
         observed = Observations(
-            since_ms=self._since_ms, forecast=self.rooms.forecasting.latest, last_reading_ms=covered_ms
+            since_ms=self._since_ms,
+            forecast=self.rooms.forecasting.latest,
+            last_reading_ms=covered_ms,
+            storage_error=self.troubles.open.get("disk", ""),
         )
         rows = self.rooms.board.update(now_ms, observed)
         if rows:

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from agent.alerts.rules import DataMissing, Observations, PeakAhead, Verdict
+from agent.alerts.board import AlertBoard
+from agent.alerts.rules import DataMissing, Observations, PeakAhead, StoreFailing, Verdict
 from agent.contract.errors import ConfigError
 from agent.contract.rows import Forecast, ForecastSource
 from tests.support.forecasts import peaks_of
@@ -149,3 +150,18 @@ def test_spans_read_as_people_say_them(seconds, words):
 def test_rejects_a_silence_of_nothing():
     with pytest.raises(ConfigError):
         DataMissing("power", 0)
+
+
+def test_a_disk_that_cannot_be_written_is_an_alarm_until_it_has_been_well_for_a_minute():
+    rule = StoreFailing()
+    failing = rule.judge(NOW, Observations(None, {}, NOW, storage_error="store.db: cannot be used (disk is full)"))
+    assert failing.verdict is Verdict.ON
+    assert "disk is full" in failing.text
+    assert rule.judge(NOW, Observations(None, {}, NOW)).verdict is Verdict.OFF
+    board = AlertBoard([rule], [])
+    (raised,) = board.update(NOW, Observations(None, {}, NOW, storage_error="full"))
+    assert (raised["rule"], raised["state"], raised["severity"]) == ("store-failing", "raised", "critical")
+    assert board.update(NOW + 30_000, Observations(None, {}, NOW)) == []
+    assert board.update(NOW + 59_000, Observations(None, {}, NOW)) == []
+    (cleared,) = board.update(NOW + 91_000, Observations(None, {}, NOW))
+    assert cleared["state"] == "cleared"
