@@ -18,7 +18,7 @@ from agent.contract.errors import StorageError
 
 _PARTS = ("-wal", "-shm", "-ring", "")
 _LONE_RING = ".damaged-ring-"
-_UNREADABLE = 4096  # what is given up at once
+_UNREADABLE = 4096  # is given up as a whole
 
 
 def set_aside(path: Path, epoch: int) -> str:
@@ -100,10 +100,10 @@ def _read(file: int, at: int, size: int) -> bytes:
     try:
         return os.pread(file, size, at)
     except OSError:
-        if size <= _UNREADABLE:
+        border = max((at + size // 2) // _UNREADABLE, at // _UNREADABLE + 1) * _UNREADABLE
+        if border >= at + size:
             return bytes(size)
-        half = size // 2
-        return _read(file, at, half) + _read(file, at + half, size - half)
+        return _read(file, at, border - at) + _read(file, border, at + size - border)
 
 
 def remove(path: Path, name: str) -> None:

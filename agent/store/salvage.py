@@ -142,12 +142,17 @@ class Salvage:
         self._owed_bytes, self._read_bytes = max(0, -budget_bytes), 0
         if budget_bytes > 0 and self._has_room():
             phases = {SEARCH: self._search, TAKE: self._take, JUDGE: self._judge, DECLARE: self._declare}
-            state = next(state for state in self._log.states() if state.name == self._left[0])
+            state = self._next()
             try:
                 phases[state.phase](state, budget_bytes)
             finally:
                 self._owed_bytes = max(0, self._read_bytes - budget_bytes)
         return bool(self._left)
+
+    def _next(self) -> SalvageState:
+        """Whatever is set aside is taken before anything is declared lost."""
+        states = {state.name: state for state in self._log.states()}
+        return min((states[name] for name in self._left), key=lambda state: state.phase in (JUDGE, DECLARE))
 
     def _has_room(self) -> bool:
         disk = os.statvfs(self._path.parent)

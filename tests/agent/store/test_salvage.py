@@ -1,0 +1,527 @@
+"""Salvage: damage costs only the damaged blocks; the others come back under their own numbers, beside the sampling."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent.contract.acknowledgement import Mark
+from agent.contract.blocks import encode_readings, seal_block
+from agent.store import aside, retention, salvage, schema
+from tests.support.damage import PAGE, PARTS, fill, gaps, noisy, numbered, placed, scribble
+from tests.support.damage import salvage as salvage_all
+from tests.support.stores import CHANNELS, T0, Bench, alert
+
+COUNTS = (300, 1500, 40, 9000, 700, 1200)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = Bench(tmp_path)
+    yield bench
+    bench.store.close()
+
+
+def spoil_start(bench):
+    """So that the store is set aside at the next start, at no cost."""
+    scribble(bench.path, 0, b"X" * 16)
+
+
+def last_of(rows):
+    """The greatest number of each stream and epoch."""
+    last = {}
+    for stream, epoch, seq in rows:
+        last[stream, epoch] = max(seq, last.get((stream, epoch), 0))
+    return last
+
+
+# -- what comes back ----------------------------------------------------------------------------------------------
+
+
+def harm_page(bench, blocks):
+    page = min(next(block for block in blocks if block.first > 1000 and len(block.pages) == 1).pages)
+    scribble(bench.path, page * PAGE, secrets.token_bytes(PAGE))
+    spoil_start(bench)
+    return {page}
+
+
+def harm_header(bench, _blocks):
+    spoil_start(bench)
+    return set()
+
+
+def harm_schema(bench, _blocks):
+    scribble(bench.path, 100, b"\xff" * 3000)
+    return set()
+
+
+def harm_end(bench, blocks):
+    pages = bench.path.stat().st_size // PAGE
+    ends = sorted(max(block.pages) for block in blocks)
+    cut = ends[len(ends) // 2]
+    os.truncate(bench.path, cut * PAGE + 1000)
+    spoil_start(bench)
+    return set(range(cut, pages))
+
+
+def harm_pointers(bench, _blocks):
+    """Of the pages of every table; that shows when a block is looked at."""
+    content = bench.path.read_bytes()
+    for at in range(PAGE, len(content), PAGE):
+        if content[at] == 13:
+            scribble(bench.path, at + 3, secrets.token_bytes(20))
+    return set()
+
+
+def harm_chain(bench, blocks):
+    """In the middle of a block that lies in many pages."""
+    block = max(blocks, key=lambda block: len(block.pages))
+    page = sorted(block.pages)[3]
+    scribble(bench.path, page * PAGE + 2000, b"garbage")
+    spoil_start(bench)
+    return {page}
+
+
+def harm_link(bench, blocks):
+    """Where a page of a block leads to the next one."""
+    block = max(blocks, key=lambda block: len(block.pages))
+    content = bench.path.read_bytes()
+    page = next(page for page in block.pages if 1 < int.from_bytes(content[page * PAGE :][:4]) < 10_000)
+    scribble(bench.path, page * PAGE, b"\xff")
+    spoil_start(bench)
+    return {page}
+
+
+@pytest.mark.parametrize("harm", [harm_page, harm_header, harm_schema, harm_end, harm_pointers, harm_chain, harm_link])
+def test_salvage_brings_back_every_block_but_the_damaged_ones_under_their_own_numbers(bench, harm):
+    fill(bench, *COUNTS)
+    before = numbered(bench)
+    bench.store.close()
+    blocks = placed(bench)
+    bench.path.with_name("store.db-ring").unlink()  # it would help out
+    pages = harm(bench, blocks)
+    hit = [block for block in blocks if block.pages & pages]
+    lost = {(block.stream, block.epoch, seq) for block in hit for seq in range(block.first, block.last + 1)}
+    bench.start()
+    for _ in range(10):
+        bench.pass_time(1)
+    event = salvage_all(bench)
+    after = numbered(bench)
+    assert after == {place: row for place, row in before.items() if place not in lost}
+    assert bool(hit) == bool(pages)
+    last = last_of(after)
+    below = {place for place in lost if place[2] < last.get(place[:2], 0)}
+    assert below <= gaps(bench) <= lost
+    assert event["rows"] >= len(after)
+    assert event["lost_rows"] >= len(gaps(bench))
+    assert bench.execute("PRAGMA integrity_check") == [("ok",)]
+    assert bool(bench.store.stats().set_aside) == bool(event["damaged"])
+    assert event["blocks"] > 5
+    stats = bench.store.stats()
+    assert sum(stats.rows[stream] for stream in ("readings", "alerts", "slots")) == len(after)
+
+
+@pytest.mark.parametrize("kept", ["-wal", "-ring"])
+def test_of_a_database_that_is_gone_what_the_log_and_the_ring_hold_comes_back(bench, kept):
+    fill(bench, 300)
+    bench.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    fill(bench, 400, 9000)
+    fill(bench, 20, pack=False)
+    copies = {part: bench.path.with_name(bench.path.name + part).read_bytes() for part in PARTS}
+    bench.store.close()
+    for part in PARTS:
+        bench.path.with_name(bench.path.name + part).unlink(missing_ok=True)
+    bench.path.with_name(bench.path.name + kept).write_bytes(copies[kept])
+    bench.start()
+    assert bench.store.last_time_ms("readings", "load_kw") >= T0 + 9_699_000
+    salvage_all(bench)
+    back = {seq for stream, epoch, seq in numbered(bench) if (stream, epoch) == ("readings", 1)}
+    assert back >= (set(range(301, 9701)) if kept == "-wal" else set(range(9701, 9721)))
+    assert {place for place in gaps(bench) if place[0] == "readings"} == {
+        ("readings", 1, seq) for seq in range(1, max(back)) if seq not in back
+    }
+
+
+def test_a_ring_that_is_not_the_databases_own_is_salvaged_and_nothing_older_declared(bench):
+    fill(bench, 9000)
+    bench.store.apply_marks([Mark(1, "readings", 9000)])
+    bench.now_ms += 30 * 86_400_000
+    bench.pass_time(61)  # they leave
+    assert bench.store.stats().rows["readings"] == 0
+    fill(bench, 20, pack=False)
+    bench.store.close()
+    scribble(bench.path.with_name("store.db-ring"), 5, b"?")
+    bench.start()
+    assert len(bench.store.stats().set_aside) == 1
+    salvage_all(bench)
+    back = {seq for stream, epoch, seq in numbered(bench) if (stream, epoch) == ("readings", 1)}
+    assert back == set(range(9001, 9021))
+    assert gaps(bench) == set()
+    assert bench.store.stats().set_aside == ()
+
+
+def test_rows_of_a_store_that_was_destroyed_while_running_are_declared_to_the_last_number(bench):
+    fill(bench, *COUNTS)
+    before = set(numbered(bench))
+    bench.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    bench.store._journal.shelves.db.execute("PRAGMA cache_size = 0")
+    scribble(bench.path, 0, secrets.token_bytes(bench.path.stat().st_size))
+    bench.store.append("alerts", [alert(1)])
+    assert bench.identity.epoch == 2
+    event = salvage_all(bench)
+    back = set(numbered(bench)) - {("alerts", 2, 1)}
+    assert back | gaps(bench) == before
+    assert not back & gaps(bench)
+    assert {place for place in before if place[0] != "readings"} <= gaps(bench)  # readings lie in the ring, too
+    assert event["lost_rows"] >= len(gaps(bench))
+
+
+def test_a_last_block_that_does_not_open_still_tells_how_far_its_stream_went(bench):
+    fill(bench, *COUNTS)
+    before = numbered(bench)
+    bench.store.close()
+    last = max((block for block in placed(bench) if block.stream == "readings"), key=lambda block: block.first)
+    content = bench.path.read_bytes()
+    scribble(bench.path, content.find(last.data) + 300, b"garbage")
+    bench.path.with_name("store.db-ring").unlink()
+    spoil_start(bench)
+    bench.start()
+    event = salvage_all(bench)
+    lost = {("readings", 1, seq) for seq in range(last.first, last.last + 1)}
+    assert gaps(bench) == lost == set(before) - set(numbered(bench))
+    assert (event["damaged"], event["lost_rows"]) == (1, len(lost))
+
+
+def test_what_was_not_durable_goes_on_under_new_numbers_alone(bench):
+    """A record of the ring whose write failed is whole all the same; its readings are in memory."""
+    fill(bench, 300)
+    rows = noisy(300, 10)
+    failed = encode_readings(rows, CHANNELS, epoch=1, boot=1, first=301)
+    bench.store._journal.shelves.ring._ring.append(seal_block(failed, bench.identity.storage_key))
+    bench.store.append("readings", rows)
+    bench.store._journal.give_up()
+    bench.store._lost = schema.DamagedError("is damaged")
+    bench.pass_time(2)
+    salvage_all(bench)
+    bench.pass_time(61)
+    bench.pass_time(61)
+    places = set(numbered(bench))
+    assert {place for place in places if place[0] == "readings"} == {
+        *(("readings", 1, seq) for seq in range(1, 301)),
+        *(("readings", 2, seq) for seq in range(1, 11)),
+    }
+
+
+def test_what_a_mark_covers_comes_back_acknowledged(bench):
+    fill(bench, *COUNTS)
+    bench.store.close()
+    spoil_start(bench)
+    bench.start()
+    bench.store.append("readings", noisy(0, 1))
+    bench.store.apply_marks([Mark(1, "readings", 1840), Mark(1, "alerts", 2)])
+    salvage_all(bench)
+    places = set(numbered(bench))
+    assert {seq for stream, epoch, seq in places if (stream, epoch) == ("readings", 1)} == set(range(1841, 12_741))
+    assert bench.store.stats().rows["readings"] >= 12_740
+
+
+def test_a_store_under_another_key_salvages_nothing_and_says_so(bench):
+    fill(bench, *COUNTS)
+    bench.store.close()
+    (bench.folder / "identity" / "storage.key").write_bytes(bytes(32))
+    bench.start()
+    (name,) = bench.store.stats().set_aside
+    event = salvage_all(bench)
+    assert (event["blocks"], event["rows"], event["set_aside"]) == (0, 0, name)
+    assert event["damaged"] > 10
+    assert "none opens under this device's storage key" in event["text"]
+    assert numbered(bench) == {}
+    assert gaps(bench) == set()
+    assert bench.store.stats().set_aside == (name,)
+
+
+def test_a_store_that_is_damaged_while_it_salvages_another_loses_nothing_of_either(bench):
+    fill(bench, *COUNTS)
+    before = numbered(bench)
+    bench.store.close()
+    spoil_start(bench)
+    bench.start()
+    while not any(state.blocks for state in bench.store.stats().salvage):
+        bench.pass_time(1)
+    bench.store.append("readings", noisy(50_000, 500))
+    bench.pass_time(61)
+    bench.pass_time(61)
+    bench.store.close()
+    spoil_start(bench)
+    bench.start()
+    assert len(bench.store.stats().set_aside) == 2
+    salvage_all(bench)
+    after = numbered(bench)
+    assert {place: row for place, row in after.items() if place[1] == 1} == before
+    assert len({place for place in after if place[1] > 1}) == 500
+    assert gaps(bench) == set()
+    assert bench.store.stats().set_aside == ()
+
+
+def test_rows_that_are_held_in_part_are_taken_in_part(bench):
+    """Blocks that overlap: a row is there once, whichever block brings it."""
+    for first, last in ((11, 400), (1, 200), (150, 600), (1000, 1000)):
+        block = encode_readings(noisy(first, last - first + 1), CHANNELS, epoch=1, boot=1, first=first)
+        sealed = seal_block(block, bench.identity.storage_key)
+        bench.path.with_name(f"store.db.damaged-{first}-ring").write_bytes(sealed)
+    bench.restart()
+    salvage_all(bench)
+    rows = numbered(bench)
+    assert set(rows) == {("readings", 1, seq) for seq in (*range(1, 601), 1000)}
+    assert gaps(bench) == {("readings", 1, seq) for seq in range(601, 1000)}
+
+
+# -- goes on ------------------------------------------------------------------------------------------------------
+
+
+def test_salvage_goes_on_after_a_kill_at_every_step(tmp_path):
+    bench = Bench(tmp_path, salvage_kib_s=128)
+    fill(bench, *COUNTS)
+    before = numbered(bench)
+    bench.store.close()
+    spoil_start(bench)
+    bench.start()
+    times = bench.store.last_time_ms("readings", "load_kw")
+    kills = 0
+    while bench.store._journal.salvage.is_due:
+        bench.pass_time(1)
+        bench.crash()
+        assert bench.store.last_time_ms("readings", "load_kw") == times
+        kills += 1
+        assert kills < 200
+    assert kills > 10
+    assert numbered(bench) == before
+    assert gaps(bench) == set()
+    assert bench.store.stats().set_aside == ()
+
+
+class Killed(BaseException):
+    """Ends the process, as far as the store can tell."""
+
+
+class KilledConnection(sqlite3.Connection):
+    """A connection in whose n-th statement the process is killed."""
+
+    left: int | None = None
+
+    def _count(self):
+        cls = type(self)
+        if cls.left is not None:
+            cls.left -= 1
+            if cls.left == 0:
+                cls.left = None
+                raise Killed
+
+    def execute(self, *arguments):
+        self._count()
+        return super().execute(*arguments)
+
+    def executemany(self, *arguments):
+        self._count()
+        return super().executemany(*arguments)
+
+
+def test_whichever_statement_a_salvage_is_killed_in_nothing_is_lost_or_doubled(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        schema, "connect", lambda path, read_only=False: sqlite3.connect(path, factory=KilledConnection)
+    )
+    bench = Bench(tmp_path / "whole")
+    fill(bench, 300, 40, 900)
+    before = numbered(bench)
+    bench.store.close()
+    block = next(block for block in placed(bench) if block.first == 301)
+    scribble(bench.path, bench.path.read_bytes().find(block.data) + 200, b"garbage")
+    lost = {("readings", 1, seq) for seq in range(block.first, block.last + 1)}
+    bench.path.with_name("store.db-ring").unlink()
+    spoil_start(bench)
+    chance = random.Random(7)
+    step, died = 1, True
+    while died:
+        folder = tmp_path / str(step)
+        shutil.copytree(tmp_path / "whole", folder)
+        KilledConnection.left, died, bench = step, False, None
+        try:
+            bench = Bench(folder)
+            salvage_all(bench)
+        except Killed:
+            died = True
+        KilledConnection.left = None
+        if bench is None:
+            bench = Bench(folder)
+        else:
+            bench.crash()
+        salvage_all(bench)
+        assert set(numbered(bench)) == set(before) - lost
+        assert gaps(bench) == lost
+        bench.store.close()
+        shutil.rmtree(folder)
+        step += chance.randrange(1, 12)
+    assert step > 100
+
+
+# -- what it costs ------------------------------------------------------------------------------------------------
+
+
+def test_salvage_reads_no_more_than_its_budget(tmp_path, monkeypatch):
+    bench = Bench(tmp_path, salvage_kib_s=64)
+    fill(bench, *COUNTS, 9000)
+    largest = max(len(block.data) for block in placed(bench) or [])
+    bench.store.close()
+    spoil_start(bench)
+    bench.start()
+    read = 0
+    real = aside.read
+
+    def counted(*arguments):
+        nonlocal read
+        data = real(*arguments)
+        read += len(data)
+        return data
+
+    monkeypatch.setattr(salvage.aside, "read", counted)
+    seconds = 0
+    while bench.store._journal.salvage.is_due:
+        before = read
+        bench.pass_time(1)
+        seconds += 1
+        assert read - before <= 65_536 + 2 * largest
+        assert read <= seconds * 65_536 + 2 * largest
+    assert read > 500_000
+    assert len(numbered(bench)) == 12_740 + 9000 + 14
+
+
+def test_sampling_goes_on_and_is_durable_in_every_second_of_a_salvage(tmp_path):
+    bench = Bench(tmp_path, salvage_kib_s=128)
+    fill(bench, *COUNTS)
+    bench.store.close()
+    spoil_start(bench)
+    bench.start()
+    at = 0
+    while bench.store._journal.salvage.is_due:
+        ticket = bench.store.append("readings", noisy(at, 20))
+        at += 20
+        bench.pass_time(1.1)
+        assert bench.store.durable_through()["readings"] == ticket.last
+        assert bench.store.stats().storage_error == ""
+    assert at > 200
+
+
+def test_what_is_damaged_is_kept_until_there_is_need_of_space(tmp_path):
+    bench = Bench(tmp_path)
+    fill(bench, *COUNTS)
+    bench.store.close()
+    block = next(block for block in placed(bench) if block.first > 1000 and len(block.pages) == 1)
+    scribble(bench.path, bench.path.read_bytes().find(block.data) + 200, b"garbage")
+    bench.path.with_name("store.db-ring").unlink()
+    spoil_start(bench)
+    bench.start()
+    salvage_all(bench)
+    held = bench.store.stats().rows["readings"]
+    assert bench.store.stats().evicted_rows == 0
+    assert len(bench.store.stats().set_aside) == 1
+    (state,) = bench.store.stats().salvage
+    assert (state.phase, state.damaged) == ("done", 1)
+    used = retention.used_bytes(bench.store._journal.shelves)
+    bench.options["max_bytes"] = used + state.bytes // 2
+    bench.restart()
+    assert not bench.store._journal.salvage.is_due
+    assert len(bench.store.stats().set_aside) == 1
+    bench.pass_time(61)
+    assert bench.store.stats().set_aside == ()
+    assert bench.store.stats().salvage == ()
+    assert (bench.store.stats().rows["readings"], bench.store.stats().evicted_rows) == (held, 0)
+
+
+def test_a_full_disk_is_left_to_what_is_sampled_now(bench, monkeypatch):
+    fill(bench, *COUNTS)
+    bench.store.close()
+    spoil_start(bench)
+    monkeypatch.setattr(salvage, "LEAST_FREE_BYTES", 2**62)
+    bench.start()
+    for _ in range(30):
+        bench.pass_time(1)
+    assert bench.store._journal.salvage.is_due
+    assert bench.store.stats().rows["readings"] == 0
+    assert bench.store.stats().storage_error == ""
+    monkeypatch.setattr(salvage, "LEAST_FREE_BYTES", 0)
+    salvage_all(bench)
+    assert bench.store.stats().rows["readings"] == 12_740
+
+
+def test_what_the_disk_does_not_give_costs_no_more_than_its_blocks(bench, monkeypatch):
+    fill(bench, *COUNTS)
+    before = numbered(bench)
+    bench.store.close()
+    (bad,) = next(block.pages for block in placed(bench) if block.first > 1000 and len(block.pages) == 1)
+    lost = {
+        (one.stream, one.epoch, seq)
+        for one in placed(bench)
+        if bad in one.pages
+        for seq in range(one.first, one.last + 1)
+    }
+    bench.path.with_name("store.db-ring").unlink()
+    spoil_start(bench)
+    real = os.pread
+
+    def pread(file, size, at):
+        damaged = "damaged" in str(Path(f"/proc/self/fd/{file}").readlink())
+        if damaged and at < (bad + 1) * PAGE and at + size > bad * PAGE:
+            raise OSError(5, "Input/output error")
+        return real(file, size, at)
+
+    monkeypatch.setattr(aside.os, "pread", pread)
+    bench.start()
+    salvage_all(bench)
+    assert set(numbered(bench)) == set(before) - lost
+    assert gaps(bench) == lost
+
+
+# -- sources that are played ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_replay_resumes_where_it_was_after_the_store_was_lost(bench, packed):
+    store = bench.store
+    store.append("readings", noisy(0, 9000) + noisy(5000, 10, "oven_kw"))
+    store.append("readings", noisy(9000, 50, "pump_kw"))
+    store.commit()
+    if packed:
+        bench.pass_time(61)
+        bench.pass_time(61)
+        store.append("readings", noisy(9000, 300))
+        store.commit()
+        bench.pass_time(61)
+    last = {name: store.last_time_ms("readings", name) for name in CHANNELS}
+    assert None not in last.values()
+    bench.store.close()
+    spoil_start(bench)
+    bench.start()
+    for _ in range(3):
+        assert {name: bench.store.last_time_ms("readings", name) for name in CHANNELS} == last
+        bench.crash()
+    salvage_all(bench)
+    bench.restart()
+    assert {name: bench.store.last_time_ms("readings", name) for name in CHANNELS} == last
+
+
+def test_the_latest_times_that_a_first_look_misses_come_back_with_the_blocks(bench, monkeypatch):
+    monkeypatch.setattr(salvage, "LOOK_BYTES", 0)
+    fill(bench, *COUNTS)
+    last = bench.store.last_time_ms("readings", "load_kw")
+    bench.store.close()
+    spoil_start(bench)
+    bench.start()
+    assert bench.store.last_time_ms("readings", "load_kw") is None
+    salvage_all(bench)
+    assert bench.store.last_time_ms("readings", "load_kw") == last
