@@ -31,6 +31,13 @@ class History:
         while self._slots[0].start_ms < slot.end_ms - KEEP_DAYS * 86_400_000:
             self._slots.popleft()
 
+    def restore(self, slots: Iterable[Slot]) -> None:
+        """Put slots that have come back from a damaged store before and between the others."""
+        known = {slot.start_ms: slot for slot in (*slots, *self._slots)}
+        self._slots.clear()
+        for start_ms in sorted(known):
+            self.add(known[start_ms])
+
     @property
     def end_ms(self) -> int | None:
         """End of the newest slot."""

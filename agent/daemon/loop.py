@@ -25,11 +25,12 @@ from agent.daemon.calibrating import Calibrating
 from agent.daemon.exchange import Exchange
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.health import Pulse, peak_rss_mib, rss_mib
-from agent.daemon.history import History
+from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.slots import SlotCloser
 from agent.daemon.troubles import Troubles
+from agent.daemon.views import stored_slots
 from agent.sources.base import Source
 from agent.sources.clock import Clock
 from agent.store.store import Store
@@ -110,6 +111,7 @@ class Daemon:
         self._stop = threading.Event()
         self._read_errors: dict[int, int] = {}
         self._looked_s = self.started_s
+        self._salvaged = 0
         self._costs_due = True
         self._costs_s = self.started_s - _COSTS_EVERY_S
 
@@ -290,6 +292,9 @@ class Daemon:
     def _keep(self) -> None:
         self.rooms.store.keep_readings_from(self.rooms.closer.needed_ms)
         self.rooms.store.tick()
+        if self.rooms.store.salvaged != self._salvaged:
+            self.rooms.history.restore(stored_slots(self.rooms.store, KEEP_DAYS))
+            self._salvaged = self.rooms.store.salvaged
         now_s = self._monotonic()
         if now_s - self._looked_s >= _LOOK_EVERY_S:
             self._looked_s = now_s

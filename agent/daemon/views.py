@@ -192,9 +192,7 @@ class View:
 
     def history(self, days: int) -> History:
         """The slots of the last days."""
-        last_ms = self._store.last_time_ms("slots")
-        rows = [] if last_ms is None else self._store.rows("slots", last_ms - days * _DAY_MS, last_ms + 1)
-        return History(self._config.plant.slot_s, (Slot.from_row(dict(row)) for row in rows))
+        return History(self._config.plant.slot_s, stored_slots(self._store, days))
 
     def _latest(self, stream: str) -> Mapping[str, Any] | None:
         last_ms = self._store.last_time_ms(stream)
@@ -203,6 +201,13 @@ class View:
 
     def _head(self) -> Answer:
         return {"device": self._config.device.id, "zone": self._config.plant.zone}
+
+
+def stored_slots(store: Readable, days: int) -> list[Slot]:
+    """Return the slots of the last days that a store has."""
+    last_ms = store.last_time_ms("slots")
+    rows = [] if last_ms is None else store.rows("slots", last_ms - days * _DAY_MS, last_ms + 1)
+    return [Slot.from_row(dict(row)) for row in rows]
 
 
 def broker_of(config: Config, enrolled: Enrolled) -> str:

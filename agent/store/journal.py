@@ -51,6 +51,7 @@ class Journal:
         writes: transactions that succeeded.
         ring_writes: records that the ring took.
         births: how often a database was opened or begun.
+        salvaged: how often everything that was set aside had been salvaged.
     """
 
     shelves: Shelves
@@ -75,9 +76,8 @@ class Journal:
         self.durable: dict[str, int] = {}
         self.pieces: list[Piece] = []
         self.notes: dict[str, bytes] = {}
-        self.writes = self.ring_writes = 0
+        self.writes = self.ring_writes = self.births = self.salvaged = 0
         self._moving: set[Piece] = set()  # of the ring, in the transaction at hand
-        self.births = 0
         self._legacy = Legacy(path)
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
@@ -369,5 +369,7 @@ class Journal:
             StorageError: when the disk cannot be used.
         """
         self.shelves.check_trust()
-        if not self.salvage.step(salvage_bytes):
+        if not self.salvage.is_due:
             self.scrub.step(scrub_bytes)
+        elif not self.salvage.step(salvage_bytes):
+            self.salvaged += 1

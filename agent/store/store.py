@@ -326,6 +326,11 @@ class Store:
         """Return the last sequence number given out in the present epoch, 0 where there is none."""
         return self._journal.buffers[stream].last
 
+    @property
+    def salvaged(self) -> int:
+        """How often, since the start, rows have come back from all that was set aside: old ones, of every stream."""
+        return self._journal.salvaged
+
     def stats(self) -> StoreStats:
         """Return the store in numbers, at the cost of a few index look-ups."""
         today = yesterday = 0

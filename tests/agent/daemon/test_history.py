@@ -46,6 +46,14 @@ def test_forgets_what_is_older_than_the_weeks_it_keeps() -> None:
     assert len(history.between(0, 2**50)) == KEEP_DAYS * per_day
 
 
+def test_slots_that_come_back_stand_before_and_between_the_others_and_replace_none() -> None:
+    history = History(900, [slot(5, 5.0), slot(8, 8.0)])
+    history.restore([slot(6, 6.0), slot(3, 3.0), slot(8, 1.0), Slot(T0, 1800, 0, 3.0, 1.0)])
+    assert [each.power_kw for each in history.between(0, 2**50)] == [3.0, 5.0, 6.0, 8.0]
+    history.add(slot(7))
+    assert history.last == slot(8, 8.0)
+
+
 def test_completeness_counts_holes_as_nothing() -> None:
     history = History(900, [slot(0, 1.0), slot(3, 1.0)])
     assert history.completeness() == 0.5

@@ -21,7 +21,7 @@ def bench(tmp_path):
     bench.store.close()
 
 
-def look_over(bench, passes=2):
+def look_over(bench, passes=3):
     """Let time pass until every block was looked at, or the store was set aside."""
     for _ in range(passes):
         bench.now_ms += 1000
