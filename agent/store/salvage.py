@@ -22,6 +22,7 @@ from agent.store import aside, retention
 from agent.store.buffer import ReadingCheck
 from agent.store.carving import DATABASE, LOG, PAGE, RING, Carver, Find
 from agent.store.identity import Identity
+from agent.store.marks import without
 from agent.store.pieces import BLOCK
 from agent.store.salvagelog import DECLARE, DONE, JUDGE, SEARCH, TAKE, Place, SalvageLog, SalvageState
 from agent.store.schema import transaction
@@ -237,6 +238,9 @@ class Salvage:
             return
         (epoch, stream), end = found
         lost, through = Held(self._shelves).missing((epoch, stream), end.told + 1, end.last)
+        mark = self._shelves.marks().get((stream, epoch))
+        if mark is not None:
+            lost = [left for span in lost for left in without(span, mark.safe())]
         reason = f"not found again in {state.name}"
         gaps = retention.gap_rows([(stream, epoch, *span) for span in lost], reason, self._now_ms())
         with self._change(gaps):

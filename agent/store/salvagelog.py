@@ -55,8 +55,8 @@ class SalvageState:
         blocks, rows: that came back.
         known: blocks whose rows were held already.
         damaged: blocks that did not open and whose rows nothing else holds.
-        lost_rows: that did not come back and were declared. Those that had left before are among them: the centre
-            knows which of them it has.
+        lost_rows: that did not come back and were declared. Those that had left before are among them, where no mark
+            told so: the centre knows which of them it has.
     """
 
     name: str

@@ -282,6 +282,22 @@ def test_rows_that_are_held_in_part_are_taken_in_part(bench):
     assert gaps(bench) == {("readings", 1, seq) for seq in range(601, 1000)}
 
 
+def test_what_left_because_the_centre_has_it_is_not_declared_where_a_mark_tells_so(bench):
+    fill(bench, *COUNTS)
+    bench.store.apply_marks([Mark(1, "readings", 1840)])
+    bench.now_ms += 30 * 86_400_000
+    bench.pass_time(61)  # they leave
+    bench.execute("VACUUM")  # for good
+    bench.store.close()
+    bench.path.with_name("store.db-ring").unlink()
+    spoil_start(bench)
+    bench.start()
+    bench.store.append("readings", noisy(0, 1))
+    bench.store.apply_marks([Mark(1, "readings", 1800)])
+    salvage_all(bench)
+    assert gaps(bench) == {("readings", 1, seq) for seq in range(1801, 1841)}
+
+
 # -- goes on ------------------------------------------------------------------------------------------------------
 
 
