@@ -79,6 +79,7 @@ class Journal:
         self.writes = self.ring_writes = self.births = self.salvaged = 0
         self._moving: set[Piece] = set()  # of the ring, in the transaction at hand
         self._legacy = Legacy(path)
+        self._ended: dict[tuple[int, str], int] = {}
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
 
@@ -123,6 +124,7 @@ class Journal:
             self._identity.new_epoch(above=newest)
         self.pieces = self.shelves.journal()
         self.births += 1
+        self._ended = self._ends()
         self.shelves.forget_epochs(before=self._identity.epoch)
         for stream in STREAMS:
             if stream in self.buffers:
@@ -257,6 +259,8 @@ class Journal:
             self.durable[stream] = buffer.last
             buffer.written(buffer.last)
         self.writes += 1
+        epoch = self._identity.epoch
+        self.shelves.note_ends({**self._ended, **{(epoch, stream): last for stream, last in self.durable.items()}})
 
     def _write(self) -> list[Piece]:
         pieces: list[Piece] = []
@@ -290,7 +294,16 @@ class Journal:
             self.scrub.note()
             self.wear.note(self.shelves)
         self._forget(packed, released)
+        self._ended = self._ends()
         self.quarantine()
+
+    def _ends(self) -> dict[tuple[int, str], int]:
+        """Return the last number of each epoch and stream of which there are rows."""
+        ends = {(state.epoch, state.stream): state.last for state in self.shelves.states()}
+        for piece in self.pieces:
+            place = piece.epoch, piece.stream
+            ends[place] = max(piece.last, ends.get(place, 0))
+        return ends
 
     def _pack_into(self, pieces: Sequence[Piece]) -> set[Piece]:
         """Make blocks of pieces, in a transaction, and return of which; damaged ones are noted."""

@@ -27,7 +27,9 @@ _MAGIC, _HEAD_MAGIC = b"EWR1", b"EWRH"  # of a record; of the file, before its n
 _HEAD = struct.Struct(">4sQII")  # magic, number, length of the data, CRC-32 of the ring's name and all of these
 _SECTOR, _LARGEST_SECTOR = 512, 4096
 _LEAST_BYTES = 2 * _LARGEST_SECTOR
-_FIRST = _LARGEST_SECTOR  # where records begin: before them stands the name
+_FIRST = _LARGEST_SECTOR  # where records begin: before them stand the name and two notes
+NOTE_BYTES = 3 * _SECTOR
+_NOTES = (_SECTOR, _SECTOR + NOTE_BYTES)  # written in turn: one is whole whatever happens to the other
 # How the file is opened, and what its writes are aligned to: the first way that the file system allows.
 _WAYS = ((os.O_DIRECT, _SECTOR), (os.O_DIRECT, _LARGEST_SECTOR), (0, _SECTOR))
 
@@ -77,6 +79,7 @@ class Ring:
         if self.last in found:
             at, data = found[self.last]
             self._next = at + self._sectors(len(data))
+        self._noted = 0
         # Written in smaller sectors before: what is held must go first, or it would be written over.
         self._waits = bool(self._next % self._sector)
 
@@ -117,6 +120,19 @@ class Ring:
         self._used += size
         self._next = at + size
         return number
+
+    def note(self, data: bytes) -> None:
+        """Write a small thing beside the records, in place of the one before the last.
+
+        Where sectors are large there is no place for one: the name stands in the first.
+
+        Raises:
+            OSError: when the disk fails.
+        """
+        if self._sector == _SECTOR:
+            self._buffer[:NOTE_BYTES] = data.ljust(NOTE_BYTES, b"\0")
+            os.pwritev(self._file, [memoryview(self._buffer)[:NOTE_BYTES]], _NOTES[self._noted % 2])
+            self._noted += 1
 
     def held(self) -> dict[int, bytes]:
         """The records that are held, by number, in order."""

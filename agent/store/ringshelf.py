@@ -69,6 +69,12 @@ class RingShelf:
         self._found[piece.id] = piece, data
         return piece
 
+    def note(self, data: bytes) -> None:
+        """Write a small thing beside the runs; where the disk fails, the one before stays."""
+        if self.is_open:
+            with contextlib.suppress(OSError):
+                self._ring.note(data)
+
     def pieces(self) -> list[Piece]:
         """List what is held, in the order in which it was written."""
         return [piece for piece, _ in self._found.values()]

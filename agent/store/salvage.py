@@ -18,7 +18,7 @@ from typing import Any
 from agent.contract.blocks import HEAD_BYTES, Block, decode_readings
 from agent.contract.errors import RejectedError
 from agent.contract.rows import event_row
-from agent.store import aside, retention
+from agent.store import aside, ends, retention
 from agent.store.buffer import ReadingCheck
 from agent.store.carving import DATABASE, LOG, PAGE, RING, Carver, Find
 from agent.store.identity import Identity
@@ -161,6 +161,8 @@ class Salvage:
 
     def _search(self, state: SalvageState, budget_bytes: int) -> None:
         at = state.at
+        if not at and not aside.is_lone_ring(state.name):
+            self._note_ends(state.name)
         for part, size in self._sizes(state.name).items():
             if at < size:
                 length = min(size - at, max(budget_bytes - HEAD_BYTES, PAGE))
@@ -171,6 +173,14 @@ class Salvage:
                 return
             at -= size
         self._enter(state.name, TAKE)
+
+    def _note_ends(self, name: str) -> None:
+        """Learn of the ring how far streams went."""
+        content = aside.read(self._path.with_name(name + RING), 0, PAGE)
+        lasts = ends.find(content, self._identity.storage_key)
+        past = {place: (1, last) for place, last in lasts.items() if place[0] != self._identity.epoch}
+        with self._transaction():
+            self._log.note_seen(name, past, from_first=False)
 
     def _is_past(self, find: Find) -> bool:
         return find.header.epoch != self._identity.epoch
@@ -214,11 +224,11 @@ class Salvage:
             self._enter(name, DECLARE)
             return
         with self._transaction():
-            ends = self._log.ends(name)
-            taking = Taking(self._shelves, ends)
+            known = self._log.ends(name)
+            taking = Taking(self._shelves, known)
             damaged = [row for row in queue if taking.missing((row.epoch, row.stream), row.first, row.last)]
             for row in damaged:
-                if any(row.epoch == epoch for epoch, _ in ends):
+                if any(row.epoch == epoch for epoch, _ in known):
                     taking.see((row.epoch, row.stream), row.first, row.last)
             self._log.remove(name, queue, failed=True)
             self._log.note_seen(name, taking.seen, from_first=aside.is_lone_ring(name))
@@ -231,8 +241,8 @@ class Salvage:
                 yield self._shelves.open(piece)
 
     def _declare(self, state: SalvageState, _budget_bytes: int) -> None:
-        ends = self._log.ends(state.name).items()
-        found = next(((place, end) for place, end in ends if end.told < end.last), None)
+        known = self._log.ends(state.name).items()
+        found = next(((place, end) for place, end in known if end.told < end.last), None)
         if found is None:
             self._finish(state)
             return

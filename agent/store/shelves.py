@@ -21,6 +21,7 @@ from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, BlockHeader, seal_block, unseal_block
 from agent.contract.errors import RejectedError
 from agent.store import aside
+from agent.store.ends import seal as seal_ends
 from agent.store.notes import Notes
 from agent.store.pieces import BLOCK, JOURNAL, RING, Piece, StreamState
 from agent.store.ring import DamagedRingError
@@ -112,6 +113,10 @@ class Shelves:
     def note_released(self, through: int) -> None:
         """Note that records of the ring up to this number are blocks; to be released once that is on disk."""
         self.set_counter(_RING_RELEASED, through)
+
+    def note_ends(self, lasts: Mapping[tuple[int, str], int]) -> None:
+        """Tell the ring's file how far each stream of each epoch went; what is told is on disk already."""
+        self.ring.note(seal_ends({place: last for place, last in lasts.items() if last}, self._key))
 
     def journal(self) -> list[Piece]:
         """List what is durable and no block yet."""

@@ -182,6 +182,24 @@ def test_rows_of_a_store_that_was_destroyed_while_running_are_declared_to_the_la
     assert event["lost_rows"] >= len(gaps(bench))
 
 
+@pytest.mark.parametrize("starts", [0, 1])
+def test_rows_of_a_store_of_which_nothing_is_left_are_declared_to_the_last_number(bench, starts):
+    """The ring tells how far every stream went, also under epochs before; its readings come back."""
+    fill(bench, *COUNTS)
+    for _ in range(starts):
+        bench.restart()
+        fill(bench, 100)
+    before = set(numbered(bench))
+    bench.store.close()
+    scribble(bench.path, 0, secrets.token_bytes(bench.path.stat().st_size))
+    bench.start()
+    salvage_all(bench)
+    back = set(numbered(bench))
+    assert back | gaps(bench) == before
+    assert not back & gaps(bench)
+    assert {place for place in before if place[0] == "slots"} <= gaps(bench)
+
+
 def test_a_last_block_that_does_not_open_still_tells_how_far_its_stream_went(bench):
     fill(bench, *COUNTS)
     before = numbered(bench)
