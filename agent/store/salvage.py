@@ -68,6 +68,7 @@ class Salvage:
         self._check, self._change, self._now_ms = check, change, now_ms
         self._log = SalvageLog(shelves.db)
         self._left: list[str] = []
+        self._done: set[str] = set()  # only these may be deleted: what was set aside since is not known here
         self._carvers: dict[str, Carver] = {}
         self._read_bytes = 0
         self._owed_bytes = 0  # read beyond their budget by the steps before
@@ -90,8 +91,8 @@ class Salvage:
                 self._log.forget(state.name)
         for name in there:
             self._log.begin(name, sum(self._sizes(name).values()), self._now_ms())
-        done = {state.name for state in self._log.states() if state.phase == DONE}
-        self._left = [name for name in there if name not in done]
+        self._done = {state.name for state in self._log.states() if state.phase == DONE}
+        self._left = [name for name in there if name not in self._done]
 
     def expect(self, name: str, lasts: Mapping[Place, int]) -> None:
         """Note, in a transaction, the last durable number of each stream; rows made after it are in memory still."""
@@ -269,6 +270,7 @@ class Salvage:
         with self._change([event_row(now_ms, "store", text, set_aside=name, **counts, seconds=seconds)]):
             self._log.enter(name, DONE)
         self._left.remove(name)
+        self._done.add(name)
         self._carvers.pop(name, None)
         if next(one for one in self._log.states() if one.name == name).is_whole:
             aside.remove(self._path, name)
@@ -291,7 +293,7 @@ class Salvage:
         return bool(kept)
 
     def _kept(self) -> list[str]:
-        return [name for name in aside.names(self._path) if name not in self._left]
+        return [name for name in aside.names(self._path) if name in self._done]
 
     # -- means ----------------------------------------------------------------------------------------------------
 
