@@ -320,6 +320,12 @@ class Salvage:
 
 
 def _turn(find: Find) -> int:
-    """What must not leave unacknowledged comes first; readings, by far the most, last."""
+    """What must not leave unacknowledged comes first; readings, by far the most, after the others.
+
+    What the log holds comes in the end, as it was written: behind its last commit may lie what a failed transaction
+    left, whose numbers others were given since.
+    """
     stream = find.header.stream
+    if find.part == LOG:
+        return 3 + find.at
     return 0 if stream in retention.KEPT else 2 if stream == retention.RAW else 1

@@ -29,8 +29,7 @@ def create_tables(db: Database) -> None:
         "CREATE TABLE salvage (name TEXT PRIMARY KEY, phase TEXT NOT NULL, at INTEGER NOT NULL DEFAULT 0,"
         f" bytes INTEGER NOT NULL, {counts}, began_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID"
     )
-    # In the order of taking: of what holds the same rows the longest first, and from the log last, since that may hold
-    # what never was committed.
+    # In the order of taking: of what holds the same rows the longest first.
     db.execute(
         "CREATE TABLE salvage_found (name TEXT NOT NULL, failed INTEGER NOT NULL, turn INTEGER NOT NULL,"
         " epoch INTEGER NOT NULL, stream TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,"

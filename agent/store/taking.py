@@ -71,7 +71,7 @@ class Taking:
         place = head.epoch, head.stream
         spans = self.missing(place, head.first, head.last)
         if spans == [(head.first, head.last)] and head.count > _SMALL_ROWS:
-            self._judge(self._shelves.put_sealed(block, data))
+            self._added(self._shelves.put_sealed(block, data))
         else:
             try:
                 parts = [packing.part(block, *span) for span in spans]
@@ -91,9 +91,9 @@ class Taking:
     def finish(self) -> None:
         """Write what was gathered."""
         for run in packing.runs(self._small):
-            self._judge(self._shelves.put_block(packing.join([self._small[piece] for piece in run])))
+            self._added(self._shelves.put_block(packing.join([self._small[piece] for piece in run])))
 
-    def _judge(self, piece: Piece) -> None:
+    def _added(self, piece: Piece) -> None:
         """What the centre is known to hold need not be sent again."""
         mark = self._marks.get((piece.stream, piece.epoch))
         if mark is not None and mark.covers(piece.first, piece.last):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.contract.acknowledgement import Mark
-from agent.contract.blocks import encode_readings, seal_block
+from agent.contract.blocks import encode_readings, encode_rows, seal_block
 from agent.store import aside, retention, salvage, schema
 from tests.support.damage import PAGE, PARTS, fill, gaps, noisy, numbered, placed, scribble
 from tests.support.damage import salvage as salvage_all
@@ -233,6 +233,27 @@ def test_what_was_not_durable_goes_on_under_new_numbers_alone(bench):
     assert {place for place in places if place[0] == "readings"} == {
         *(("readings", 1, seq) for seq in range(1, 301)),
         *(("readings", 2, seq) for seq in range(1, 11)),
+    }
+
+
+def test_what_a_failed_transaction_left_in_the_log_does_not_take_the_place_of_what_was_committed(bench):
+    """It lies behind the last commit, is longer, and has the same number: an event that never came to be."""
+    bench.store.append("alerts", [alert(1)])
+    bench.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    bench.store.append("alerts", [alert(2)])
+    log = bench.path.with_name("store.db-wal")
+    left = encode_rows("alerts", [alert(7), alert(8), alert(9)], epoch=1, boot=1, first=2)
+    content = log.read_bytes()
+    frame = content[32:56] + seal_block(left, bench.identity.storage_key).ljust(PAGE, b"\0")
+    bench.store._journal.shelves.close()
+    os.close(bench.store._lock)
+    log.write_bytes(content + frame)
+    spoil_start(bench)
+    bench.start()
+    salvage_all(bench)
+    assert {place: row for place, row in numbered(bench).items() if place[2] < 3} == {
+        ("alerts", 1, 1): alert(1),
+        ("alerts", 1, 2): alert(2),
     }
 
 
