@@ -25,9 +25,11 @@ from typing import Any, Protocol
 
 from agent.contract.errors import EdgewattError, StorageError
 from agent.contract.keys import SigningKey
+from agent.contract.rows import event_row
 from agent.contract.trust import FleetTrust
 from agent.store.identity import Identity
 from agent.store.store import Store
+from agent.sync.acks import last_seen
 from agent.sync.uplink import Uplink
 from tests.soak import rows
 
@@ -130,8 +132,12 @@ class Device:
             real_ms=lambda: REAL_MS,
             monotonic=lambda: self.clock_s,
             max_envelope_bytes=32_768,
+            spread_s=1.0,
+            seen=last_seen(self.identity),
             rng=random.Random(plan.seed).random,
         )
+        start = event_row(rows.time_ms(self.number), "boot", "a start", boot=self.identity.boot)
+        self.store.append("events", [start])
         self.tell_durable()
 
     def run(self) -> None:
