@@ -101,6 +101,8 @@ class Journal:
                 why = self.shelves.open_ring()
                 self._load()
                 self.salvage.begin()
+                if not self.salvage.is_due:  # else they may be there, and the centre asks for them
+                    self._declare_lost_records()
                 self.scrub = Scrub(self.shelves, self._path, self._now_ms, self.reader.damaged)
             self.salvage.look()
         except BaseException:
@@ -130,10 +132,12 @@ class Journal:
             else:
                 self.buffers[stream] = Buffer(1, self._limits[stream])
             self.durable[stream] = 0
-        lost = self.shelves.lost_from_ring()
-        self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
         for channel, time_ms in self.reader.channel_times(list(self._channels)).items():
             self.check.last_ms[channel] = max(time_ms, self.check.last_ms.get(channel, time_ms))
+
+    def _declare_lost_records(self) -> None:
+        lost = self.shelves.lost_from_ring()
+        self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
 
     def begin_anew(self, reason: DamagedError) -> None:
         """Set the damaged database aside and open a new one under a new epoch; rows in memory go there.
