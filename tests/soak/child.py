@@ -39,12 +39,13 @@ PHASES = (
     ("commit", "agent.store.journal", "Journal.change"),
     ("pack", "agent.store.journal", "Journal.pack"),
     ("migration", "agent.store.schema", "_prepare"),
-    ("eviction", "agent.store.journal", "Journal.retain"),
+    ("eviction", "agent.store.custody", "Custody.retain"),
     ("sync", "agent.sync.uplink", "Uplink.pump"),
     ("sync", "agent.sync.uplink", "Uplink.on_ack"),
     ("salvage", "agent.store.salvage", "Salvage.step"),
 )
 PHASE_NAMES = tuple(dict.fromkeys(name for name, _, _ in PHASES))  # numbered from 1 in a trace
+MOST_BYTES = 1 << 30
 REAL_MS = 1_795_000_000_000
 _DRAIN_TURNS, _QUIET_TURNS = 2_000, 40
 
@@ -77,7 +78,7 @@ class Plan:
     drain: bool = False
     end_by_kill: bool = False
     pack_after_s: float = 8.0
-    max_bytes: int = 1 << 30
+    max_bytes: int = MOST_BYTES
 
     def to_json(self) -> str:
         """The form on a command line."""

@@ -16,7 +16,7 @@ from typing import Any
 from agent.store import schema
 from tests.soak import big, damage, images
 from tests.soak.campaigns import Findings, build_shim, numbered, phases, run_all
-from tests.soak.child import PHASE_NAMES
+from tests.soak.child import MOST_BYTES, PHASE_NAMES
 from tests.soak.observer import Run, Watched
 
 KILLS = 24  # of a session; there are two for each phase
@@ -87,7 +87,7 @@ def _run(watched: Watched, noise: random.Random, kill: str) -> Run:
     if noise.random() < 0.15:
         begin = noise.randint(100, 900)
         errno = f"{noise.choice(_DISKS)}:{begin}:{begin + noise.randint(1, 60)}"
-    connected = noise.random() < 0.5 if watched.plan.max_bytes < 1 << 20 else True
+    connected = noise.random() < 0.5 if watched.plan.max_bytes < MOST_BYTES else True
     return watched.run(kill=kill, errno=errno, connected=connected)
 
 
