@@ -11,14 +11,15 @@ import fcntl
 import glob
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 from agent.contract.durable import fsync_folder
 from agent.contract.errors import StorageError
 
 _PARTS = ("-wal", "-shm", "-ring", "")
-_LONE_RING = ".damaged-ring-"
-_UNREADABLE = 4096  # is given up as a whole
+_LONE_RING, _LONE_LOG = ".damaged-ring-", ".damaged-log-"
+_UNREADABLE = 4096  # what is given up at once
 
 
 def set_aside(path: Path, epoch: int) -> str:
@@ -61,9 +62,28 @@ def set_ring_aside(path: Path) -> None:
         path.with_name(f"{path.name}-ring").rename(path.with_name(name))
 
 
-def is_lone_ring(name: str) -> bool:
-    """Whether a set is a ring whose database went on without it."""
-    return _LONE_RING in name
+def copy_log(path: Path) -> str:
+    """Copy the log of a database that goes on with a part of it, and return the name of the copy.
+
+    Raises:
+        OSError: when the folder cannot be written.
+    """
+    name = f"{path.name}{_LONE_LOG}{secrets.token_hex(4)}"
+    copy = path.with_name(f"{name}-wal")
+    try:
+        with path.with_name(f"{path.name}-wal").open("rb") as source, copy.open("xb") as file:
+            shutil.copyfileobj(source, file)
+            os.fsync(file.fileno())
+    except OSError:
+        copy.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+    return name
+
+
+def is_lone(name: str) -> bool:
+    """Whether a set is a ring or a log whose database went on without it."""
+    return _LONE_RING in name or _LONE_LOG in name
 
 
 def names(path: Path) -> list[str]:

@@ -100,17 +100,21 @@ class Journal:
             with transaction(db, self._path):
                 self._check_key()
                 why = self.shelves.open_ring()
-                self._load()
+                newest = self._load()
                 self.salvage.begin()
+                # What is salvaged may have them, and the centre asks for those that it misses.
+                lost = [] if self.salvage.is_due else self.shelves.lost_from_ring(newest)
                 self.scrub = Scrub(self.shelves, self._path, self._now_ms, self.reader.damaged)
             self.salvage.look()
         except BaseException:
             self.shelves.close()
             raise
-        if why:
-            text = f"the store {why}: what can be read there is salvaged"
-            with contextlib.suppress(StorageError):
-                self._tell(text)
+        with contextlib.suppress(StorageError):
+            if why:
+                self._tell(f"the store {why}: what can be read there is salvaged")
+            if lost:
+                self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
+                self.change()  # before anything is written where they were
 
     def _check_key(self) -> None:
         tag = self.shelves.tag("key check")
@@ -118,7 +122,8 @@ class Journal:
         if self.shelves.db.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()[0] != tag:
             raise DamagedError("is encrypted under another storage key", where=str(self._path))
 
-    def _load(self) -> None:
+    def _load(self) -> int:
+        """Begin an epoch, and return the newest one before it."""
         newest = self.reader.newest_epoch()
         if newest >= self._identity.epoch:  # the identity is older than the store
             self._identity.new_epoch(above=newest)
@@ -132,10 +137,9 @@ class Journal:
             else:
                 self.buffers[stream] = Buffer(1, self._limits[stream])
             self.durable[stream] = 0
-        lost = self.shelves.lost_from_ring()
-        self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
         for channel, time_ms in self.reader.channel_times(list(self._channels)).items():
             self.check.last_ms[channel] = max(time_ms, self.check.last_ms.get(channel, time_ms))
+        return newest
 
     def begin_anew(self, reason: DamagedError) -> None:
         """Set the damaged database aside and open a new one under a new epoch; rows in memory go there.

@@ -138,6 +138,22 @@ class Ring:
         """The records that are held, by number, in order."""
         return {number: data for number, (_, data) in self._held.items()}
 
+    def after_last(self) -> list[bytes]:
+        """What stands where the record after the last one would, without its head: at most two candidates.
+
+        It may be of a record that was cut short, or of a whole one that is damaged since, or of long ago.
+        """
+        places = dict.fromkeys((self._next, _FIRST))
+        found = []
+        for at in places:
+            if at + _SECTOR <= self._size:
+                count = os.preadv(
+                    self._file, [memoryview(self._buffer)[:_LARGEST_SECTOR]], at // self._sector * self._sector
+                )
+                begin = at % self._sector + _HEAD.size
+                found.append(bytes(self._buffer[begin:count]))
+        return found
+
     def used(self) -> float:
         """Which share of the file is held."""
         return self._used / (self._size - _FIRST)

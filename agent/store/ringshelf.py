@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from agent.contract.blocks import BlockHeader, sealed_header
+from agent.contract.blocks import HEAD_BYTES, MAX_ROWS, BlockHeader, sealed_header
 from agent.contract.errors import RejectedError
 from agent.store import ring
 from agent.store.pieces import RING, Piece
 from agent.store.ring import Ring
+
+_SAID = re.compile(rb'"(epoch|count|first|last)":(\d{1,15})')  # of a header, whatever else in it is damaged
 
 
 class RingShelf:
@@ -92,6 +95,19 @@ class RingShelf:
         """Let what was written up to this number be written over."""
         self._ring.release(through)
         self._found = {number: one for number, one in self._found.items() if number > through}
+
+    def lost_after(self, epoch: int, last: int) -> int:
+        """Return up to which number of an epoch a damaged record at the end tells of rows beyond `last`; 0 where none.
+
+        Its header is believed where it goes on from `last`. A power cut that tore it cannot be told from a bit that
+        flipped since: numbers that were never durable are then declared, too, and never given out again.
+        """
+        for data in self._ring.after_last():
+            said = {name: int(value) for name, value in _SAID.findall(data[:HEAD_BYTES])}
+            begin, end, count = (said.get(name, 0) for name in (b"first", b"last", b"count"))
+            if said.get(b"epoch") == epoch and last + 1 in (begin, end - count + 1):
+                return min(max(end, last + count), last + MAX_ROWS)
+        return 0
 
     @property
     def last(self) -> int:

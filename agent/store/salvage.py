@@ -209,7 +209,7 @@ class Salvage:
                     self._log.fail(name, row)
             taking.finish()
             self._log.remove(name, queue)
-            self._log.note_seen(name, taking.seen, from_first=aside.is_lone_ring(name))
+            self._log.note_seen(name, taking.seen, from_first=aside.is_lone(name))
             self._log.count(name, blocks=taking.blocks, rows=taking.rows, known=known)
 
     def _judge(self, state: SalvageState, _budget_bytes: int) -> None:
@@ -232,7 +232,7 @@ class Salvage:
                 if any(row.epoch == epoch for epoch, _ in known):
                     taking.see((row.epoch, row.stream), row.first, row.last)
             self._log.remove(name, queue, failed=True)
-            self._log.note_seen(name, taking.seen, from_first=aside.is_lone_ring(name))
+            self._log.note_seen(name, taking.seen, from_first=aside.is_lone(name))
             self._log.count(name, damaged=len(damaged))
 
     def _newest_readings(self) -> Iterator[Block]:

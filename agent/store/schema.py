@@ -15,6 +15,7 @@ from sqlite_utils import Database
 from agent.contract.durable import fsync_folder
 from agent.contract.errors import ConfigError, StorageError
 from agent.store import notes, salvagelog, thinning
+from agent.store.logcheck import keep_passed_over
 
 APPLICATION_ID = 0x45575331  # "EWS1", in the file's header
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
@@ -132,6 +133,7 @@ def open_database_read_only(path: Path) -> Database:
 
 def _prepare(db: Database, path: Path) -> None:
     version = _check(db, path)
+    keep_passed_over(path)  # before the first write, which goes over it
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA cell_size_check = ON")

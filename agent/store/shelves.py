@@ -30,6 +30,7 @@ from agent.store.schema import DamagedError, translated
 from agent.store.thinning import Thinned
 
 _PLACE = "id, stream, epoch, boot, first, last, start_ms, end_ms"
+RAW = "readings"  # what the ring holds
 _RING_ID, _RING_RELEASED = "ring", "ring_released"
 
 
@@ -128,8 +129,12 @@ class Shelves:
                 self._drop_packed()
         return [*self.pieces(JOURNAL, "ORDER BY id", []), *self.ring.pieces()]
 
-    def lost_from_ring(self) -> list[tuple[str, int, int, int]]:
-        """List ranges (stream, epoch, first, last) that are missing before or between what the ring holds."""
+    def lost_from_ring(self, newest: int) -> list[tuple[str, int, int, int]]:
+        """List ranges (stream, epoch, first, last) that are missing before, between or after what the ring holds.
+
+        Args:
+            newest: the epoch that wrote to it last.
+        """
         lost: list[tuple[str, int, int, int]] = []
         ends = self._ends()
         for piece in self.ring.pieces():
@@ -137,7 +142,9 @@ class Shelves:
             if piece.first > ends[place] + 1:
                 lost.append((*place, ends[place] + 1, piece.first - 1))
             ends[place] = piece.last
-        return lost
+        last = max(ends.get((RAW, newest), 0), self.last(RAW, newest))
+        through = self.ring.lost_after(newest, last)
+        return [*lost, (RAW, newest, last + 1, through)] if through > last else lost
 
     def _ring_id(self) -> bytes | None:
         found = self.db.execute("SELECT value FROM meta WHERE name = ?", [_RING_ID]).fetchone()

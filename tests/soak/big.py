@@ -43,7 +43,7 @@ def cached(size_bytes: int = SIZE_BYTES) -> Path:
 
 
 def fill(state: Path, size_bytes: int) -> None:
-    """Make a store with so many bytes of blocks."""
+    """Make a store whose blocks fill so much of its file."""
     identity = Identity.open(state / "identity")
     identity.begin_boot()
     store = Store(state / "store.db", identity, {}, now_ms=lambda: rows.T0, monotonic=lambda: 0.0)
@@ -73,12 +73,17 @@ def _batches(identity: Identity, size_bytes: int) -> Iterator[list[tuple[int | b
         )
         data = seal_block(Block(header, like.body), identity.storage_key)
         batch.append((identity.epoch, identity.boot, first, last, old.start_ms, old.end_ms, data))
-        first, size = last + 1, size + len(data)
+        first, size = last + 1, size + _in_pages(data)
         if len(batch) == _BATCH:
             yield batch
             batch = []
     if batch:
         yield batch
+
+
+def _in_pages(data: bytes) -> int:
+    """How much a block of some kilobytes takes in the file."""
+    return -(-(len(data) + 64) // 4096) * 4096
 
 
 def _body(noise: random.Random, number: int) -> Block:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.soak.child import PHASES
 from tests.soak.judge import Verdict
-from tests.soak.observer import ROOT, SHIM
+from tests.soak.observer import ROOT, SHIM, Run
 
 WORK = ROOT / "build" / "soak" / "work"
 RESTART_S = 10.0
@@ -34,12 +34,14 @@ class Findings:
         counts: of the judge, and others of that kind, by name.
         restart_s: from the start of a process to its first durable ticket.
         failures: each in words, with what is needed to see it again.
+        pause_s: the longest time in which a device told nothing, once it had begun.
     """
 
     faults: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     restart_s: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    pause_s: float = 0.0
 
     def judged(self, verdict: Verdict, where: str) -> None:
         """Add a verdict."""
@@ -55,11 +57,19 @@ class Findings:
         if seconds > RESTART_S:
             self.failures.append(f"{where}: the first durable ticket came after {seconds:.1f} s")
 
+    def ran(self, run: Run, where: str) -> None:
+        """Add what a run in a process of its own showed of its times."""
+        self.started(run.start_s, where)
+        self.pause_s = max(self.pause_s, run.pause_s)
+        if run.pause_s > RESTART_S:
+            self.failures.append(f"{where}: nothing was taken in for {run.pause_s:.1f} s")
+
     def add(self, other: Findings) -> None:
         """Add what another session found."""
         self.faults.update(other.faults)
         self.counts.update(other.counts)
         self.restart_s += other.restart_s
+        self.pause_s = max(self.pause_s, other.pause_s)
         self.failures += other.failures
 
     def figures(self) -> dict[str, Any]:
@@ -72,6 +82,7 @@ class Findings:
             **more,
             "restart_s_max": round(starts[-1], 2) if starts else None,
             "restart_s_median": round(starts[len(starts) // 2], 2) if starts else None,
+            "pause_s_max": round(self.pause_s, 2),
             "faults": dict(sorted(self.faults.items())),
             "failures_count": len(self.failures),
             "failures": self.failures[:_MOST_FAILURES],

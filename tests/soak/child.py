@@ -25,9 +25,11 @@ from typing import Any, Protocol
 
 from agent.contract.errors import EdgewattError, StorageError
 from agent.contract.keys import SigningKey
+from agent.contract.rows import event_row
 from agent.contract.trust import FleetTrust
 from agent.store.identity import Identity
 from agent.store.store import Store
+from agent.sync.acks import last_seen
 from agent.sync.uplink import Uplink
 from tests.soak import rows
 
@@ -37,12 +39,13 @@ PHASES = (
     ("commit", "agent.store.journal", "Journal.change"),
     ("pack", "agent.store.journal", "Journal.pack"),
     ("migration", "agent.store.schema", "_prepare"),
-    ("eviction", "agent.store.journal", "Journal.retain"),
+    ("eviction", "agent.store.custody", "Custody.retain"),
     ("sync", "agent.sync.uplink", "Uplink.pump"),
     ("sync", "agent.sync.uplink", "Uplink.on_ack"),
     ("salvage", "agent.store.salvage", "Salvage.step"),
 )
 PHASE_NAMES = tuple(dict.fromkeys(name for name, _, _ in PHASES))  # numbered from 1 in a trace
+MOST_BYTES = 1 << 30
 REAL_MS = 1_795_000_000_000
 _DRAIN_TURNS, _QUIET_TURNS = 2_000, 40
 
@@ -75,7 +78,7 @@ class Plan:
     drain: bool = False
     end_by_kill: bool = False
     pack_after_s: float = 8.0
-    max_bytes: int = 1 << 30
+    max_bytes: int = MOST_BYTES
 
     def to_json(self) -> str:
         """The form on a command line."""
@@ -130,8 +133,12 @@ class Device:
             real_ms=lambda: REAL_MS,
             monotonic=lambda: self.clock_s,
             max_envelope_bytes=32_768,
+            spread_s=1.0,
+            seen=last_seen(self.identity),
             rng=random.Random(plan.seed).random,
         )
+        start = event_row(rows.time_ms(self.number), "boot", "a start", boot=self.identity.boot)
+        self.store.append("events", [start])
         self.tell_durable()
 
     def run(self) -> None:

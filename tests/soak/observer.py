@@ -49,6 +49,7 @@ class Run:
         start_s: from the start of the process to its first durable ticket; None when it did not come so far.
         ended: whether it did all of its plan.
         stopped: why the agent would not start, or how else it ended; empty when it did not.
+        pause_s: the longest time in which it told nothing, once it had begun.
         left: rows that still waited for the centre at the end of a drain.
     """
 
@@ -56,6 +57,7 @@ class Run:
     start_s: float | None = None
     ended: bool = False
     stopped: str = ""
+    pause_s: float = 0.0
     left: int = 0
     sent: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -115,6 +117,7 @@ class Watched:
 
     def _listen(self, pipe: Connection, run: Run, begin: float) -> None:
         with (self.folder / "told.jsonl").open("ab") as log:
+            heard = None
             while True:
                 if not pipe.poll(_SILENT_S):
                     run.stopped = f"told nothing for {_SILENT_S:.0f} s"
@@ -123,11 +126,15 @@ class Watched:
                     message = pipe.recv_bytes()
                 except (EOFError, OSError):
                     return
+                now = time.monotonic()
+                run.pause_s = max(run.pause_s, now - (heard or now))
+                heard = now
                 if message[:1] == b"E":
                     topic, _, payload = message[1:].partition(b"\0")
                     run.sent.append((topic.decode(), payload))
                     for answer in self.centre.ingest.handle(*run.sent[-1]):
                         send(pipe, answer)
+                    heard = time.monotonic()  # the centre's own time is not the device's
                     continue
                 log.write(message[1:] + b"\n")
                 told = json.loads(message[1:])

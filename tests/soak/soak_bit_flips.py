@@ -16,6 +16,7 @@ from tests.soak.campaigns import Findings, build_shim, numbered, run_all
 from tests.soak.observer import Watched, copied_centre
 from tests.soak.revival import revive
 
+KINDS = damage.KINDS
 SESSIONS, FLIPS = 6, 54
 SEED = 20_261_201
 
@@ -38,12 +39,12 @@ def session(folder: Path, seed: int, flips: int) -> Findings:
     closed, told = folder / "closed", watched.told.copy()
     shutil.copytree(watched.state, closed)
     watched.run(steps=90, connected=False, pack_after_s=60.0, end_by_kill=True)  # leaves a log and a full ring
-    stores = dict.fromkeys(damage.KINDS, (closed, told))
+    stores = dict.fromkeys(KINDS, (closed, told))
     stores |= dict.fromkeys(("wal", "ring"), (watched.state, watched.told))
-    places = {kind: damage.places(stores[kind][0])[kind] for kind in damage.KINDS}
-    kinds = [kind for kind in damage.KINDS if places[kind]]
-    if len(kinds) < len(damage.KINDS):
-        found.failures.append(f"seed {seed}: no place of kind {', '.join(set(damage.KINDS) - set(kinds))}")
+    places = {kind: damage.places(stores[kind][0])[kind] for kind in KINDS}
+    kinds = [kind for kind in KINDS if places[kind]]
+    if len(kinds) < len(KINDS):
+        found.failures.append(f"seed {seed}: no place of kind {', '.join(set(KINDS) - set(kinds))}")
     for number in range(flips):
         kind = kinds[number % len(kinds)]
         state = folder / "flipped" / "state"

@@ -17,13 +17,15 @@ from agent.store import schema
 from tests.soak import big, damage, images
 from tests.soak.campaigns import Findings, build_shim, numbered, phases, run_all
 from tests.soak.child import PHASE_NAMES
-from tests.soak.observer import Run, Watched
+from tests.soak.observer import Watched
 
 KILLS = 24  # of a session; there are two for each phase
 BIG_KILLS = 34
 SEED = 20_261_126
 _JUDGED_EVERY = 12
 _DISKS = ("28", "5")  # ENOSPC, EIO
+_CONNECTED = {"eviction": 0.5}  # how often the centre can be reached
+_BOUND = 1_000_000_000  # a little less than the big store has
 _PLANS: dict[str, dict[str, Any]] = {
     "pack": {"pack_after_s": 2.0},
     "sync": {"pack_after_s": 1.0},
@@ -64,36 +66,39 @@ def session(folder: Path, seed: int, phase: str, kills: int, state: str) -> Find
         begins_anew = kind in ("migration", "salvage")
         if begins_anew:
             _prepare(watched, kind, noise)
-        run = _run(watched, noise, kill=f"{kind}:{begin}")
-        found.started(run.start_s, f"{where}, run {watched.runs}")
+        errno = _errno(noise)
+        run = watched.run(kill=f"{kind}:{begin}", errno=errno, connected=noise.random() < _CONNECTED.get(phase, 1.0))
+        found.ran(run, f"{where}, run {watched.runs}")
         if run.killed:
             done += 1
             found.faults[phase] += 1
         elif run.ended:
             most[kind] = max(1, begin - 1)  # there were fewer this time
-        else:
+        elif not errno or run.stopped.startswith("ended with code"):  # on a failing disk it may refuse to start
             found.failures.append(f"{where}, run {watched.runs}: {run.stopped}")
         if begins_anew:
-            found.started(watched.run(steps=10).start_s, f"{where}, run {watched.runs}")
+            found.ran(watched.run(steps=10), f"{where}, run {watched.runs}")
         if done and (done % _JUDGED_EVERY == 0 or done == kills) and run.killed:
             _judge(watched, found, f"{where}, run {watched.runs}")
+    if state:  # more than it may hold: space is made beside the work
+        found.ran(watched.run(steps=200, max_bytes=_BOUND), f"{where}, making space")
+        _judge(watched, found, f"{where}, making space")
     if not found.failures:
         shutil.rmtree(folder)
     return found
 
 
-def _run(watched: Watched, noise: random.Random, kill: str) -> Run:
-    errno = ""
-    if noise.random() < 0.15:
-        begin = noise.randint(100, 900)
-        errno = f"{noise.choice(_DISKS)}:{begin}:{begin + noise.randint(1, 60)}"
-    connected = noise.random() < 0.5 if watched.plan.max_bytes < 1 << 20 else True
-    return watched.run(kill=kill, errno=errno, connected=connected)
+def _errno(noise: random.Random) -> str:
+    """Sometimes: which operations are to fail, and how."""
+    if noise.random() > 0.15:
+        return ""
+    begin = noise.randint(100, 900)
+    return f"{noise.choice(_DISKS)}:{begin}:{begin + noise.randint(1, 60)}"
 
 
 def _judge(watched: Watched, found: Findings, where: str) -> None:
     run, verdict = watched.drain()
-    found.started(run.start_s, where)
+    found.ran(run, where)
     found.judged(verdict, where)
     if run.left or not run.ended:
         found.failures.append(f"{where}: {run.left} rows never left the device {run.stopped}".rstrip())

@@ -287,6 +287,27 @@ def test_a_garbled_record_is_declared_and_the_others_stay(bench, garbled, lost):
     }
 
 
+def test_a_record_that_is_damaged_at_the_end_is_declared_wherever_the_bit_is(bench):
+    """But for its own epoch: who would know then that it is not one of long ago?"""
+    for at in range(3):
+        take(bench, at * 10, 10)
+    path = bench.folder / "store.db-ring"
+    whole = path.read_bytes()
+    begin = whole.rfind(b"EWR1")
+    size = 20 + int.from_bytes(whole[begin + 12 : begin + 16])
+    epoch = range(whole.index(b'"epoch"', begin), whole.index(b',"first"', begin))
+    for at in range(begin, begin + size, 3):
+        content = bytearray(whole)
+        content[at] ^= 2
+        path.write_bytes(content)
+        shelves = bench.store._journal.shelves
+        shelves.ring.close()
+        shelves.ring.open(shelves._ring_id(), 0)
+        lost = shelves.lost_from_ring(1)
+        assert [gap[1:3] for gap in lost] == ([(1, 21)] if at not in epoch else []), at
+        assert all(gap[3] >= 30 for gap in lost)
+
+
 @pytest.mark.parametrize(("place", "first"), [(1, 9011), (2, 9021)])
 def test_what_is_declared_is_what_was_lost_after_a_block_that_was_written_at_once(bench, place, first):
     take(bench, 0, 10)

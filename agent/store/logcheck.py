@@ -1,0 +1,49 @@
+"""Whether SQLite passed over committed changes when it read its log, and a copy of the log for the salvage then.
+
+SQLite reads its log up to the first frame that is not as it was written: what a power cut leaves ends there. A bit that
+flips in the middle ends it there, too, and takes all that was committed later with it, without a word.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from agent.store import aside
+
+_HEAD, _FRAME_HEAD, _FRAME = 32, 24, 24 + 4096
+_SALTS = slice(16, 24)  # of the log's head
+_DATABASE_PAGES, _FRAME_SALTS = slice(4, 8), slice(8, 16)  # of a frame's head: pages are stated where a commit ends
+_LAST_FRAME = slice(16, 20)  # of the index beside the log
+_log = logging.getLogger(__name__)
+
+
+def keep_passed_over(path: Path) -> None:
+    """Copy the log of a database that was read once and not written yet, where more was committed than was read.
+
+    A copy that cannot be made is told in the log of the agent only: sampling goes on.
+    """
+    try:
+        if _is_passed_over(path):
+            name = aside.copy_log(path)
+            _log.warning("the log of the store is damaged: what SQLite passed over is salvaged from %s", name)
+    except OSError as exc:
+        _log.warning("the log of the store is damaged and cannot be copied (%s)", exc.strerror or exc)
+
+
+def _is_passed_over(path: Path) -> bool:
+    log, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
+    if not log.exists() or not index.exists():
+        return False
+    with index.open("rb") as file:
+        read = int.from_bytes(file.read(_LAST_FRAME.stop)[_LAST_FRAME], sys.byteorder)
+    with log.open("rb") as file:
+        head = file.read(_HEAD)
+        generations = {head[_SALTS], file.read(_FRAME_HEAD)[_FRAME_SALTS]}  # one of them may be what is damaged
+        file.seek(_HEAD + read * _FRAME)
+        while len(frame := file.read(_FRAME_HEAD)) == _FRAME_HEAD:
+            if any(frame[_DATABASE_PAGES]) and frame[_FRAME_SALTS] in generations:
+                return True
+            file.seek(_FRAME - _FRAME_HEAD, 1)
+    return False
