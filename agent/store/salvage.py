@@ -162,7 +162,7 @@ class Salvage:
 
     def _search(self, state: SalvageState, budget_bytes: int) -> None:
         at = state.at
-        if not at and not aside.is_lone_ring(state.name):
+        if not at and not aside.is_lone(state.name):
             self._note_ends(state.name)
         for part, size in self._sizes(state.name).items():
             if at < size:
