@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from trainer.fleet.certificates import Authority
     from trainer.fleet.mqtt import BrokerLink
     from trainer.fleet.securedbroker import SecuredBroker
+    from trainer.fleet.service import Chore
 
-    Chore = Callable[[], None]
-
+_OFTEN_S, _DAY_S = 5.0, 86_400.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _PORT = click.IntRange(1, 65_535)
 
@@ -98,21 +98,30 @@ def revoke_device(home: Home, name: str) -> None:
         if secured is None:
             remark("the broker asks for no certificates: it does not keep the device out")
             return
+        authority = Authority.open(home.authority)
+        revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms)
         # One that fails must not keep the other from being done.
-        first: EdgewattError | None = None
-        try:
-            authority = Authority.open(home.authority)
-            RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms).publish(again=True)
-            remark(f"{name}: its certificate opens no session")
-        except EdgewattError as exc:
-            first = exc
-        with control_of(secured) as control:
-            control.shut_out(name)
-        remark(f"{name}: its session is cut")
-        if first is not None:
-            raise first
+        failures: list[EdgewattError] = []
+        for action, done in (
+            (lambda: revocations.publish(again=True), "its certificate opens no session"),
+            (lambda: _shut_out(secured, name), "its session is cut"),
+        ):
+            try:
+                action()
+                remark(f"{name}: {done}")
+            except EdgewattError as exc:
+                failures.append(exc)
+        for failure in failures[:-1]:
+            remark(str(failure))
+        if failures:
+            raise failures[-1]
     finally:
         engine.dispose()
+
+
+def _shut_out(secured: SecuredBroker, name: str) -> None:
+    with control_of(secured) as control:
+        control.shut_out(name)
 
 
 def secured_broker(home: Home) -> SecuredBroker | None:
@@ -164,13 +173,19 @@ def link_to(secured: SecuredBroker, name: str, subscriptions: Sequence[str], sha
 
 
 def chores_at(secured: SecuredBroker, engine: Engine, authority: Authority, link: BrokerLink) -> list[Chore]:
-    """Return what the ingest process does every few seconds for a broker that asks for certificates."""
+    """Return what the ingest process has to do for a broker that asks for certificates."""
     from trainer.fleet.brokercontrol import EnrolmentCloser
     from trainer.fleet.registry import Registry
     from trainer.fleet.securedbroker import CRL, RevocationList
+    from trainer.fleet.service import Chore
 
     revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms)
-    return [revocations.publish, EnrolmentCloser(Registry(engine, _now_ms).closed_enrolments, link.publish)]
+    closer = EnrolmentCloser(Registry(engine, _now_ms).closed_enrolments, link.publish)
+    return [
+        Chore(_OFTEN_S, revocations.publish),
+        Chore(_OFTEN_S, closer),
+        Chore(_DAY_S, lambda: secured.warn(_now_ms())),
+    ]
 
 
 def _now_ms() -> int:
