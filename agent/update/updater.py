@@ -375,7 +375,7 @@ class Updater:
         """Nothing more is to be done for this assignment's item of one kind."""
         floor = TRUST_SETTLED_FLOOR if kind is ItemKind.TRUST else SETTLED_FLOOR
         self._floors.raise_floor(floor, assignment.counter)
-        self._note, self._backoff_s = "", _BACKOFF_S[0]
+        self._note, self._backoff_s, self._not_before_s = "", _BACKOFF_S[0], 0.0
 
     def _settle_if_assigned(self, record: SlotRecord) -> None:
         item = self._assignment.item(ItemKind.MODEL) if self._assignment else None
