@@ -276,6 +276,7 @@ class Updater:
             return
         if item.kind is ItemKind.TRUST and item.sha256 == trustnews.digest(self.trust):
             self._settle(assignment, item.kind)
+            self._begin()  # with what else is assigned
             return
         before = self.slots.refused.get(item.sha256)
         if before is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +44,9 @@ def broker() -> None:
 @click.option("--files", required=True, type=_FOLDER, help="Folder for what the broker reads: certificates, list.")
 @click.option("--port", type=_PORT, default=8883, show_default=True, help="Of the listener with certificates.")
 @click.option("--enrol-port", type=_PORT, default=8884, show_default=True, help="Of the listener for enrolment.")
-@click.option("--reload", "reload_command", default="", help="Command by which the broker reads its files again.")
+@click.option(
+    "--reload", "reload_command", default="", help="Makes the broker read them: 'systemctl reload mosquitto'."
+)
 @pass_home
 def init(home: Home, names: tuple[str, ...], files: Path, port: int, enrol_port: int, reload_command: str) -> None:
     """Make the authority of the broker's clients, and the files that the broker reads.
@@ -54,8 +56,7 @@ def init(home: Home, names: tuple[str, ...], files: Path, port: int, enrol_port:
 
     \b
     Example:
-      edgewatt-trainer broker init --name mqtt.example.net --files /etc/mosquitto/edgewatt \\
-        --reload "systemctl reload mosquitto"
+      edgewatt-trainer broker init --name mqtt.example.net --files /etc/mosquitto/edgewatt
     """
     from trainer.fleet.certificates import Authority
     from trainer.fleet.keys import OnlineKeys
@@ -102,10 +103,11 @@ def revoke_device(home: Home, name: str) -> None:
         revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms)
         # One that fails must not keep the other from being done.
         failures: list[EdgewattError] = []
-        for action, done in (
+        steps: list[tuple[Callable[[], None], str]] = [
             (lambda: revocations.publish(again=True), "its certificate opens no session"),
             (lambda: _shut_out(secured, name), "its session is cut"),
-        ):
+        ]
+        for action, done in steps:
             try:
                 action()
                 remark(f"{name}: {done}")
