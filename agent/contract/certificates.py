@@ -51,7 +51,7 @@ def check_certificate(chain: str, key: TlsKey, device: str) -> Validity:
         certificate = x509.load_pem_x509_certificates(chain.encode())[0]
         name, public = certificate.subject, certificate.public_key()
         dates = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, TypeError, IndexError, UnsupportedAlgorithm) as exc:
+    except (ValueError, TypeError, IndexError, UnsupportedAlgorithm, x509.InvalidVersion) as exc:
         raise RejectedError("is not in PEM form", where=where) from exc
     if name != subject(device) or public != key.private.public_key():
         raise RejectedError(f"is not the one of device {device} and its key", where=where)

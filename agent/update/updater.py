@@ -276,6 +276,7 @@ class Updater:
             return
         if item.kind is ItemKind.TRUST and item.sha256 == trustnews.digest(self.trust):
             self._settle(assignment, item.kind)
+            self._begin()  # with what else is assigned
             return
         before = self.slots.refused.get(item.sha256)
         if before is not None:
@@ -375,7 +376,7 @@ class Updater:
         """Nothing more is to be done for this assignment's item of one kind."""
         floor = TRUST_SETTLED_FLOOR if kind is ItemKind.TRUST else SETTLED_FLOOR
         self._floors.raise_floor(floor, assignment.counter)
-        self._note, self._backoff_s = "", _BACKOFF_S[0]
+        self._note, self._backoff_s, self._not_before_s = "", _BACKOFF_S[0], 0.0
 
     def _settle_if_assigned(self, record: SlotRecord) -> None:
         item = self._assignment.item(ItemKind.MODEL) if self._assignment else None

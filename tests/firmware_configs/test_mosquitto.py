@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.contract.errors import RejectedError
+from agent.contract.errors import ConfigError, RejectedError, UnavailableError
 from agent.contract.keys import SigningKey, TlsKey
 from agent.contract.topics import STREAMS, DeviceTopics
 from agent.store.identity import ClientTls
@@ -17,9 +17,10 @@ from tests.support.field_device import FieldDevice
 from tests.support.secured_broker import CONFIGS, Peer, SecuredFleet, secured_fleet
 from tests.support.trainer_process import running_trainer
 from tests.support.waiting import eventually
-from trainer.fleet.brokercontrol import CONTROL, closing_message
+from trainer.cli.broker import control_of, link_to
+from trainer.fleet.brokercontrol import CONTROL, RESPONSE, BrokerControl, closing_message
 from trainer.fleet.certificates import Authority
-from trainer.fleet.securedbroker import CRL, SERVER_CERTIFICATE, SERVER_KEY
+from trainer.fleet.securedbroker import CRL, SERVER_CERTIFICATE, SERVER_KEY, SecuredBroker
 
 DENIED = "Not authorized"
 CUT_WITHIN_S = 5.0
@@ -57,6 +58,11 @@ def test_a_device_cannot_publish_outside_its_subtree(fleet: SecuredFleet):
             assert device.publish(topic) == DENIED, topic
         device.publish(own.up("events"), b"mine")
         assert centre.receive() == (own.up("events"), b"mine")  # and nothing before it
+        assert centre.messages.empty()
+        device.close()
+        for topic in (other.status, own.ack, own.status):  # nor leave it behind
+            press.connect(fleet.broker, will=topic).cut()
+        assert centre.receive() == (own.status, b"gone")
         assert centre.messages.empty()
 
 
@@ -211,6 +217,19 @@ def test_a_device_without_a_clock_connects_and_refuses_another_name(tmp_path: Pa
         assert not reaches(check_time=True)
         assert not reaches(check_time=False, name="mqtt.example.net")
         assert not reaches(check_time=False, ca_pem=stranger.pem)
+
+
+def test_a_command_that_the_broker_does_not_take_is_an_error(fleet: SecuredFleet):
+    secured = SecuredBroker.load(fleet.home.broker, fleet.home.authority)
+    with control_of(secured) as control, pytest.raises(ConfigError, match="refuses makeCoffee"):
+        control.run([{"command": "makeCoffee"}])
+    press = fleet.enrolled("press-14")
+    for name, text in (("press-14.pem", press.tls.chain), ("press-14.key", press.tls.key.pem)):
+        (fleet.home.authority / name).write_text(text)
+    link = link_to(secured, "press-14", [RESPONSE])
+    with pytest.raises(UnavailableError, match="does not answer"):
+        BrokerControl(link, within_s=1).run([{"command": "listClients"}])  # a device has no say
+    link.close()
 
 
 def test_the_readme_names_every_kind_of_client(fleet: SecuredFleet):

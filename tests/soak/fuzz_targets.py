@@ -4,12 +4,14 @@ A target is `behind` where its hostile inputs are validly signed, sealed, compre
 so that they reach what lies behind the first check.
 """
 
+import base64
 import functools
 import hashlib
 import io
 import json
 import random
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -17,18 +19,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent import config, control
-from agent.contract import blocks, envelope, jsonform, loadcsv, signed
+from agent.contract import blocks, envelope, jsonform, loadcsv, renewal, signed
 from agent.contract.acknowledgement import KIND as ACK
 from agent.contract.acknowledgement import Acknowledgement, Mark
 from agent.contract.assignment import KIND as ASSIGN
 from agent.contract.assignment import Assignment, Item, ItemKind
 from agent.contract.blocks import Block
 from agent.contract.bundle import Bundle
+from agent.contract.certificates import certificate_request, check_certificate
 from agent.contract.channels import Channel, Reading
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.export import ExportReader, ExportWriter, answers_to_bytes, read_answers
 from agent.contract.featurespec import FeatureSpec
-from agent.contract.keys import SealingKey, SealTo, SigningKey
+from agent.contract.keys import SealingKey, SealTo, SigningKey, TlsKey
 from agent.contract.messages import RepoData, RepoGet, Status
 from agent.contract.trust import (
     Broker,
@@ -44,6 +47,8 @@ from agent.contract.trust import (
 from agent.planning.tariff import Tariff
 from tests.support.bundles import MANIFEST, SPEC, tiny_bytes, zip_stored
 from tests.support.nasty import NASTY
+from trainer.fleet import brokercontrol
+from trainer.fleet.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY, CENTRE = SigningKey(bytes(range(32))), SealingKey.generate()
@@ -118,6 +123,13 @@ def _message(kind: str, data: bytes) -> Callable[[random.Random], bytes]:
     return make
 
 
+def _armoured(text: str) -> Callable[[random.Random], bytes]:
+    """PEM of which the bytes within were altered, so that they are no mere bad base64."""
+    first, *body, last = text.strip().splitlines()
+    der = base64.b64decode("".join(body))
+    return lambda noise: b"\n".join((first.encode(), base64.encodebytes(alter(der, noise)).strip(), last.encode(), b""))
+
+
 def _raw(data: bytes) -> Callable[[random.Random], bytes]:
     return lambda noise: alter(data, noise)
 
@@ -180,9 +192,13 @@ def targets() -> dict[str, Target]:
     block = blocks.encode_readings(readings, channels, epoch=1, boot=1, first=1)
     rows = blocks.encode_rows("events", [{"time_ms": n, "kind": "x"} for n in range(9)], epoch=1, boot=1, first=1)
     trust = FleetTrust("f", (FleetKey(KeyUse.SEAL, CENTRE.public, 0, KeyState.ACTIVE),))
-    enrolment = Enrolment("d", "t" * 32, 5, Broker("h", 1883), trust, "{}")
+    enrolment = Enrolment("d", "t" * 32, 5, Broker("h", 1883, "", 8884, "b.example"), trust, "{}")
     request = seal_request(enrolment, KEY, created_ms=5)
-    response = EnrolmentResponse("d", KEY.id, True, "", 5).to_bytes(KEY)
+    response = EnrolmentResponse("d", KEY.id, True, "", 5, "chain").to_bytes(KEY)
+    with tempfile.TemporaryDirectory() as folder:
+        authority, tls = Authority.create(Path(folder) / "authority", "f", 5), TlsKey.generate()
+    csr = certificate_request(tls, "d")
+    answers = {"responses": [{"command": "deleteRole", "correlationData": "m", "error": "Role not found"}] * 3}
     sealed = envelope.seal([block], device="d", signing_key=KEY, recipient=SealTo(CENTRE.public), created_ms=5)
     head = envelope.EnvelopeHeader("d", KEY.id, CENTRE.id, 5, envelope.ranges_of([block]), ("c", 1)).to_bytes()
     asked = jsonform.dumps({"operation": "status", "arguments": {"since_ms": 5}})
@@ -194,7 +210,7 @@ def targets() -> dict[str, Target]:
         return struct.pack(">I", len(data)) + data
 
     def request_again(noise: random.Random) -> bytes:
-        body = {"device": "d", "token": "t", "public": KEY.public.hex(), "created_ms": 5}
+        body = {"device": "d", "token": "t", "public": KEY.public.hex(), "created_ms": 5, "csr": csr}
         inner = SealTo(CENTRE.public).seal(alter_json(jsonform.dumps(body), noise)[:6000], _REQUEST)
         message = b"EWR1" + bytes.fromhex(CENTRE.id) + framed(inner)
         return message + KEY.sign(_REQUEST + message)
@@ -235,6 +251,13 @@ def targets() -> dict[str, Target]:
         ),
         "bundle": Target(_raw(tiny_bytes()), Bundle.from_bytes),
         "bundle_hashed": Target(_rebundle, Bundle.from_bytes, behind=True),
+        "broker_answers": Target(
+            _of_json(jsonform.dumps(answers)), lambda data: brokercontrol.judge(data, "m"), refuses=misconfigured
+        ),
+        "certificate": Target(
+            _armoured(authority.issue(csr, "d", 5).pem), read_text(lambda text: check_certificate(text, tls, "d"))
+        ),
+        "certificate_request": Target(_armoured(csr), read_text(lambda text: authority.issue(text, "d", 5))),
         "config": Target(_raw(example), read_text(lambda text: config.parse(text, folder=ROOT)), refuses=misconfigured),
         "control": Target(_of_json(asked), control._parse, refuses=refused),
         "csv": Target(
@@ -266,6 +289,16 @@ def targets() -> dict[str, Target]:
         "feature_spec": Target(
             _of_json(jsonform.dumps(SPEC.to_json())),
             lambda data: FeatureSpec.from_json(jsonform.loads(data, where="spec", max_bytes=2**20)),
+        ),
+        "renewal_request": Target(
+            _message("cert-request", renewal.sign_request("d", csr, KEY)),
+            lambda data: renewal.verify_request(data, KEYS, device="d"),
+            behind=True,
+        ),
+        "renewal_response": Target(
+            _message("cert-response", renewal.sign_response("d", "chain", KEY)),
+            lambda data: renewal.verify_response(data, KEYS, device="d"),
+            behind=True,
         ),
         "repo_data": Target(_raw(RepoData("ab", "ok", 5, 0, b"hello").to_bytes()), RepoData.from_bytes),
         "repo_get": Target(_of_json(RepoGet("ab", "metadata/1.root.json", 0, 5).to_bytes()), RepoGet.from_bytes),

@@ -6,6 +6,7 @@ Only paths, ports and the log are put in place of those in the files; everything
 import contextlib
 import queue
 import shutil
+import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,9 +116,10 @@ class Enrolled:
     tls: ClientTls
     response: EnrolmentResponse
 
-    def connect(self, broker: SecuredMosquitto, client_id: str = "") -> "Peer":
+    def connect(self, broker: SecuredMosquitto, client_id: str = "", *, will: str = "") -> "Peer":
         """Connect as this device, under its own client id or another."""
-        return Peer(broker.port, self.enrolment.broker.ca_pem, client_id or self.enrolment.device, tls=self.tls)
+        ca_pem, name = self.enrolment.broker.ca_pem, client_id or self.enrolment.device
+        return Peer(broker.port, ca_pem, name, tls=self.tls, will=will)
 
 
 class Peer:
@@ -131,6 +133,7 @@ class Peer:
         *,
         tls: ClientTls | None = None,
         user: tuple[str, str] | None = None,
+        will: str = "",
     ) -> None:
         self.messages: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self._told: queue.Queue[Any] = queue.Queue()
@@ -143,6 +146,8 @@ class Peer:
             reconnect_on_failure=False,
         )
         self._client.tls_set_context(make_context(TlsSettings(ca_pem, "", lambda: tls), check_time=True))
+        if will:
+            self._client.will_set(will, b"gone", qos=1)
         if user is not None:
             self._client.username_pw_set(*user)
         self._client.on_connect = self._on_connect
@@ -174,6 +179,12 @@ class Peer:
 
     def close(self) -> None:
         self._client.disconnect()
+        self._client.loop_stop()
+
+    def cut(self) -> None:
+        """End the connection without a word."""
+        self._client.socket().shutdown(socket.SHUT_RDWR)
+        eventually(lambda: self.ended)
         self._client.loop_stop()
 
     @property

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from trainer.fleet.certificates import Authority
     from trainer.fleet.mqtt import BrokerLink
     from trainer.fleet.securedbroker import SecuredBroker
+    from trainer.fleet.service import Chore
 
-    Chore = Callable[[], None]
-
+_OFTEN_S, _DAY_S = 5.0, 86_400.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _PORT = click.IntRange(1, 65_535)
 
@@ -44,7 +44,9 @@ def broker() -> None:
 @click.option("--files", required=True, type=_FOLDER, help="Folder for what the broker reads: certificates, list.")
 @click.option("--port", type=_PORT, default=8883, show_default=True, help="Of the listener with certificates.")
 @click.option("--enrol-port", type=_PORT, default=8884, show_default=True, help="Of the listener for enrolment.")
-@click.option("--reload", "reload_command", default="", help="Command by which the broker reads its files again.")
+@click.option(
+    "--reload", "reload_command", default="", help="Makes the broker read them: 'systemctl reload mosquitto'."
+)
 @pass_home
 def init(home: Home, names: tuple[str, ...], files: Path, port: int, enrol_port: int, reload_command: str) -> None:
     """Make the authority of the broker's clients, and the files that the broker reads.
@@ -54,8 +56,7 @@ def init(home: Home, names: tuple[str, ...], files: Path, port: int, enrol_port:
 
     \b
     Example:
-      edgewatt-trainer broker init --name mqtt.example.net --files /etc/mosquitto/edgewatt \\
-        --reload "systemctl reload mosquitto"
+      edgewatt-trainer broker init --name mqtt.example.net --files /etc/mosquitto/edgewatt
     """
     from trainer.fleet.certificates import Authority
     from trainer.fleet.keys import OnlineKeys
@@ -98,21 +99,31 @@ def revoke_device(home: Home, name: str) -> None:
         if secured is None:
             remark("the broker asks for no certificates: it does not keep the device out")
             return
+        authority = Authority.open(home.authority)
+        revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms)
         # One that fails must not keep the other from being done.
-        first: EdgewattError | None = None
-        try:
-            authority = Authority.open(home.authority)
-            RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms).publish(again=True)
-            remark(f"{name}: its certificate opens no session")
-        except EdgewattError as exc:
-            first = exc
-        with control_of(secured) as control:
-            control.shut_out(name)
-        remark(f"{name}: its session is cut")
-        if first is not None:
-            raise first
+        failures: list[EdgewattError] = []
+        steps: list[tuple[Callable[[], None], str]] = [
+            (lambda: revocations.publish(again=True), "its certificate opens no session"),
+            (lambda: _shut_out(secured, name), "its session is cut"),
+        ]
+        for action, done in steps:
+            try:
+                action()
+                remark(f"{name}: {done}")
+            except EdgewattError as exc:
+                failures.append(exc)
+        for failure in failures[:-1]:
+            remark(str(failure))
+        if failures:
+            raise failures[-1]
     finally:
         engine.dispose()
+
+
+def _shut_out(secured: SecuredBroker, name: str) -> None:
+    with control_of(secured) as control:
+        control.shut_out(name)
 
 
 def secured_broker(home: Home) -> SecuredBroker | None:
@@ -164,13 +175,19 @@ def link_to(secured: SecuredBroker, name: str, subscriptions: Sequence[str], sha
 
 
 def chores_at(secured: SecuredBroker, engine: Engine, authority: Authority, link: BrokerLink) -> list[Chore]:
-    """Return what the ingest process does every few seconds for a broker that asks for certificates."""
+    """Return what the ingest process has to do for a broker that asks for certificates."""
     from trainer.fleet.brokercontrol import EnrolmentCloser
     from trainer.fleet.registry import Registry
     from trainer.fleet.securedbroker import CRL, RevocationList
+    from trainer.fleet.service import Chore
 
     revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms)
-    return [revocations.publish, EnrolmentCloser(Registry(engine, _now_ms).closed_enrolments, link.publish)]
+    closer = EnrolmentCloser(Registry(engine, _now_ms).closed_enrolments, link.publish)
+    return [
+        Chore(_OFTEN_S, revocations.publish),
+        Chore(_OFTEN_S, closer),
+        Chore(_DAY_S, lambda: secured.warn(_now_ms())),
+    ]
 
 
 def _now_ms() -> int:

@@ -270,7 +270,7 @@ def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verb
     from trainer.fleet.mqtt import BrokerLink
     from trainer.fleet.pieces import Pieces
     from trainer.fleet.securedbroker import INGEST
-    from trainer.fleet.service import SHARED, SUBSCRIPTIONS, Service
+    from trainer.fleet.service import SHARED, SUBSCRIPTIONS, Chore, Service
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
@@ -288,7 +288,7 @@ def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verb
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, lambda *_: stopping.set())
     handler = Ingest(engine, keys, Pieces(home.repository), _now_ms, authority)
-    chores = [lambda: handler.use(OnlineKeys.open(home.online_keys))]
+    chores = [Chore(5.0, lambda: handler.use(OnlineKeys.open(home.online_keys)))]
     if secured is not None and authority is not None:
         chores += chores_at(secured, engine, authority, link)
     service = Service(engine, link, handler, repository, now_ms=_now_ms, monotonic=time.monotonic, chores=chores)

@@ -54,7 +54,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
 
 
 @keys.command("rotate")
-@click.argument("use", type=click.Choice(list(KeyUse)))
+@click.argument("use", type=click.Choice([use.value for use in KeyUse]))
 @click.option("--in-days", type=click.IntRange(0, 365), default=14, show_default=True, help="Until it signs.")
 @pass_home
 def rotate_command(home: Home, use: str, in_days: int) -> None:

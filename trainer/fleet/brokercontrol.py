@@ -93,7 +93,7 @@ class BrokerControl:
             for message in self._link.poll(_POLL_S):
                 self._link.done(message)
                 if message.topic == RESPONSE:
-                    left -= _judge(message.payload, mark)
+                    left -= judge(message.payload, mark)
             if not sent and self._link.connected:
                 sent = self._link.publish(CONTROL, payload)
 
@@ -142,8 +142,12 @@ def _without(name: str) -> list[Command]:
     return [{"command": "deleteClient", "username": name}, {"command": "deleteRole", "rolename": name}]
 
 
-def _judge(payload: bytes, mark: str) -> int:
-    """Return how many commands of this mark were answered well."""
+def judge(payload: bytes, mark: str) -> int:
+    """Return how many commands of this mark an answer of the broker says are done.
+
+    Raises:
+        ConfigError: when it says that one was refused.
+    """
     done = 0
     try:
         answers = Fields(jsonform.loads(payload, where=RESPONSE, max_bytes=_MAX_RESPONSE_BYTES), RESPONSE)

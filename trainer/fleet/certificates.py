@@ -230,7 +230,7 @@ def _requested_key(csr: str) -> ec.EllipticCurvePublicKey:
     try:
         request = x509.load_pem_x509_csr(csr.encode())
         public, genuine = request.public_key(), request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as exc:
         raise RejectedError("is malformed", where=where) from exc
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
         raise RejectedError("is not of an EC P-256 key", where=where)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -28,10 +28,17 @@ SUBSCRIPTIONS = (STATUS,)
 ENVELOPES_KEPT_DAYS = 35
 _POLL_S = 0.2
 _ASSIGN_EVERY_S, _CHORES_EVERY_S = 0.5, 3600.0
-_SMALL_CHORES_EVERY_S = 5.0
+_AFTER_FAILURE_S = 300.0
 _WARN_OFFLINE_DAYS = 60
 _DAY_MS = 86_400_000
 _LOG = logging.getLogger(__name__)
+
+
+class Chore(NamedTuple):
+    """Something that is due every so often; after a failure it is left alone for some minutes."""
+
+    every_s: float
+    do: Callable[[], None]
 
 
 class Link(Protocol):
@@ -63,7 +70,7 @@ class Service:
         repository: is kept fresh.
         now_ms: the real clock.
         monotonic: a clock in seconds.
-        chores: what else is due every few seconds.
+        chores: what else is due.
     """
 
     def __init__(
@@ -75,15 +82,16 @@ class Service:
         *,
         now_ms: Callable[[], int],
         monotonic: Callable[[], float],
-        chores: Sequence[Callable[[], None]] = (),
+        chores: Sequence[Chore] = (),
     ) -> None:
-        self._more_chores = chores
         self._engine, self._link, self._ingest, self._repository = engine, link, ingest, repository
         self._now_ms, self._monotonic = now_ms, monotonic
         self._assignments = Assignments(engine, now_ms)
         self._session = 0
         self._published: dict[str, int] = {}
-        self._next_assign = self._next_chores = self._next_small_chores = monotonic()
+        self._chores = (Chore(_CHORES_EVERY_S, self._do_chores), *chores)
+        self._due = [monotonic()] * len(self._chores)
+        self._next_assign = monotonic()
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Serve until `stopping` says so; messages that have come by then are still dealt with."""
@@ -99,13 +107,10 @@ class Service:
         if self._link.connected and (now >= self._next_assign or self._link.session != self._session):
             self._next_assign = now + _ASSIGN_EVERY_S
             self._guarded(self._publish_assignments)
-        if now >= self._next_chores:
-            self._next_chores = now + _CHORES_EVERY_S
-            self._guarded(self._do_chores)
-        if now >= self._next_small_chores:
-            self._next_small_chores = now + _SMALL_CHORES_EVERY_S
-            for chore in self._more_chores:
-                self._guarded(chore)
+        for index, chore in enumerate(self._chores):
+            if now >= self._due[index]:
+                done = self._guarded(chore.do)
+                self._due[index] = now + (chore.every_s if done else max(chore.every_s, _AFTER_FAILURE_S))
 
     def _take(self, message: Incoming) -> bool:
         try:
@@ -140,8 +145,10 @@ class Service:
         with db.write(self._engine) as connection:
             connection.execute(sa.delete(db.envelope).where(old))
 
-    def _guarded(self, chore: Callable[[], None]) -> None:
+    def _guarded(self, chore: Callable[[], None]) -> bool:
         try:
             chore()
         except EdgewattError as exc:
             _LOG.error("%s", exc)  # said in words for the operator; ingest goes on
+            return False
+        return True

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.contract.errors import ConfigError
+from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.topics import DeviceTopics
 from agent.contract.trust import KeyState, KeyUse
 from tests.support.centre import DAY_MS, NOW_MS, Centre
@@ -46,6 +46,37 @@ def test_a_batch_under_a_draining_key_is_accepted_under_a_revoked_one_refused(ce
     assert centre.dump("rejection") == before
     (answer,) = centre.ingest.handle(TOPIC, device.seal(lost))  # sealed anew, to the key that counts
     assert device.mark(answer.payload).high == 30
+
+
+def test_every_key_of_the_centre_is_rotated_while_a_backlog_drains(centre: Centre) -> None:
+    device, folder = centre.device(), centre.folder / "keys" / "online"
+    old = {use: next(key.id for key in centre.online.trust.keys if key.use is use) for use in KeyUse}
+    (early,) = centre.ingest.handle(TOPIC, device.seal(device.readings(10)))
+    backlog = [device.seal(device.readings(10)) for _ in range(3)]
+
+    for use in KeyUse:
+        rotate(folder, use, centre.clock.ms)
+    learnt = reopened(centre).trust
+    (answer,) = centre.ingest.handle(TOPIC, backlog[0])
+    with pytest.raises(RejectedError, match="not trusted"):
+        device.read_ack(answer.payload)  # what the fortnight before a new key signs is for
+    device.trust = learnt
+    assert device.mark(answer.payload).high == 20
+
+    for use in KeyUse:
+        change(folder, old[use], KeyState.DRAINING, centre.clock.ms)
+    device.trust = reopened(centre).trust
+    (answer,) = centre.ingest.handle(TOPIC, backlog[1])
+    assert device.mark(answer.payload).high == 30
+    assert device.mark(early.payload).high == 10  # signed before, on its way for long
+
+    for use in KeyUse:
+        change(folder, old[use], KeyState.REVOKED, centre.clock.ms)
+    device.trust = reopened(centre).trust
+    assert centre.ingest.handle(TOPIC, backlog[2]) == []
+    with pytest.raises(RejectedError, match="not trusted"):
+        device.read_ack(early.payload)
+    assert {use: len(device.trust.verifiers(use)) for use in KeyUse} == dict.fromkeys(KeyUse, 1)
 
 
 @pytest.mark.parametrize("use", [KeyUse.ACK, KeyUse.ASSIGN])
