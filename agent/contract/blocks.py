@@ -10,9 +10,10 @@ A block holds rows `first..last` of one stream and epoch without a hole; the seq
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import secrets
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from numpy.typing import NDArray
 
-from agent.contract import jsonform, varints
+from agent.contract import deflate, jsonform, varints
 from agent.contract.channels import MAX_STEPS, Channel, Quality, Reading
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.jsonform import Fields
@@ -155,6 +156,8 @@ def encode_readings(
     _check_count(len(readings), first)
     channel_of, times_ms, numbers, qualities = zip(*readings, strict=True)
     names = list(dict.fromkeys(channel_of))
+    with contextlib.suppress(KeyError):  # is told below
+        names.sort(key=lambda name: _alike(channels[name]))  # what differs alike is compressed together
     if len(names) > MAX_CHANNELS:
         raise ConfigError(f"a block holds at most {MAX_CHANNELS} channels, not {len(names)}")
     try:
@@ -175,15 +178,15 @@ def encode_readings(
     if not np.all(np.abs(steps) < MAX_STEPS):  # also catches NaN
         bad = readings[int(np.flatnonzero(~(np.abs(steps) < MAX_STEPS))[0])]
         raise ConfigError(f"value {bad.value} of channel {bad.channel} cannot be stored")
-    columns: list[NDArray[np.int64]] = [np.diff(index, prepend=0)]
-    for number in range(len(used)):
-        mine = index == number
-        columns.append(_delta(_delta(times[mine])))
-        columns.append(_delta(steps[mine].astype(np.int64)))
-        columns.append(quality[mine])
     head = jsonform.dumps({"channels": [channel.to_json() for channel in used]})
-    body = struct.pack(">I", len(head)) + head + varints.encode(np.concatenate(columns))
-    return _block("readings", body, times.tolist(), epoch, boot, first)
+    parts = [struct.pack(">I", len(head)) + head + varints.encode(np.diff(index, prepend=0))]
+    for _, group in itertools.groupby(range(len(used)), key=lambda number: _alike(used[number])):
+        columns: list[NDArray[np.int64]] = []
+        for number in group:
+            mine = index == number
+            columns += [_delta(_delta(times[mine])), _delta(steps[mine].astype(np.int64)), quality[mine]]
+        parts.append(varints.encode(np.concatenate(columns)))
+    return _block("readings", parts, times.tolist(), epoch, boot, first)
 
 
 def decode_readings(block: Block) -> tuple[dict[str, Channel], list[Reading]]:
@@ -193,7 +196,7 @@ def decode_readings(block: Block) -> tuple[dict[str, Channel], list[Reading]]:
         RejectedError: when the body is malformed or does not fit the header.
     """
     where, count = _where(block), block.header.count
-    body = _decompress(block)
+    body = deflate.decompress(block.body, MAX_BODY_BYTES, _where(block))
     size = struct.unpack_from(">I", body)[0] if len(body) >= 4 else 0
     fields = Fields(jsonform.loads(body[4 : 4 + size], where=where, max_bytes=_DICTIONARY_BYTES), where)
     used = [Channel.from_json(item) for item in fields.children("channels", MAX_CHANNELS)]
@@ -244,7 +247,7 @@ def encode_rows(stream: str, rows: Sequence[Row], *, epoch: int, boot: int, firs
         raise ConfigError(f"a row of {stream} cannot be written as JSON ({exc})") from exc
     if max(map(len, lines)) > _ROW_BYTES:
         raise ConfigError(f"a row of {stream} is longer than {_ROW_BYTES} bytes")
-    return _block(stream, b"\n".join(lines), times_ms, epoch, boot, first)
+    return _block(stream, [b"\n".join(lines)], times_ms, epoch, boot, first)
 
 
 def decode_rows(block: Block) -> list[dict[str, Any]]:
@@ -254,7 +257,7 @@ def decode_rows(block: Block) -> list[dict[str, Any]]:
         RejectedError: when the body is malformed or does not fit the header.
     """
     where = _where(block)
-    body = _decompress(block)
+    body = deflate.decompress(block.body, MAX_BODY_BYTES, _where(block))
     # Counted before it is split: sixteen million line ends would be half a gigabyte of objects.
     count = body.count(b"\n") + 1
     if count != block.header.count:
@@ -331,20 +334,17 @@ def _check_range(low: int, high: int) -> None:
         raise ConfigError(f"{low}..{high} ms are not times after 1970", todo="Set the clock")
 
 
-def _block(stream: str, body: bytes, times_ms: Sequence[int], epoch: int, boot: int, first: int) -> Block:
-    packed = _compress(body, _codec_of(stream))
-    if len(body) > MAX_BODY_BYTES or len(packed) > MAX_STORED_BYTES - _SPARE_BYTES:
+def _block(stream: str, parts: Sequence[bytes], times_ms: Sequence[int], epoch: int, boot: int, first: int) -> Block:
+    packed = deflate.compress(parts, noise=_codec_of(stream) == COLUMNS)
+    if sum(map(len, parts)) > MAX_BODY_BYTES or len(packed) > MAX_STORED_BYTES - _SPARE_BYTES:
         raise ConfigError(f"{len(times_ms)} rows of {stream} do not fit one block", todo="Pack fewer at a time")
     last = first + len(times_ms) - 1
     return Block(BlockHeader(stream, epoch, boot, first, last, min(times_ms), max(times_ms), _codec_of(stream)), packed)
 
 
-def _compress(body: bytes, codec: str) -> bytes:
-    # Differences of meters are noise around zero: fewer matches and better Huffman codes save an eighth of them.
-    # What is compressed is the contract, not how: readers take any deflate stream.
-    strategy = zlib.Z_FILTERED if codec == COLUMNS else zlib.Z_DEFAULT_STRATEGY
-    engine = zlib.compressobj(9, strategy=strategy)
-    return engine.compress(body) + engine.flush()
+def _alike(channel: Channel) -> tuple[str, int, str]:
+    """What channels have in common whose values differ alike."""
+    return channel.unit, channel.decimals, channel.kind
 
 
 def opened_bytes(block: Block, limit: int = MAX_BODY_BYTES) -> int:
@@ -353,18 +353,7 @@ def opened_bytes(block: Block, limit: int = MAX_BODY_BYTES) -> int:
     Raises:
         RejectedError: when it is not compressed data, or larger than `limit`.
     """
-    return len(_decompress(block, limit))
-
-
-def _decompress(block: Block, limit: int = MAX_BODY_BYTES) -> bytes:
-    engine = zlib.decompressobj()
-    try:
-        body = engine.decompress(block.body, limit + 1)
-    except zlib.error as exc:
-        raise RejectedError(f"is not compressed data ({exc})", where=_where(block)) from exc
-    if len(body) > limit or not engine.eof or engine.unused_data:
-        raise RejectedError(f"is cut short, or larger than {limit} bytes", where=_where(block))
-    return body
+    return len(deflate.decompress(block.body, limit, _where(block)))
 
 
 def _check_times(block: Block, low: int, high: int) -> None:

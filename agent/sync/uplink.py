@@ -237,21 +237,19 @@ class Uplink:
             max(places, 1) * self._max_bytes, skip=self._skipped(now_s), backlog=self._pacing.has_budget(now_s)
         )
         urgent = [item for item in queue if item.block.header.stream in URGENT]
-        new = [item for item in queue if item.block.header.stream not in URGENT and not item.backlog]
-        old = [item for item in queue if item.block.header.stream not in URGENT and item.backlog]
+        queue = [item for item in queue if item.block.header.stream not in URGENT]
         if urgent and urgent_place:
             batch, urgent = self._split(urgent)
             if not self._send(batch, now_s, urgent=True):
                 return
-        new = [*urgent, *new]
-        while places and (new or (old and self._pacing.has_budget(now_s))):
-            if new:
-                batch, new = self._split(new)
-            else:
-                batch, old = self._split(old)
+        queue = [*urgent, *queue]
+        while queue and places:
+            batch, queue = self._split(queue)
             if not self._send(batch, now_s, urgent=False):
                 return
             places -= 1
+            if not self._pacing.has_budget(now_s):
+                queue = [item for item in queue if not item.backlog]
 
     def on_ack(self, payload: bytes, store: Outbox, identity: Floors) -> AckResult:
         """Judge an acknowledgement and apply it.
@@ -357,8 +355,8 @@ class Uplink:
         blocks = {item.id: item.block.header for item in batch}
         size = sum(len(item.block.body) for item in batch)
         self._flights.append(_Flight(blocks, size, now_s, now_s + self._pacing.jittered(self._resend_s), urgent))
-        if any(item.backlog for item in batch):
-            self._pacing.spend(len(data))
+        old = sum(len(item.block.body) for item in batch if item.backlog)
+        self._pacing.spend(len(data) * old // size)
         self._envelopes += 1
         self._bytes += len(data)
         return True

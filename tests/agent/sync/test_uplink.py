@@ -234,12 +234,17 @@ def old_ones(world: World, count: int) -> None:
     world.store.old |= world.store.waiting() - before
 
 
-def test_what_is_new_goes_before_the_backlog_and_not_with_it():
-    world = World(max_envelope_bytes=100_000)
+def test_what_is_new_goes_before_the_backlog_in_one_envelope_where_it_fits():
+    world = World(max_envelope_bytes=100_000, backlog_bytes_s=1.0)
     world.widen()
     world.store.old.add(world.store.add("health"))
     world.store.add("slots")
-    assert streams(world.pump()) == [["slots"], ["health"]]
+    assert streams(world.pump()) == [["slots", "health"]]
+    old_ones(world, 80)  # more than is left of the share
+    assert len(world.pump()) == 2
+    assert world.pump() == []
+    world.store.add("slots")
+    assert streams(world.pump()) == [["slots"]]
 
 
 def test_the_backlog_keeps_to_its_share_of_the_line_and_nothing_else_does():
