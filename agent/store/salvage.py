@@ -249,14 +249,16 @@ class Salvage:
             return
         (epoch, stream), end = found
         lost, through = Held(self._shelves).missing((epoch, stream), end.told + 1, end.last)
+        begun = lost[0][1] if lost and lost[0][0] == 1 else 0  # the oldest may have left as others do
         mark = self._shelves.marks().get((stream, epoch))
         if mark is not None:
             lost = [left for span in lost for left in without(span, mark.safe())]
+        destroyed = 0 if state.damaged else sum(first > begun for first, _ in lost)
         reason = f"not found again in {state.name}"
         gaps = retention.gap_rows([(stream, epoch, *span) for span in lost], reason, self._now_ms())
         with self._change(gaps):
             self._log.note_told(state.name, (epoch, stream), through)
-            self._log.count(state.name, lost_rows=sum(last - first + 1 for first, last in lost))
+            self._log.count(state.name, lost_rows=sum(last - first + 1 for first, last in lost), damaged=destroyed)
 
     def _finish(self, state: SalvageState) -> None:
         name, now_ms = state.name, self._now_ms()

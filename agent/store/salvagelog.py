@@ -53,7 +53,8 @@ class SalvageState:
         at: how many of its `bytes` were searched.
         blocks, rows: that came back.
         known: blocks whose rows were held already.
-        damaged: blocks that did not open and whose rows nothing else holds.
+        damaged: blocks that did not open and whose rows nothing else holds; where there are none, holes between rows
+            of which nothing was found.
         lost_rows: that did not come back and were declared. Those that had left before are among them, where no mark
             told so: the centre knows which of them it has.
     """
