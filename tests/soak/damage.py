@@ -37,13 +37,14 @@ def flip(folder: Path, place: Place, noise: random.Random) -> str:
     return f"{place.name} {' '.join(told)}"
 
 
-def scribble(path: Path, noise: random.Random) -> None:
-    """Fill a few pages in the middle of a file with noise."""
+def unhinge(path: Path, noise: random.Random) -> None:
+    """Damage a database so that it cannot be opened, but none of the rows in it."""
     with path.open("r+b") as file:
+        file.write(noise.randbytes(16))
         pages = path.stat().st_size // PAGE
-        for _ in range(min(3, pages // 8)):
+        for _ in range(3):
             file.seek(noise.randrange(1, pages) * PAGE)
-            file.write(noise.randbytes(PAGE))
+            file.write(noise.randbytes(8))
 
 
 def places(folder: Path, name: str = "store.db") -> dict[str, list[Place]]:

@@ -132,7 +132,7 @@ class Watched:
                 if message[:1] == b"E":
                     topic, _, payload = message[1:].partition(b"\0")
                     run.sent.append((topic.decode(), payload))
-                    for answer in self.centre.ingest.handle(*run.sent[-1]):
+                    for answer in handled(self.centre, self.centre.ingest, *run.sent[-1]):
                         send(pipe, answer)
                     heard = time.monotonic()  # the centre's own time is not the device's
                     continue
@@ -186,6 +186,12 @@ class DirectLine:
         """What was answered."""
         found, self._waiting = self._waiting, []
         return found
+
+
+def handled(centre: Centre, ingest: Ingest, topic: str, payload: bytes) -> list[Outgoing]:
+    """Let a centre, or a copy that goes by its clock, handle a message a while after the one before."""
+    centre.clock.ms += 100
+    return ingest.handle(topic, payload)
 
 
 def hurry(engine: Engine) -> None:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.soak import rows
 from tests.soak.campaigns import Findings
 from tests.soak.child import MOST_BYTES, Device
 from tests.soak.judge import Told, judge
-from tests.soak.observer import NUMBERS, DirectLine, Watched, held
+from tests.soak.observer import NUMBERS, DirectLine, Watched, handled, held
 from trainer.fleet.ingest import Ingest
 
 STEPS = 24  # with new rows, so that numbers are given out again where they were forgotten
@@ -42,13 +43,13 @@ def revive(
         if "durable" in message and told.tickets[-1:] and told.tickets[-1].number >= plan.number and not starts:
             starts.append(time.monotonic() - begin)
         if message.get("left"):
-            found.failures.append(f"{where}: {message['left']} rows never left the device")
+            found.failures.append(f"{where}: {message['left']} rows never left the device: {device.uplink.stats()}")
             found.counts["stuck"] += 1
 
     logging.disable(logging.CRITICAL)
     try:
         with _limited(LIMIT_S):
-            device = Device(plan, DirectLine(ingest.handle), take)
+            device = Device(plan, DirectLine(partial(handled, watched.centre, ingest)), take)
             try:
                 for _ in range(2):  # what a failing read has found is mended before the second time
                     device.run()

@@ -125,7 +125,7 @@ def _prepare(watched: Watched, phase: str, noise: random.Random) -> None:
     if phase == "migration":
         downgrade(path)
     else:
-        damage.scribble(path, noise)
+        damage.unhinge(path, noise)
 
 
 def downgrade(path: Path) -> None:

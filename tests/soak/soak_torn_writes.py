@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.soak import damage, images
 from tests.soak.campaigns import Findings, build_shim, numbered, phases, run_all
-from tests.soak.observer import Watched, copied_centre
+from tests.soak.observer import Watched, copied_centre, handled
 from tests.soak.revival import revive
 from tests.soak.soak_kills import downgrade
 
@@ -50,7 +50,7 @@ def session(folder: Path, seed: int, scene: str, plan: dict[str, Any]) -> Findin
     if scene == "migration":
         downgrade(watched.state / "store.db")
     if scene == "salvage":
-        damage.scribble(watched.state / "store.db", noise)
+        damage.unhinge(watched.state / "store.db", noise)
     disk, told = images.Disk(images.files_of(watched.state)), watched.told.copy()
     engine, ingest = copied_centre(watched.centre, folder / "before")
     trace_path = folder / "trace"
@@ -64,7 +64,7 @@ def session(folder: Path, seed: int, scene: str, plan: dict[str, Any]) -> Findin
                 message = json.loads(operation.data)
                 told.take(message)
                 if "sent" in message:
-                    ingest.handle(*traced.sent[message["sent"] - 1])
+                    handled(watched.centre, ingest, *traced.sent[message["sent"] - 1])
             else:
                 disk.take(operation)
         at = point

@@ -72,7 +72,7 @@ def test_a_loss_that_is_declared_beside_its_place_is_found():
 
 def test_a_gap_over_numbers_never_given_out_is_found():
     told, held = kept()
-    held.gaps[KEY] = [(26, 40)]
+    held.gaps[KEY] = [(26, 4_000)]
     assert counts(told, held) == {"false_gaps": 1}
 
 
