@@ -190,7 +190,8 @@ class Device:
             self.turn(wait_s=0.02 if self.uplink.stats().in_flight else 0.0)
             stats = self.store.stats()
             left = stats.backlog_rows + stats.pending_rows
-            quiet = 0 if left or self.uplink.stats().in_flight else quiet + 1
+            busy = left or self.uplink.stats().in_flight or self.store._journal.salvage.is_due
+            quiet = 0 if busy else quiet + 1
             if quiet == _QUIET_TURNS:
                 return 0
         return left

@@ -24,12 +24,12 @@ BIG_KILLS = 34
 SEED = 20_261_126
 _JUDGED_EVERY = 12
 _DISKS = ("28", "5")  # ENOSPC, EIO
-_CONNECTED = {"eviction": 0.5}  # how often the centre can be reached
+_CONNECTED = {"eviction": 0.15}  # how often the centre can be reached
 _BOUND = 1_000_000_000  # a little less than the big store has
 _PLANS: dict[str, dict[str, Any]] = {
     "pack": {"pack_after_s": 2.0},
     "sync": {"pack_after_s": 1.0},
-    "eviction": {"step_s": 4.0, "many": 400, "max_bytes": 250_000},
+    "eviction": {"step_s": 4.0, "many": 400, "max_bytes": 180_000},
     "migration": {"steps": 20},
 }
 
