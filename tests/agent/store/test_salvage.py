@@ -127,6 +127,28 @@ def test_salvage_brings_back_every_block_but_the_damaged_ones_under_their_own_nu
     assert sum(stats.rows[stream] for stream in ("readings", "alerts", "slots")) == len(after)
 
 
+def test_whatever_bit_of_the_first_page_flips_a_start_goes_on_and_loses_nothing(tmp_path):
+    bench = Bench(tmp_path / "whole")
+    fill(bench, 300, 40)
+    before = numbered(bench)
+    bench.store.close()
+    content = bench.path.read_bytes()[:PAGE]
+    used = [at for at in range(PAGE) if content[at] or at < 100]
+    chance = random.Random(5)
+    for number in range(40):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", folder)
+        at = chance.choice(used) if number % 2 else chance.randrange(100)
+        scribble(folder / "store.db", at, bytes([content[at] ^ (1 << chance.choice((0, 4, 7)))]))
+        bench = Bench(folder)
+        for _ in range(3):
+            bench.pass_time(1)
+        salvage_all(bench, must=False)
+        assert numbered(bench) == before, at
+        assert gaps(bench) == set()
+        bench.store.close()
+
+
 @pytest.mark.parametrize("kept", ["-wal", "-ring"])
 def test_of_a_database_that_is_gone_what_the_log_and_the_ring_hold_comes_back(bench, kept):
     fill(bench, 300)
