@@ -208,7 +208,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as exc:
         name = getattr(exc, "sqlite_errorname", "")
-        if name.startswith(_DAMAGED) and "transaction" not in str(exc):
+        # Without a name: of sqlite3 itself, when a column is no text.
+        if (name.startswith(_DAMAGED) and "transaction" not in str(exc)) or str(exc).startswith("Could not decode"):
             raise DamagedError(f"is damaged ({exc})", where=str(path)) from exc
         todo = next((todo for start, todo in _TODO.items() if name.startswith(start)), "Look at the disk")
         raise StorageError(f"cannot be used ({exc})", where=str(path), todo=todo) from exc
