@@ -18,7 +18,12 @@ from agent.store import notes, salvagelog, thinning
 from agent.store.logcheck import keep_passed_over
 
 APPLICATION_ID = 0x45575331  # "EWS1", in the file's header
-_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+# What stands in the head of every database of this program, by its place (SQLite's file format, section 1.3).
+_HEAD = {16: bytes.fromhex("1000020200402020"), 44: bytes.fromhex("00000004"), 56: bytes.fromhex("00000001")}
+_APPLICATION_AT = 68
+_VERSION = "schema"  # in `meta`, what user_version says: a bit that flips there is no newer program
+# The last three: this program's statements are right and break no constraint, so the schema or an index is damaged.
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_ERROR")
 _TODO = {
     "SQLITE_FULL": "Free space on the disk; sampling goes on in memory meanwhile",
     "SQLITE_READONLY": "The disk or the folder is read-only: mend the rights or the disk",
@@ -104,6 +109,7 @@ def open_database(path: Path) -> Database:
         StorageError: when the disk is full, read-only or failing.
     """
     with translated(path):
+        _check_head(path)
         db = Database(connect(path), execute_plugins=False)
         try:
             _prepare(db, path)
@@ -143,18 +149,41 @@ def _prepare(db: Database, path: Path) -> None:
         with db.atomic():
             migration(db)
             db.execute(f"PRAGMA user_version = {number}")
+    if _stated(db) != len(MIGRATIONS):
+        with db.atomic():
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [_VERSION, str(len(MIGRATIONS)).encode()])
     if version == 0:
         fsync_folder(path.parent)
+
+
+def _check_head(path: Path) -> None:
+    """Tell a damaged head of an own file from a file of another program: SQLite takes either for new or read-only."""
+    if path.exists():
+        with path.open("rb") as file:
+            head = file.read(100)
+        ours = head[_APPLICATION_AT : _APPLICATION_AT + 4] == APPLICATION_ID.to_bytes(4)
+        if ours and any(head[at : at + len(wanted)] != wanted for at, wanted in _HEAD.items()):
+            raise DamagedError("is damaged (its head is not as this program writes it)", where=str(path))
+
+
+def _stated(db: Database) -> int:
+    """Return the number of migrations by the second place where it stands; 0 where it does not."""
+    found = db.execute("SELECT value FROM meta WHERE name = ?", [_VERSION]).fetchone()
+    return int(found[0]) if found and bytes(found[0]).isdigit() else 0
 
 
 def _check(db: Database, path: Path) -> int:
     """Return the number of migrations that the file has had."""
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     application = int(db.execute("PRAGMA application_id").fetchone()[0])
-    tables = int(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master").fetchall()}
+    if application != APPLICATION_ID and "stream_state" in tables:
+        raise DamagedError("is damaged (its head does not say whose it is)", where=str(path))
     if (tables or version) and application != APPLICATION_ID:
         raise ConfigError("is a database of another program", where=str(path), todo="Give another path for the store")
     if version > len(MIGRATIONS):
+        if _stated(db) != version:
+            raise DamagedError("is damaged (its head does not say its version)", where=str(path))
         raise ConfigError(
             f"was written by a newer edgewatt (schema {version})", where=str(path), todo="Install that version again"
         )
@@ -179,10 +208,13 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as exc:
         name = getattr(exc, "sqlite_errorname", "")
-        if name.startswith(_DAMAGED):
+        # Without a name: of sqlite3 itself, when a column is no text.
+        if (name.startswith(_DAMAGED) and "transaction" not in str(exc)) or str(exc).startswith("Could not decode"):
             raise DamagedError(f"is damaged ({exc})", where=str(path)) from exc
         todo = next((todo for start, todo in _TODO.items() if name.startswith(start)), "Look at the disk")
         raise StorageError(f"cannot be used ({exc})", where=str(path), todo=todo) from exc
+    except UnicodeDecodeError as exc:  # sqlite3 makes this of names that are damaged, even in the text of an error
+        raise DamagedError("is damaged (a name or a text in it is none)", where=str(path)) from exc
     except OSError as exc:
         raise StorageError(
             f"cannot be used ({exc.strerror or exc})", where=str(exc.filename or path), todo=_TODO_FILE

@@ -17,13 +17,14 @@ from agent.store.shelves import Shelves
 
 MOST_BLOCKS = 16  # of a step
 _AT, _DONE_MS = "scrub_at", "scrubbed_ms"
-_KEY = "stream = ?2 AND epoch = ?3 AND first = ?4 AND id = ?1"
-# The flag as the row says it, and whether each index says of the row what the row says.
+_KEY = "stream = ?2 AND epoch = ?3 AND first = ?4"
+# The flag as the row says it, and which row each index names for what the row says: it is to be this one. It is not
+# asked for by its number, since a damaged entry compares by one number and gives another.
 _SAID = f"""
 SELECT acknowledged,
-  EXISTS (SELECT 1 FROM block INDEXED BY block_place WHERE {_KEY}),
-  EXISTS (SELECT 1 FROM block INDEXED BY block_waiting WHERE {_KEY} AND acknowledged = 0),
-  EXISTS (SELECT 1 FROM block INDEXED BY block_time WHERE stream = ?2 AND end_ms = ?5 AND start_ms = ?6 AND id = ?1)
+  (SELECT id FROM block INDEXED BY block_place WHERE {_KEY}),
+  (SELECT id FROM block INDEXED BY block_waiting WHERE {_KEY} AND acknowledged = 0),
+  ?1 IN (SELECT id FROM block INDEXED BY block_time WHERE stream = ?2 AND end_ms = ?5 AND start_ms = ?6)
 FROM block WHERE id = ?1
 """  # noqa: S608 - this module's own text
 
@@ -93,8 +94,9 @@ class Scrub:
     def _look(self, piece: Piece) -> bool:
         """Return whether a block waits for the centre."""
         values = [piece.id, piece.stream, piece.epoch, piece.first, piece.end_ms, piece.start_ms]
-        acknowledged, placed, waits, timed = self._shelves.db.execute(_SAID, values).fetchone()
-        if not placed or not timed or bool(waits) == bool(acknowledged):
+        acknowledged, placed, waiting, timed = self._shelves.db.execute(_SAID, values).fetchone()
+        waits = not acknowledged
+        if placed != piece.id or not timed or waiting != (piece.id if waits else None):
             raise self._contradiction("an index", piece)
         before, after = self._shelves.neighbours(piece)
         if (before and before.last >= piece.first) or (after and after.first <= piece.last):
@@ -103,7 +105,7 @@ class Scrub:
             self._shelves.open(piece)
         except RejectedError as exc:
             self._damaged.append((piece, exc.what))
-        return bool(waits)
+        return waits
 
     def _contradiction(self, what: str, piece: Piece) -> DamagedError:
         rows = f"rows {piece.first}..{piece.last} of {piece.stream}"

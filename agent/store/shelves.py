@@ -20,6 +20,7 @@ from sqlite_utils import Database
 from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, BlockHeader, seal_block, unseal_block
 from agent.contract.errors import RejectedError
+from agent.contract.topics import STREAMS
 from agent.store import aside
 from agent.store.ends import seal as seal_ends
 from agent.store.notes import Notes
@@ -247,13 +248,22 @@ class Shelves:
     def pieces(self, table: str, where: str, values: list[Any]) -> list[Piece]:
         """List pieces without opening them; `where` is this room's own text, never data."""
         query = f"SELECT {_PLACE}, length(data) FROM {table} {where}"
-        return [Piece(table, *row) for row in self.db.execute(query, values).fetchall()]
+        return [Piece(table, *row) for row in self._sane(query, values, 1)]
 
     def states(self) -> list[StreamState]:
         """All counters: one for each stream and epoch."""
         columns = "stream, epoch, last, rows, waiting_rows, waiting_blocks, waiting_bytes"
-        found = self.db.execute(f"SELECT {columns} FROM stream_state ORDER BY epoch, stream").fetchall()
+        found = self._sane(f"SELECT {columns} FROM stream_state ORDER BY epoch, stream", [], 0)
         return [StreamState(*row) for row in found]
+
+    def _sane(self, query: str, values: list[Any], stream: int) -> list[tuple[Any, ...]]:
+        """Ask for a stream, which stands at that place, and whole numbers; a damaged row may hold anything."""
+        rows: list[tuple[Any, ...]] = self.db.execute(query, values).fetchall()
+        for row in rows:
+            others = (*row[:stream], *row[stream + 1 :])
+            if row[stream] not in STREAMS or not all(type(number) is int for number in others):
+                raise DamagedError("is damaged (a row has values of another type)", where=str(self._path))
+        return rows
 
     def counted(self, stream: str, epoch: int) -> list[int]:
         """Count rows, and of what waits rows, blocks and bytes; reads every block of the stream."""

@@ -127,6 +127,32 @@ def test_salvage_brings_back_every_block_but_the_damaged_ones_under_their_own_nu
     assert sum(stats.rows[stream] for stream in ("readings", "alerts", "slots")) == len(after)
 
 
+def test_whichever_bit_flips_a_start_goes_on_no_row_is_wrong_and_what_is_lost_is_declared(tmp_path):
+    """In the head of the file, in its first page, in any page: every second time in the one before."""
+    bench = Bench(tmp_path / "whole")
+    fill(bench, 300, 40)
+    before = numbered(bench)
+    bench.store.close()
+    content = bench.path.read_bytes()
+    used = [at for at, byte in enumerate(content) if byte or at < 100]
+    chance = random.Random(5)
+    for number in range(48):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", folder)
+        at = chance.choice([at for at in used if at < (100, PAGE, len(content))[number % 3]])
+        scribble(folder / "store.db", at, bytes([content[at] ^ (1 << chance.randrange(8))]))
+        bench = Bench(folder)
+        for _ in range(5):
+            bench.pass_time(1)
+        salvage_all(bench, must=False)
+        after = numbered(bench)
+        assert after.items() <= before.items(), at
+        assert set(before) - set(after) == gaps(bench), at
+        assert set(before) == set(after) or at >= PAGE
+        bench.store.close()
+        shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize("kept", ["-wal", "-ring"])
 def test_of_a_database_that_is_gone_what_the_log_and_the_ring_hold_comes_back(bench, kept):
     fill(bench, 300)

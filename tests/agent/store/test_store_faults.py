@@ -309,6 +309,7 @@ def test_a_database_of_another_program_or_a_newer_version_is_refused_untouched(t
         bench = Bench(tmp_path)
         bench.store.close()
         bench.execute("PRAGMA user_version = 99")
+        bench.execute("UPDATE meta SET value = CAST('99' AS BLOB) WHERE name = 'schema'")
         words = "newer edgewatt"
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=words):
