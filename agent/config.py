@@ -221,7 +221,7 @@ class LoopConfig:
     """`[loop]`: real time between two turns of the daemon, and between two health rows."""
 
     tick_ms: Annotated[int, Limits(low=5, high=10_000)] = 250
-    health_s: Annotated[float, Limits(low=1, high=3600)] = 300.0
+    health_s: Annotated[float, Limits(low=1, high=3600)] = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

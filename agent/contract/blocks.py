@@ -17,7 +17,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -189,8 +189,36 @@ def encode_readings(
     return _block("readings", parts, times.tolist(), epoch, boot, first)
 
 
+class Columns(NamedTuple):
+    """Readings in the order of their sequence numbers, a column [count] each.
+
+    Attributes:
+        channels: the channels of the block.
+        places: of each reading's channel among them.
+    """
+
+    channels: tuple[Channel, ...]
+    places: NDArray[np.int64]
+    times_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+    qualities: NDArray[np.int64]
+
+
 def decode_readings(block: Block) -> tuple[dict[str, Channel], list[Reading]]:
     """Return the channels and readings of a block, in the order of their sequence numbers.
+
+    Raises:
+        RejectedError: when the body is malformed or does not fit the header.
+    """
+    used, places, *columns = decode_columns(block)
+    names = np.array([channel.name for channel in used], dtype=object)[places].tolist()
+    make = partial(tuple.__new__, Reading)  # spares a call of Python for each reading
+    readings: list[Reading] = list(map(make, zip(names, *(column.tolist() for column in columns), strict=True)))
+    return {channel.name: channel for channel in used}, readings
+
+
+def decode_columns(block: Block) -> Columns:
+    """Return the readings of a block by columns: what a centre takes in is bounded by it.
 
     Raises:
         RejectedError: when the body is malformed or does not fit the header.
@@ -223,13 +251,7 @@ def decode_readings(block: Block) -> tuple[dict[str, Channel], list[Reading]]:
     _check_times(block, int(times.min()), int(times.max()))
     if int(quality.min()) < 0 or int(quality.max()) > max(Quality):
         raise RejectedError("a reading has an unknown quality", where=where)
-    names = np.array([channel.name for channel in used], dtype=object)[index].tolist()
-    # tuple.__new__ spares a call of Python for each reading: this line bounds what a centre can take in.
-    make = partial(tuple.__new__, Reading)
-    readings: list[Reading] = list(
-        map(make, zip(names, times.tolist(), values.tolist(), quality.tolist(), strict=True))
-    )
-    return {channel.name: channel for channel in used}, readings
+    return Columns(tuple(used), index, times, values, quality)
 
 
 def encode_rows(stream: str, rows: Sequence[Row], *, epoch: int, boot: int, first: int) -> Block:

@@ -47,7 +47,7 @@ def _wire():
         "a block a minute, health each minute, zlib's default": {"pack_after_s": 60.0, "health_s": 60.0, "plain": True},
         "a block each 300 s": {"pack_after_s": 300.0, "health_s": 60.0, "plain": True},
         "and zlib told what the values are, each kind apart": {"pack_after_s": 300.0, "health_s": 60.0},
-        "and health each 300 s": {"pack_after_s": 300.0, "health_s": 300.0},
+        "and health each 900 s": {"pack_after_s": 300.0, "health_s": 900.0},
     }
     return {
         "plant_s": SECONDS,

@@ -39,7 +39,8 @@ def _is_numeric(table: sa.Table) -> bool:
 
 def _copy(connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     # repr gives the digits from which the same number is read again; one text for all rows spares a call for each.
-    text = "\n".join(["\t".join(map(repr, row)) for row in rows])
+    form = "\t".join(["%r"] * len(rows[0]))
+    text = "\n".join([form % row for row in rows])
     try:
         with connection.connection.cursor() as cursor, cursor.copy(statement) as copy:  # type: ignore[attr-defined]  # psycopg's
             copy.write(text + "\n")

@@ -241,6 +241,6 @@ def test_a_defect_met_by_one_message_is_noted_and_the_next_one_is_handled(
     device = centre.device()
     data = device.seal(device.readings(3))
     with monkeypatch.context() as patch:
-        patch.setattr("trainer.fleet.intake.decode_readings", lambda _block: 1 / 0)
+        patch.setattr("trainer.fleet.intake.decode_columns", lambda _block: 1 / 0)
         assert "defect" in refused(centre, TOPICS.up("readings"), data)
     assert len(centre.ingest.handle(TOPICS.up("readings"), data)) == 1
