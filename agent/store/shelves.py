@@ -260,10 +260,16 @@ class Shelves:
         """Ask for a stream, which stands at that place, and whole numbers; a damaged row may hold anything."""
         rows: list[tuple[Any, ...]] = self.db.execute(query, values).fetchall()
         for row in rows:
-            others = (*row[:stream], *row[stream + 1 :])
-            if row[stream] not in STREAMS or not all(type(number) is int for number in others):
-                raise DamagedError("is damaged (a row has values of another type)", where=str(self._path))
+            for number in (*row[:stream], *row[stream + 1 :]):
+                self._number(number)
+            if row[stream] not in STREAMS:
+                raise DamagedError("is damaged (a row is of no stream)", where=str(self._path))
         return rows
+
+    def _number(self, value: object) -> int:
+        if type(value) is not int:
+            raise DamagedError("is damaged (a value is of another type)", where=str(self._path))
+        return value
 
     def counted(self, stream: str, epoch: int) -> list[int]:
         """Count rows, and of what waits rows, blocks and bytes; reads every block of the stream."""
@@ -342,7 +348,7 @@ class Shelves:
     def counter(self, name: str) -> int:
         """Return a named counter, 0 where nothing was added."""
         found = self.db.execute("SELECT value FROM counter WHERE name = ?", [name]).fetchone()
-        return int(found[0]) if found else 0
+        return self._number(found[0]) if found else 0
 
     def note_times(self, last_ms: Mapping[str, int]) -> None:
         """Keep the latest time of each channel, under a tag that does not tell its name."""
@@ -353,7 +359,7 @@ class Shelves:
         """Return what `note_times` kept of these channels."""
         found = dict(self.db.execute("SELECT tag, last_ms FROM channel_state").fetchall())
         tags = {name: self.tag(f"channel/{name}") for name in channels}
-        return {name: int(found[tag]) for name, tag in tags.items() if tag in found}
+        return {name: self._number(found[tag]) for name, tag in tags.items() if tag in found}
 
     def tag(self, text: str) -> bytes:
         """A name for `text` that only the holder of the storage key can make."""

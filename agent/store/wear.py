@@ -29,7 +29,8 @@ class Wear:
         shelves.add(f"{_PREFIX}{today}", total - self._noted)
         self._noted = total
         for name in shelves.counters(_PREFIX):
-            if int(name.removeprefix(_PREFIX)) <= today - _KEPT_DAYS:
+            day = name.removeprefix(_PREFIX)
+            if not day.isdecimal() or int(day) <= today - _KEPT_DAYS:  # a damaged name is of no day
                 shelves.drop_counter(name)
 
     def day(self, shelves: Shelves, days_ago: int) -> int:
