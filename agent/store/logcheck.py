@@ -6,7 +6,9 @@ flips in the middle ends it there, too, and takes all that was committed later w
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -36,8 +38,10 @@ def _is_passed_over(path: Path) -> bool:
     log, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
     if not log.exists() or not index.exists():
         return False
-    with index.open("rb") as file:
-        read = int.from_bytes(file.read(_LAST_FRAME.stop)[_LAST_FRAME], sys.byteorder)
+    start = _read_open(index, _LAST_FRAME.stop)
+    if len(start) < _LAST_FRAME.stop:
+        return False
+    read = int.from_bytes(start[_LAST_FRAME], sys.byteorder)
     with log.open("rb") as file:
         head = file.read(_HEAD)
         generations = {head[_SALTS], file.read(_FRAME_HEAD)[_FRAME_SALTS]}  # one of them may be what is damaged
@@ -47,3 +51,17 @@ def _is_passed_over(path: Path) -> bool:
                 return True
             file.seek(_FRAME - _FRAME_HEAD, 1)
     return False
+
+
+def _read_open(path: Path, size: int) -> bytes:
+    """Read the start of a file by the descriptor that SQLite has of it.
+
+    Opened and closed once more, the file would lose every lock that this process has on it (POSIX): another process
+    then takes the index for one that nobody uses, cuts it to nothing, and the agent dies of a bus error.
+    """
+    wanted = str(path.resolve())
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if str(entry.readlink()) == wanted:
+                return os.pread(int(entry.name), size, 0)
+    return b""

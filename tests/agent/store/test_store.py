@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -364,3 +366,21 @@ def test_slot_after_slot_is_read_from_one_block_that_is_opened_once(bench, monke
         assert bench.store.readings("load_kw", start_ms, start_ms + 900_000) == readings(at * 900, 900)
         assert bench.store.readings("pump_kw", start_ms, start_ms + 1000) == readings(at * 900, 1, "pump_kw")
     assert len(opened) == 2  # once for each channel
+
+
+TRY_LOCK = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)
+"""
+
+
+def test_while_a_store_is_open_nobody_can_cut_the_index_that_it_has_mapped(bench):
+    """SQLite's lock on it must survive whatever else reads the file here, or the agent dies of a bus error."""
+    for _ in range(2):
+        bench.store.append("alerts", [alert(1)])
+        bench.store.stats()
+        command = [sys.executable, "-c", TRY_LOCK, str(bench.path.with_name("store.db-shm"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "BlockingIOError" in done.stderr or "PermissionError" in done.stderr, done.stderr
+        bench.crash()
