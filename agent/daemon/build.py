@@ -247,11 +247,8 @@ def _make_closer(config: Config, store: Store, history: History) -> SlotCloser:
     channel = config.channels[config.plant.power_channel]
     newest_ms = store.last_time_ms("readings", channel.name)
     last = history.last
-    first_ms = None
-    if last is None and newest_ms is not None:
-        # Killed before the first slot: the readings so far are few.
-        stored = store.readings(channel.name, 0, newest_ms + 1)
-        first_ms = stored[0].time_ms if stored else None
+    # Without a slot: killed before the first one, or the store is new and the slots of the one before come back later.
+    first_ms = store.first_time_ms(channel.name) if last is None else None
     return SlotCloser(
         channel,
         config.plant.slot_s,

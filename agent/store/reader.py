@@ -28,6 +28,7 @@ from agent.store.shelves import Shelves
 
 _T = TypeVar("_T")
 _VERIFY_STEP = 2**20
+_OLDEST_PIECES = 64  # looked into for a first time; a start must not read all there is
 _OPENED_BLOCKS = 4  # slots are built one by one from the same few blocks
 _OVERLAPS = "WHERE stream = ? AND end_ms >= ? AND start_ms < ? ORDER BY epoch, first"
 
@@ -184,6 +185,22 @@ class Reader:
             packed = self._shelves.db.execute("SELECT max(end_ms) FROM block WHERE stream = ?", [stream]).fetchone()[0]
             times = [piece.end_ms for piece in self._shelves.journal() if piece.stream == stream]
         return max(times if packed is None else [*times, packed], default=None)
+
+    def first_time_ms(self, channel: str) -> int | None:
+        """Return the oldest time of a channel's readings, from the oldest pieces; None where none of these has any.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+        where = f"WHERE stream = ? ORDER BY end_ms LIMIT {_OLDEST_PIECES}"
+        with transaction(self._shelves.db, self._path):
+            journal = [piece for piece in self._shelves.journal() if piece.stream == "readings"]
+            for piece in [*self._shelves.pieces(BLOCK, where, ["readings"]), *journal]:
+                rows = self._try(piece, lambda block: decode_readings(block)[1])
+                times = [row.time_ms for row in rows if row.channel == channel]
+                if times:
+                    return min(times)
+        return None
 
     def channel_times(self, channels: Sequence[str]) -> dict[str, int]:
         """Return the latest durable time of each channel: what was noted when packing, and the journal since."""

@@ -322,6 +322,16 @@ class Store:
         stored = self._journal.reader.last_time_ms(stream)
         return max(fresh if stored is None else [*fresh, stored], default=None)
 
+    def first_time_ms(self, channel: str) -> int | None:
+        """Return the oldest time of a channel's readings, as far as the oldest pieces tell; None where they do not.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+        stored = self._journal.reader.first_time_ms(channel)
+        fresh = [row.time_ms for row in self._journal.buffers["readings"].rows if row.channel == channel]
+        return min(fresh if stored is None else [stored, *fresh], default=None)
+
     def last_seq(self, stream: str) -> int:
         """Return the last sequence number given out in the present epoch, 0 where there is none."""
         return self._journal.buffers[stream].last

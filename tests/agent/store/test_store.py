@@ -368,6 +368,20 @@ def test_slot_after_slot_is_read_from_one_block_that_is_opened_once(bench, monke
     assert len(opened) == 2  # once for each channel
 
 
+def test_the_first_time_of_a_channel_is_found_in_block_journal_and_memory(bench):
+    assert bench.store.first_time_ms("load_kw") is None
+    bench.store.append("readings", readings(5, 3))
+    assert bench.store.first_time_ms("load_kw") == T0 + 5_000  # in memory
+    bench.store.commit()
+    assert bench.store.first_time_ms("load_kw") == T0 + 5_000
+    bench.pass_time(61)
+    bench.pass_time(61)
+    bench.store.append("readings", readings(100, 3) + readings(1, 1, "pump_kw"))
+    assert bench.store.first_time_ms("load_kw") == T0 + 5_000
+    assert bench.store.first_time_ms("pump_kw") == T0 + 1_000
+    assert bench.store.first_time_ms("oven_kw") is None
+
+
 TRY_LOCK = """
 import fcntl, sys
 with open(sys.argv[1], "r+b") as file:
