@@ -17,16 +17,17 @@ from agent.contract.channels import Channel
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.rows import event_row, gap_row
 from agent.contract.topics import STREAMS
-from agent.store import aside, packing, retention
+from agent.store import packing, retention
 from agent.store.buffer import Buffer, ReadingCheck
+from agent.store.damage import aside
+from agent.store.damage.legacy import Legacy
+from agent.store.damage.salvage import Salvage
+from agent.store.damage.scrub import Scrub
 from agent.store.identity import Identity
-from agent.store.legacy import Legacy
 from agent.store.pieces import BLOCK, RING, Piece
 from agent.store.reader import Reader
 from agent.store.ring import RingFullError
-from agent.store.salvage import Salvage
 from agent.store.schema import DamagedError, open_database, transaction
-from agent.store.scrub import Scrub
 from agent.store.shelves import Shelves
 from agent.store.wear import Wear
 

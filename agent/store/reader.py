@@ -17,13 +17,13 @@ from agent.contract.blocks import Block, decode_readings, decode_rows
 from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS
-from agent.store import aside
+from agent.store.damage import aside
+from agent.store.damage.salvagelog import SalvageLog, SalvageState
+from agent.store.damage.scrub import Scrub
 from agent.store.outbox import URGENT, of_stream
 from agent.store.pieces import BLOCK, Piece
 from agent.store.retention import KEPT
-from agent.store.salvagelog import SalvageLog, SalvageState
 from agent.store.schema import DamagedError, open_database_read_only, transaction, translated
-from agent.store.scrub import Scrub
 from agent.store.shelves import Shelves
 
 _T = TypeVar("_T")

@@ -14,8 +14,9 @@ from sqlite_utils import Database
 
 from agent.contract.durable import fsync_folder
 from agent.contract.errors import ConfigError, StorageError
-from agent.store import notes, salvagelog, thinning
-from agent.store.logcheck import keep_passed_over
+from agent.store import notes, thinning
+from agent.store.damage import salvagelog
+from agent.store.damage.logcheck import keep_passed_over
 
 APPLICATION_ID = 0x45575331  # "EWS1", in the file's header
 # What stands in the head of every database of this program, by its place (SQLite's file format, section 1.3).

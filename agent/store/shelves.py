@@ -21,8 +21,8 @@ from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, BlockHeader, seal_block, unseal_block
 from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS
-from agent.store import aside
-from agent.store.ends import seal as seal_ends
+from agent.store.damage import aside
+from agent.store.damage.ends import seal as seal_ends
 from agent.store.notes import Notes
 from agent.store.pieces import BLOCK, JOURNAL, RING, Piece, StreamState
 from agent.store.ring import DamagedRingError

@@ -20,9 +20,10 @@ from agent.contract.blocks import Row
 from agent.contract.channels import Channel, Reading
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.topics import STREAMS
-from agent.store import aside, outbox
+from agent.store import outbox
 from agent.store.buffer import accept_rows
 from agent.store.custody import Bounds, Custody
+from agent.store.damage import aside
 from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.outbox import StoredBlock

@@ -42,7 +42,7 @@ PHASES = (
     ("eviction", "agent.store.custody", "Custody.retain"),
     ("sync", "agent.sync.uplink", "Uplink.pump"),
     ("sync", "agent.sync.uplink", "Uplink.on_ack"),
-    ("salvage", "agent.store.salvage", "Salvage.step"),
+    ("salvage", "agent.store.damage.salvage", "Salvage.step"),
 )
 PHASE_NAMES = tuple(dict.fromkeys(name for name, _, _ in PHASES))  # numbered from 1 in a trace
 MOST_BYTES = 1 << 30

@@ -37,10 +37,10 @@ HELD_BY = {
     ),
     "Only durable rows are offered to the centre.": ("agent/store/test_store.py::test_only_durable_rows_are_offered",),
     "Damage costs only the damaged blocks; the device samples again within 10 s and salvages in the background.": (
-        "agent/store/test_salvage.py::test_salvage_brings_back_every_block_but_the_damaged_ones_under_their_own_numbers",
-        "agent/store/test_salvage.py::test_sampling_goes_on_and_is_durable_in_every_second_of_a_salvage",
-        "agent/store/test_salvage.py::test_salvage_goes_on_after_a_kill_at_every_step",
-        "agent/store/test_scrub.py::test_a_block_that_does_not_open_is_set_apart_and_declared_without_being_read",
+        "agent/store/damage/test_salvage.py::test_salvage_brings_back_every_block_but_the_damaged_ones_under_their_own_numbers",
+        "agent/store/damage/test_salvage.py::test_sampling_goes_on_and_is_durable_in_every_second_of_a_salvage",
+        "agent/store/damage/test_salvage.py::test_salvage_goes_on_after_a_kill_at_every_step",
+        "agent/store/damage/test_scrub.py::test_a_block_that_does_not_open_is_set_apart_and_declared_without_being_read",
     ),
 }
 

@@ -18,16 +18,17 @@ from typing import Any
 from agent.contract.blocks import HEAD_BYTES, Block, decode_readings
 from agent.contract.errors import RejectedError
 from agent.contract.rows import event_row
-from agent.store import aside, ends, retention
+from agent.store import retention
 from agent.store.buffer import ReadingCheck
-from agent.store.carving import DATABASE, LOG, PAGE, RING, Carver, Find
+from agent.store.damage import aside, ends
+from agent.store.damage.carving import DATABASE, LOG, PAGE, RING, Carver, Find
+from agent.store.damage.salvagelog import DECLARE, DONE, JUDGE, SEARCH, TAKE, Place, SalvageLog, SalvageState
+from agent.store.damage.taking import Held, Taking
 from agent.store.identity import Identity
 from agent.store.marks import without
 from agent.store.pieces import BLOCK
-from agent.store.salvagelog import DECLARE, DONE, JUDGE, SEARCH, TAKE, Place, SalvageLog, SalvageState
 from agent.store.schema import transaction
 from agent.store.shelves import Shelves
-from agent.store.taking import Held, Taking
 
 LOOK_BYTES = 16 * 2**20  # of each file, for the latest times: a start waits for it
 LOOK_BLOCKS = 32

@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from agent.store import aside
+from agent.store.damage import aside
 
 _HEAD, _FRAME_HEAD, _FRAME = 32, 24, 24 + 4096
 _SALTS = slice(16, 24)  # of the log's head

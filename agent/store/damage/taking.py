@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from agent.contract.blocks import Block, BlockHeader
 from agent.contract.errors import RejectedError
 from agent.store import packing
+from agent.store.damage.salvagelog import End, Place
 from agent.store.marks import Span, without
 from agent.store.pieces import BLOCK, Piece
-from agent.store.salvagelog import End, Place
 from agent.store.shelves import Shelves
 
 _SMALL_ROWS = 100  # what waited for its block is packed

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.contract.topics import STREAMS
-from agent.store import ends, ring
+from agent.store import ring
+from agent.store.damage import ends
 from agent.store.ring import Ring
 
 KEY = bytes(range(32))

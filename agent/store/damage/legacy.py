@@ -8,9 +8,10 @@ from pathlib import Path
 
 from agent.contract.blocks import Block
 from agent.contract.errors import RejectedError
-from agent.store import aside, packing
+from agent.store import packing
+from agent.store.damage import aside
+from agent.store.damage.salvage import Salvage
 from agent.store.pieces import Piece
-from agent.store.salvage import Salvage
 from agent.store.shelves import Shelves
 
 

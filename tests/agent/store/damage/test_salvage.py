@@ -13,7 +13,8 @@ import pytest
 
 from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import encode_readings, encode_rows, seal_block
-from agent.store import aside, retention, salvage, schema
+from agent.store import retention, schema
+from agent.store.damage import aside, salvage
 from tests.support.damage import PAGE, PARTS, fill, gaps, noisy, numbered, placed, scribble
 from tests.support.damage import salvage as salvage_all
 from tests.support.stores import CHANNELS, T0, Bench, alert

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from agent.store.carving import Find
+from agent.store.damage.carving import Find
 
 SEARCH, TAKE, JUDGE, DECLARE, DONE = "search", "take", "judge", "declare", "done"
 Place = tuple[int, str]  # epoch and stream
