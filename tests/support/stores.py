@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -84,3 +85,15 @@ def readings(first: int, count: int, channel: str = "load_kw") -> list[Reading]:
 
 def alert(number: int) -> dict:
     return {"time_ms": T0 + number * 1000, "rule": "test", "text": f"alert {number}"}
+
+
+def failing(*, after_writing: bool = False):
+    """A `pwritev` of a disk that fails, before it has written or after."""
+    real = os.pwritev
+
+    def pwritev(*arguments):
+        if after_writing:
+            real(*arguments)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    return pwritev
