@@ -6,6 +6,7 @@ The only module that knows SQLite's settings and error codes. Every write of thi
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -188,7 +189,25 @@ def _check(db: Database, path: Path) -> int:
         raise ConfigError(
             f"was written by a newer edgewatt (schema {version})", where=str(path), todo="Install that version again"
         )
+    if version == len(MIGRATIONS) and _layout(db) != _made_by(MIGRATIONS):
+        raise DamagedError("is damaged (its tables are not those of its version)", where=str(path))
     return version
+
+
+def _layout(db: Database) -> set[tuple[str, ...]]:
+    return set(db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall())
+
+
+@functools.cache
+def _made_by(migrations: tuple[Callable[[Database], None], ...]) -> set[tuple[str, ...]]:
+    """Return the layout that migrations make."""
+    db = Database(memory=True, execute_plugins=False)
+    try:
+        for migration in migrations:
+            migration(db)
+        return _layout(db)
+    finally:
+        db.close()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -288,7 +288,8 @@ class Store:
             for row in self._journal.buffers["readings"].rows
             if row.channel == channel and start_ms <= row.time_ms < end_ms
         ]
-        stored = self._journal.reader.readings(channel, start_ms, end_ms)
+        with self._acting():
+            stored = self._journal.reader.readings(channel, start_ms, end_ms)
         return sorted(stored + fresh, key=lambda row: row.time_ms)
 
     def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
@@ -298,7 +299,9 @@ class Store:
             StorageError: when the disk cannot be read.
         """
         fresh = [dict(row) for row in self._journal.buffers[stream].rows if start_ms <= row["time_ms"] < end_ms]
-        return sorted(self._journal.reader.rows(stream, start_ms, end_ms) + fresh, key=lambda row: int(row["time_ms"]))
+        with self._acting():
+            stored = self._journal.reader.rows(stream, start_ms, end_ms)
+        return sorted(stored + fresh, key=lambda row: int(row["time_ms"]))
 
     def note(self, name: str) -> bytes | None:
         """Return what `keep` took in last under this name; None where there is none.
@@ -308,7 +311,8 @@ class Store:
             StorageError: when the disk cannot be read.
         """
         waiting = self._journal.notes.get(name)
-        return self._journal.reader.note(name) if waiting is None else waiting
+        with self._acting():
+            return self._journal.reader.note(name) if waiting is None else waiting
 
     def last_time_ms(self, stream: str, channel: str | None = None) -> int | None:
         """Return the latest time taken in of a stream, or of one channel of the readings; None where there is none.
@@ -320,7 +324,8 @@ class Store:
             return self._journal.check.last_ms.get(channel)
         waiting = self._journal.buffers[stream].rows
         fresh = [row.time_ms if stream == "readings" else row["time_ms"] for row in waiting]
-        stored = self._journal.reader.last_time_ms(stream)
+        with self._acting():
+            stored = self._journal.reader.last_time_ms(stream)
         return max(fresh if stored is None else [*fresh, stored], default=None)
 
     def first_time_ms(self, channel: str) -> int | None:
@@ -397,6 +402,20 @@ class Store:
         elif self._pack_at is None:
             self._pack_at = self._monotonic() + self._pack_after_s
         return True
+
+    @contextlib.contextmanager
+    def _acting(self) -> Iterator[None]:
+        """Let a query fail that meets damage, but replace the store then: the next one is answered."""
+        try:
+            yield
+        except DamagedError as exc:
+            damage = exc
+
+            def meet() -> None:
+                raise damage
+
+            self._guarded(meet)
+            raise
 
     def _replace_lost(self) -> None:
         if self._lost is not None:
