@@ -5,6 +5,7 @@ so that they reach what lies behind the first check.
 """
 
 import base64
+import copy
 import functools
 import hashlib
 import io
@@ -107,7 +108,7 @@ def alter_json(data: bytes, noise: random.Random) -> bytes:
             case 2 if isinstance(place, int):
                 parent[key] = noise.choice((place + 1, place - 1, -place, place * 2**20, 2**53, place % 10**15 + 0.5))
             case _:
-                parent[key] = noise.choice(NASTY)
+                parent[key] = copy.deepcopy(noise.choice(NASTY))  # it may be altered itself
     return json.dumps(value).encode()
 
 
