@@ -18,6 +18,7 @@ _HEAD, _FRAME_HEAD, _FRAME = 32, 24, 24 + 4096
 _SALTS = slice(16, 24)  # of the log's head
 _DATABASE_PAGES, _FRAME_SALTS = slice(4, 8), slice(8, 16)  # of a frame's head: pages are stated where a commit ends
 _LAST_FRAME = slice(16, 20)  # of the index beside the log
+_FLIPPED_BITS = 4
 _log = logging.getLogger(__name__)
 
 
@@ -47,10 +48,15 @@ def _is_passed_over(path: Path) -> bool:
         generations = {head[_SALTS], file.read(_FRAME_HEAD)[_FRAME_SALTS]}  # one of them may be what is damaged
         file.seek(_HEAD + read * _FRAME)
         while len(frame := file.read(_FRAME_HEAD)) == _FRAME_HEAD:
-            if any(frame[_DATABASE_PAGES]) and frame[_FRAME_SALTS] in generations:
+            if any(frame[_DATABASE_PAGES]) and any(_is_like(frame[_FRAME_SALTS], salts) for salts in generations):
                 return True
             file.seek(_FRAME - _FRAME_HEAD, 1)
     return False
+
+
+def _is_like(one: bytes, other: bytes) -> bool:
+    """Whether they differ in a few bits at most: salts of two generations differ in many."""
+    return (int.from_bytes(one) ^ int.from_bytes(other)).bit_count() <= _FLIPPED_BITS
 
 
 def _read_open(path: Path, size: int) -> bytes:
