@@ -23,13 +23,15 @@ from agent.store.store import Store
 from agent.sync.acks import Floors, last_seen
 from agent.sync.mqtt import MqttLink
 from agent.sync.uplink import Uplink
-from agent.update.fetch import FolderFetcher, MqttFetcher, Partials
-from agent.update.repository import Repository
+from agent.update.late import Deliver, LateRepository
 from agent.update.slots import ModelSlots
 from agent.update.updater import Updater
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent.sync.renew import Renewal
+    from agent.update.repository import Repository
 
 _CLOCK_MAY_DIFFER_MS = 86_400_000
 
@@ -64,27 +66,21 @@ def make_centre(
         spread_s=config.sync.spread_s,
         seen=last_seen(identity),
     )
-    partials = Partials(paths.repository / "partials")
-    fetcher: MqttFetcher | FolderFetcher
-    if config.update.repository is not None:
-        fetcher, reachable = FolderFetcher(config.update.repository), config.update.repository.is_dir
-    else:
-        fetcher, reachable = MqttFetcher(link.publish, enrolled.device, partials), lambda: link.connected
+    folder = config.update.repository
+    repository = LateRepository(lambda: _open_repository(folder, paths, identity, enrolled, link))
     updater = Updater(
         paths.update,
         enrolled.device,
         enrolled.trust,
         identity,
         slots,
-        Repository(
-            paths.repository / "metadata", enrolled.tuf_root, fetcher, identity, now_ms=real_ms, partials=partials
-        ),
+        repository,
         check=make_check(config.plant.slot_s, config.horizon, config.forecast.threads),
         loss=pinball,
         shadow_days=config.update.shadow_days,
         real_ms=real_ms,
         monotonic=time.monotonic,
-        reachable=reachable,
+        reachable=folder.is_dir if folder is not None else lambda: link.connected,
         on_trust=lambda trust: _take_trust(trust, identity, uplink),
     )
     exchange = Exchange(
@@ -94,10 +90,25 @@ def make_centre(
         store,
         identity,
         on_assignment=updater.on_assignment,
-        on_piece=fetcher.deliver if isinstance(fetcher, MqttFetcher) else lambda _: None,
+        on_piece=repository.deliver,
         renewal=_make_renewal(identity, enrolled, key, link),
     )
     return exchange, updater
+
+
+def _open_repository(
+    folder: Path | None, paths: StatePaths, identity: Identity, enrolled: Enrolled, link: MqttLink
+) -> tuple[Repository, Deliver]:
+    """Load the client of the repository: over MQTT, or in a folder."""
+    from agent.update.fetch import FolderFetcher, MqttFetcher, Partials  # noqa: PLC0415 - see `agent.update.late`
+    from agent.update.repository import Repository  # noqa: PLC0415 - likewise
+
+    partials = Partials(paths.repository / "partials")
+    over_mqtt = MqttFetcher(link.publish, enrolled.device, partials)
+    fetcher = over_mqtt if folder is None else FolderFetcher(folder)
+    metadata, root = paths.repository / "metadata", enrolled.tuf_root
+    made = Repository(metadata, root, fetcher, identity, now_ms=real_ms, partials=partials)
+    return made, over_mqtt.deliver
 
 
 def _take_trust(trust: FleetTrust, identity: Identity, uplink: Uplink) -> None:

@@ -136,6 +136,8 @@ class Daemon:
         self.rooms.control.start()
         if self.rooms.exchange is not None:
             self.rooms.exchange.link.start()
+        # Before the first turn: a forecast that is due then is the installed model's.
+        self.troubles.run("update", self.rooms.models.refresh)
         self.turn()
         self.rooms.notifier.ready()
         _log.info("the agent runs")

@@ -10,13 +10,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agent.contract import jsonform
 from agent.contract.assignment import Assignment, Item, ItemKind
 from agent.contract.bundle import Bundle, Manifest
 from agent.contract.errors import EdgewattError, RejectedError, StorageError
 from agent.contract.trust import MAX_ENROLMENT_BYTES, FleetTrust
-from agent.update.repository import Repository, Target
+
+if TYPE_CHECKING:
+    from agent.update.late import LateRepository
+    from agent.update.repository import Repository, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Download:
             blame. Called in the download's thread.
     """
 
-    def __init__(self, repository: Repository, check: Callable[[bytes], None]) -> None:
+    def __init__(self, repository: Repository | LateRepository, check: Callable[[bytes], None]) -> None:
         self._repository, self._check = repository, check
         self._thread: threading.Thread | None = None
         self._fetched: Fetched | None = None

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.contract import jsonform
 from agent.contract.assignment import Assignment, Item, ItemKind
@@ -24,9 +24,12 @@ from agent.contract.trust import FleetTrust, KeyUse
 from agent.store.identity import CLOCK_FLOOR
 from agent.update import trustnews
 from agent.update.download import Download, Fetched
-from agent.update.repository import Floors, Repository, Target
 from agent.update.slots import Change, ModelSlots, SlotRecord
 from agent.update.trial import Loss, Shadow
+
+if TYPE_CHECKING:
+    from agent.update.late import LateRepository
+    from agent.update.repository import Floors, Repository, Target
 
 COUNTER_FLOOR = "assignment"
 SETTLED_FLOOR = "assignment-settled"
@@ -79,7 +82,7 @@ class Updater:
         trust: FleetTrust,
         floors: Floors,
         slots: ModelSlots,
-        repository: Repository,
+        repository: Repository | LateRepository,
         *,
         check: Callable[[bytes], None],
         loss: Loss,
