@@ -5,7 +5,8 @@ Chooses by `marks.py` and `retention.py`; changes through the journal's transact
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from agent.store.journal import Journal
 from agent.store.marks import covered, meeting, unaccounted, uncovered, without
 from agent.store.pieces import Piece
 from agent.store.schema import transaction
+
+_WORK_S = 0.25
+_THINNED = 8  # blocks at once: each is opened, and may have thousands of readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Custody:
     ) -> None:
         self._journal, self._identity, self._path = journal, identity, path
         self._bounds, self._now_ms = bounds, now_ms
+        self._makes_space = False  # until there is more than was wanted
         self._declared: set[tuple[str, int, int, int]] = set()  # gaps by which the centre was answered
         self._declared_in = journal.births
 
@@ -110,31 +115,41 @@ class Custody:
 
     # -- letting go -----------------------------------------------------------------------------------------------
 
-    def retain(self, raw_from_ms: int | None = None) -> None:
+    def retain(self, raw_from_ms: int | None = None) -> bool:
         """Let go what is too old, but for readings from `raw_from_ms` on; above the bounds make space.
 
         Space is made down to 95 % of the bound, in the published order: what was salvaged and set aside, acknowledged
-        readings become one value a minute, then `retention.ORDER`.
+        readings become one value a minute, then `retention.ORDER`. Sampling waits meanwhile: what takes longer than a
+        quarter of a second is left to the next call. Return whether nothing was left.
 
         Raises:
             StorageError: when the disk cannot be used.
         """
+        until = time.monotonic() + _WORK_S
+        return all(time.monotonic() < until for _ in self._changes(raw_from_ms))
+
+    def _changes(self, raw_from_ms: int | None) -> Iterator[None]:
+        """Make one change after the other."""
         journal, bounds = self._journal, self._bounds
         while pieces := retention.aged(journal.shelves, self._now_ms(), bounds.keep_acknowledged_days, raw_from_ms):
             with journal.transaction():
                 journal.shelves.remove(pieces, acknowledged=True)
+            yield
         thinned = journal.shelves.thinned
         if thinned.has_before(before_ms := self._now_ms() - round(bounds.keep_acknowledged_days * retention.DAY_MS)):
             with journal.transaction():
                 thinned.drop_before(before_ms)
+            yield
         if bounds.keep_unacknowledged_days:
             before_ms = self._now_ms() - round(bounds.keep_unacknowledged_days * retention.DAY_MS)
             while pieces := retention.too_old(journal.shelves, before_ms):
                 self._give_up(pieces, f"older than {bounds.keep_unacknowledged_days:g} days")
+                yield
         most = bounds.max_bytes - max(0, bounds.reserved_bytes - retention.kept_bytes(journal.shelves))
-        if self._used_bytes() > most:
-            while self._used_bytes() > 0.95 * most and self._make_space():
-                pass
+        self._makes_space = self._makes_space or self._used_bytes() > most
+        while self._makes_space and self._used_bytes() > 0.95 * most and self._make_space():
+            yield
+        self._makes_space = False
 
     def free_acknowledged(self) -> None:
         """Let what was salvaged go, or a batch of acknowledged blocks, to make space for what is in memory.
@@ -168,7 +183,7 @@ class Custody:
     def _thin(self) -> bool:
         """Keep one value a minute of the oldest acknowledged readings; where there are none, let such values go."""
         journal, shelves = self._journal, self._journal.shelves
-        pieces = retention.safe_readings(shelves)
+        pieces = retention.safe_readings(shelves)[:_THINNED]
         if not pieces and not shelves.thinned.has_any():
             return False
         with journal.transaction():

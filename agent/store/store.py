@@ -173,7 +173,7 @@ class Store:
             self._guarded(self._journal.quarantine)
         if now >= self._retain_at:
             self._retain_at = now + RETAIN_EVERY_S
-            self._guarded(lambda: self._custody.retain(self._raw_from_ms))
+            self._guarded(self._retain)
 
     def _mend(self, now: float) -> None:
         """Salvage a little of what was set aside, or else look whether what is here is whole."""
@@ -182,6 +182,10 @@ class Store:
             self._mended_at = now
             salvage_bytes, scrub_bytes = (int(kib * 1024 * seconds) for kib in (self._salvage_kib_s, SCRUB_KIB_S))
             self._guarded(lambda: self._journal.mend(salvage_bytes, scrub_bytes))
+
+    def _retain(self) -> None:
+        if not self._custody.retain(self._raw_from_ms):
+            self._retain_at = self._monotonic()  # goes on with the next turn
 
     def keep_readings_from(self, time_ms: int | None) -> None:
         """Let no reading from this time on leave for its age: something is still to be made of it. None: any may.

@@ -60,6 +60,8 @@ class Findings:
     def ran(self, run: Run, where: str) -> None:
         """Add what a run in a process of its own showed of its times."""
         self.started(run.start_s, where)
+        if run.stopped:
+            self.failures.append(f"{where}: {run.stopped}")
         self.pause_s = max(self.pause_s, run.pause_s)
         if run.pause_s > RESTART_S:
             self.failures.append(f"{where}: nothing was taken in for {run.pause_s:.1f} s")

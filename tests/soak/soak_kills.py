@@ -68,14 +68,14 @@ def session(folder: Path, seed: int, phase: str, kills: int, state: str) -> Find
             _prepare(watched, kind, noise)
         errno = _errno(noise)
         run = watched.run(kill=f"{kind}:{begin}", errno=errno, connected=noise.random() < _CONNECTED.get(phase, 1.0))
+        if errno and not run.stopped.startswith("ended with code"):
+            run.stopped = ""  # on a failing disk it may refuse to start
         found.ran(run, f"{where}, run {watched.runs}")
         if run.killed:
             done += 1
             found.faults[phase] += 1
         elif run.ended:
             most[kind] = max(1, begin - 1)  # there were fewer this time
-        elif not errno or run.stopped.startswith("ended with code"):  # on a failing disk it may refuse to start
-            found.failures.append(f"{where}, run {watched.runs}: {run.stopped}")
         if begins_anew:
             found.ran(watched.run(steps=10), f"{where}, run {watched.runs}")
         if done and (done % _JUDGED_EVERY == 0 or done == kills) and run.killed:
@@ -101,7 +101,7 @@ def _judge(watched: Watched, found: Findings, where: str) -> None:
     found.ran(run, where)
     found.judged(verdict, where)
     if run.left or not run.ended:
-        found.failures.append(f"{where}: {run.left} rows never left the device {run.stopped}".rstrip())
+        found.failures.append(f"{where}: {run.left} rows never left the device")
 
 
 def _operations(watched: Watched, phase: str, noise: random.Random) -> dict[str, int]:
