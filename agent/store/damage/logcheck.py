@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -44,14 +45,27 @@ def _is_passed_over(path: Path) -> bool:
         return False
     read = int.from_bytes(start[_LAST_FRAME], sys.byteorder)
     with log.open("rb") as file:
-        head = file.read(_HEAD)
-        generations = {head[_SALTS], file.read(_FRAME_HEAD)[_FRAME_SALTS]}  # one of them may be what is damaged
+        head, first = file.read(_HEAD), file.read(_FRAME_HEAD)
+        if len(first) < _FRAME_HEAD:
+            return False
+        # When it begins anew only its head is of the new generation at first; where the head is damaged, a frame tells.
+        salts = head[_SALTS] if _is_whole(head) else first[_FRAME_SALTS]
         file.seek(_HEAD + read * _FRAME)
         while len(frame := file.read(_FRAME_HEAD)) == _FRAME_HEAD:
-            if any(frame[_DATABASE_PAGES]) and any(_is_like(frame[_FRAME_SALTS], salts) for salts in generations):
+            if any(frame[_DATABASE_PAGES]) and _is_like(frame[_FRAME_SALTS], salts):
                 return True
             file.seek(_FRAME - _FRAME_HEAD, 1)
     return False
+
+
+def _is_whole(head: bytes) -> bool:
+    """Whether the head of a log has the checksum that stands at its end (SQLite's file format, section 4.2)."""
+    words = struct.unpack(">6I" if head[3] & 1 else "<6I", head[:24])
+    one = two = 0
+    for even, odd in zip(words[::2], words[1::2], strict=True):
+        one = (one + even + two) % 2**32
+        two = (two + odd + one) % 2**32
+    return struct.unpack(">2I", head[24:]) == (one, two)
 
 
 def _is_like(one: bytes, other: bytes) -> bool:
