@@ -38,6 +38,20 @@ def events_block(rows=EVENTS):
     return encode_rows("events", rows, epoch=3, boot=7, first=1)
 
 
+def test_many_readings_of_several_kinds_come_back_in_their_order():
+    channels = {
+        f"c{number}": Channel(f"c{number}", ("kW", "V", "kWh")[number % 3], number % 3, Kind.GAUGE)
+        for number in range(9)
+    }
+    given = [
+        Reading(f"c{number}", T + second * 1000, round(100 + (second * 37 + number * 11) % 91 / 7, number % 3))
+        for second in range(900)
+        for number in range(9)
+    ]
+    block = encode_readings(given, channels, epoch=3, boot=7, first=41)
+    assert decode_readings(block) == (channels, given)
+
+
 def with_body(block: Block, body: bytes) -> Block:
     return Block(block.header, zlib.compress(body))
 

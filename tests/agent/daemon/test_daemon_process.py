@@ -86,6 +86,7 @@ def test_a_running_daemon_answers_every_reading_command(simulated: Agent) -> Non
         shown = simulated.run(*command)
         assert shown.code == 0, shown.err
         assert shown.out
+    assert "not enrolled" in simulated.run("buffer", "status").out
     drawn = simulated.run("forecast", "--plot")
     assert "fallback" in drawn.out
     assert simulated.run("model", "rollback").code == 78
