@@ -49,6 +49,7 @@ def export(session: Session, file: Path, as_json: bool) -> None:
         raise ConfigError("has no key yet", where=enrolled.device, todo="Enrol the device anew")
     reader = Reader.open(paths.store, identity.storage_key)
     told = _REMARK_EVERY
+    left_out: list[str] = []
 
     def progress(written: int) -> None:
         nonlocal told
@@ -67,6 +68,7 @@ def export(session: Session, file: Path, as_json: bool) -> None:
                 now_ms=time.time_ns() // 1_000_000,
                 seen=last_seen(identity),
                 progress=progress,
+                left_out=left_out.append,
             )
     finally:
         reader.close()
@@ -75,7 +77,7 @@ def export(session: Session, file: Path, as_json: bool) -> None:
         "file": str(file),
         "envelopes": written.envelopes,
         "bytes": written.size,
-        "damaged_blocks": len(reader.damaged),
+        "damaged_blocks": len(reader.damaged) + len(left_out),
     }
     emit(answer, as_json, _exported)
 

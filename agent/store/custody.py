@@ -61,9 +61,8 @@ class Custody:
             StorageError: when the disk cannot be used.
         """
         shelves = self._journal.shelves
-        before = shelves.marks()
         safe = {piece.id: piece for mark in marks for piece in covered(shelves, mark)}
-        news = [mark for mark in marks if _differs(before.get((mark.stream, mark.epoch)), mark)]
+        news = [mark for mark in marks if _differs(shelves.mark(mark.stream, mark.epoch), mark)]
         if safe or news:
             with self._journal.transaction():
                 shelves.acknowledge(safe.values())
@@ -80,9 +79,11 @@ class Custody:
         """
         count, shelves = 0, self._journal.shelves
         with self._journal.transaction():
-            for pieces in uncovered(shelves, marks):
+            shelves.forget_marks()  # what another database has said
+        for pieces in uncovered(shelves, marks):  # a page at a time: all of it may be as large as the store
+            with self._journal.transaction():
                 shelves.recall(pieces)
-                count += len(pieces)
+            count += len(pieces)
         return count
 
     def _look_for(self, marks: Sequence[Mark]) -> None:

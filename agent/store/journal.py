@@ -20,6 +20,7 @@ from agent.contract.topics import STREAMS
 from agent.store import packing, retention
 from agent.store.buffer import Buffer, ReadingCheck
 from agent.store.damage import aside
+from agent.store.damage.ends import MOST_EPOCHS
 from agent.store.damage.legacy import Legacy
 from agent.store.damage.salvage import Salvage
 from agent.store.damage.scrub import Scrub
@@ -308,7 +309,10 @@ class Journal:
         for piece in self.pieces:
             place = piece.epoch, piece.stream
             ends[place] = max(piece.last, ends.get(place, 0))
-        return ends
+        newest = sorted({epoch for epoch, _ in ends})[
+            -MOST_EPOCHS:
+        ]  # more are not kept, and each commit goes over them
+        return {place: last for place, last in ends.items() if place[0] in newest}
 
     def _pack_into(self, pieces: Sequence[Piece]) -> set[Piece]:
         """Make blocks of pieces, in a transaction, and return of which; damaged ones are noted."""
@@ -363,7 +367,9 @@ class Journal:
             with self.transaction(gaps):
                 gone = set(group)
                 if ringed is group:
-                    gone |= self._pack_into([one for one in self.pieces if one.place == RING and one not in found])
+                    gone |= self._pack_into(
+                        [one for one in self.pieces if one.place == RING and one not in {*found, *self._moving}]
+                    )
                 for piece in group:
                     self.shelves.quarantine(piece, found[piece])
                 released = self._note_released(gone)

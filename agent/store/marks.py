@@ -43,8 +43,7 @@ def unaccounted(shelves: Shelves, mark: Mark) -> list[Span]:
     """
     if not mark.missing:
         return []
-    state = next((one for one in shelves.states() if (one.stream, one.epoch) == (mark.stream, mark.epoch)), None)
-    return [] if state is not None and state.waiting_blocks else list(mark.missing)
+    return [] if shelves.waiting_blocks(mark.stream, mark.epoch) else list(mark.missing)
 
 
 def meeting(shelves: Shelves, stream: str, epoch: int, span: Span) -> list[Piece]:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.contract.errors import RejectedError
+
+
+class GoneError(RejectedError):
+    """A piece that was listed is no more: it was packed or let go since."""
+
+
 BLOCK, JOURNAL, RING = "block", "journal", "ring"
 
 

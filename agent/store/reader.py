@@ -21,7 +21,7 @@ from agent.store.damage import aside
 from agent.store.damage.salvagelog import SalvageLog, SalvageState
 from agent.store.damage.scrub import Scrub
 from agent.store.outbox import URGENT, of_stream
-from agent.store.pieces import BLOCK, Piece
+from agent.store.pieces import BLOCK, GoneError, Piece
 from agent.store.retention import KEPT
 from agent.store.schema import DamagedError, open_database_read_only, transaction, translated
 from agent.store.shelves import Shelves
@@ -231,6 +231,8 @@ class Reader:
         for piece in pieces:
             try:
                 yield self._shelves.open(piece)
+            except GoneError:  # packed, or let go, by a writer beside: as a block it comes once more
+                continue
             except RejectedError as exc:
                 self.damaged.append((piece, exc.what))
 

@@ -6,6 +6,7 @@ The only module that knows SQLite's settings and error codes. Every write of thi
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -35,6 +36,10 @@ _TODO = {
 }
 
 _TODO_FILE = "Free space on the disk, or mend its rights"
+
+
+class FullError(StorageError):
+    """The disk has no room."""
 
 
 class DamagedError(StorageError):
@@ -232,10 +237,10 @@ def translated(path: Path) -> Iterator[None]:
         if (name.startswith(_DAMAGED) and "transaction" not in str(exc)) or str(exc).startswith("Could not decode"):
             raise DamagedError(f"is damaged ({exc})", where=str(path)) from exc
         todo = next((todo for start, todo in _TODO.items() if name.startswith(start)), "Look at the disk")
-        raise StorageError(f"cannot be used ({exc})", where=str(path), todo=todo) from exc
+        kind = FullError if name.startswith("SQLITE_FULL") else StorageError
+        raise kind(f"cannot be used ({exc})", where=str(path), todo=todo) from exc
     except UnicodeDecodeError as exc:  # sqlite3 makes this of names that are damaged, even in the text of an error
         raise DamagedError("is damaged (a name or a text in it is none)", where=str(path)) from exc
     except OSError as exc:
-        raise StorageError(
-            f"cannot be used ({exc.strerror or exc})", where=str(exc.filename or path), todo=_TODO_FILE
-        ) from exc
+        kind = FullError if exc.errno == errno.ENOSPC else StorageError
+        raise kind(f"cannot be used ({exc.strerror or exc})", where=str(exc.filename or path), todo=_TODO_FILE) from exc

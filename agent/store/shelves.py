@@ -19,12 +19,11 @@ from sqlite_utils import Database
 
 from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, BlockHeader, seal_block, unseal_block
-from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS
 from agent.store.damage import aside
 from agent.store.damage.ends import seal as seal_ends
 from agent.store.notes import Notes
-from agent.store.pieces import BLOCK, JOURNAL, RING, Piece, StreamState
+from agent.store.pieces import BLOCK, JOURNAL, RING, GoneError, Piece, StreamState
 from agent.store.ring import DamagedRingError
 from agent.store.ringshelf import RingShelf
 from agent.store.schema import DamagedError, translated
@@ -223,7 +222,7 @@ class Shelves:
         """
         data = self._data(piece)
         if data is None:
-            raise RejectedError("is gone", where=f"{piece.place} {piece.id}")
+            raise GoneError("is gone", where=f"{piece.place} {piece.id}")
         block = unseal_block(data, self._key)
         stated = (piece.stream, piece.epoch, piece.boot, piece.first, piece.last, piece.start_ms, piece.end_ms)
         if stated != _row(block.header):
@@ -316,6 +315,24 @@ class Shelves:
         self.db.execute(
             "INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", [mark.stream, mark.epoch, mark.high, missing]
         )
+
+    def mark(self, stream: str, epoch: int) -> Mark | None:
+        """Return what `note_mark` kept of one stream and epoch."""
+        query = "SELECT high, missing FROM mark WHERE stream = ? AND epoch = ?"
+        found = self.db.execute(query, [stream, epoch]).fetchone()
+        if found is None:
+            return None
+        return Mark(epoch, stream, found[0], tuple((first, last) for first, last in json.loads(found[1])))
+
+    def forget_marks(self) -> None:
+        """Forget what `note_mark` kept."""
+        self.db.execute("DELETE FROM mark")
+
+    def waiting_blocks(self, stream: str, epoch: int) -> int:
+        """Return how many blocks of one stream and epoch wait for the centre."""
+        query = "SELECT waiting_blocks FROM stream_state WHERE stream = ? AND epoch = ?"
+        found = self.db.execute(query, [stream, epoch]).fetchone()
+        return int(found[0]) if found else 0
 
     def marks(self) -> dict[tuple[str, int], Mark]:
         """Return what `note_mark` kept, by stream and epoch."""

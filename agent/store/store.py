@@ -28,12 +28,14 @@ from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.outbox import StoredBlock
 from agent.store.reader import StoreStats
-from agent.store.schema import DamagedError, translated
+from agent.store.schema import DamagedError, FullError, translated
 
 COMMIT_ROWS = 50_000  # readings that are written before the window is over, so that the ring stays for bad times
 OTHER_RING_ROWS = 2_000
 RETAIN_EVERY_S = 60.0
 RETRY_AFTER_S = 1.0
+UNREADABLE_S = 600.0  # a block that the disk does not give is passed over for so long
+_MOST_UNREADABLE = 64
 MEND_EVERY_S = 0.25
 SCRUB_KIB_S = 256
 
@@ -99,6 +101,7 @@ class Store:
         self._error: StorageError | None = None
         self._lost: DamagedError | None = None
         self._raw_from_ms: int | None = None
+        self._unreadable: dict[int, float] = {}  # until when
         self._salvage_kib_s = salvage_kib_s
         self._commit_at = self._retain_at = self._mended_at = self._monotonic()
         self._lock = aside.lock(path)
@@ -218,27 +221,38 @@ class Store:
             now_streams: streams whose journal is packed for this, however young.
             backlog: whether what was packed longer ago than twice `pack_after_s` is wanted.
         """
-        journal = self._journal
+        journal, now = self._journal, self._monotonic()
         found: list[StoredBlock] = []
+        self._unreadable = {block: until for block, until in self._unreadable.items() if until > now}
 
         def collect() -> None:
+            found.clear()
             chosen = outbox.waiting(
                 journal.shelves,
                 limit_bytes=limit_bytes,
-                skip=skip,
+                skip={*skip, *self._unreadable},
                 now_streams=now_streams,
                 live_from_ms=self._now_ms() - round(2000 * self._pack_after_s),
                 backlog=backlog,
             )
             for piece, is_old in chosen:
                 try:
-                    found.append(StoredBlock(piece.id, journal.shelves.open(piece), is_old))
+                    with translated(self._path):
+                        found.append(StoredBlock(piece.id, journal.shelves.open(piece), is_old))
                 except RejectedError as exc:
                     journal.reader.damaged.append((piece, exc.what))
+                except StorageError as exc:
+                    if isinstance(exc, DamagedError):
+                        raise
+                    self._error = exc  # of this block alone, as long as others can be read
+                    self._unreadable[piece.id] = now + UNREADABLE_S
 
         if any(piece.stream in now_streams for piece in journal.pieces) and self._may_write():
             self._guarded(lambda: journal.pack(now_streams))
-        self._guarded(collect)
+        before = -1
+        while not found and before < len(self._unreadable) <= _MOST_UNREADABLE:  # the others must not wait for them
+            before = len(self._unreadable)
+            self._guarded(collect, reads=True)
         if journal.reader.damaged:
             self._guarded(journal.quarantine)
         return found
@@ -255,7 +269,8 @@ class Store:
             nonlocal count
             count = self._custody.acknowledge(marks)
 
-        return count if self._guarded(apply) else 0
+        self._must(apply)
+        return count
 
     def recall(self, marks: Sequence[Mark]) -> int:
         """Let acknowledged blocks that `marks` do not cover wait again, and return how many.
@@ -269,7 +284,8 @@ class Store:
             nonlocal count
             count = self._custody.recall(marks)
 
-        return count if self._guarded(recall) else 0
+        self._must(recall)
+        return count
 
     def repair(self) -> bool:
         """Set the database aside, begin another, and salvage in the background what opens; return whether it began."""
@@ -338,7 +354,8 @@ class Store:
         Raises:
             StorageError: when the disk cannot be read.
         """
-        stored = self._journal.reader.first_time_ms(channel)
+        with self._acting():
+            stored = self._journal.reader.first_time_ms(channel)
         fresh = [row.time_ms for row in self._journal.buffers["readings"].rows if row.channel == channel]
         return min(fresh if stored is None else [stored, *fresh], default=None)
 
@@ -374,11 +391,20 @@ class Store:
 
     # -- a failing disk -------------------------------------------------------------------------------------------
 
-    def _guarded(self, action: Callable[[], None]) -> bool:
+    def _must(self, action: Callable[[], None]) -> None:
+        """Run an action of which the caller has to know that it failed.
+
+        Raises:
+            StorageError: when the disk cannot be used.
+        """
+        if not self._guarded(action) and self._error is not None:
+            raise self._error
+
+    def _guarded(self, action: Callable[[], None], *, reads: bool = False) -> bool:
         """Run an action and say whether it succeeded.
 
         A disk that fails is remembered and tried again later; a damaged store is replaced, and the action's result is
-        then that rows in memory are durable in the new one.
+        then that rows in memory are durable in the new one. An action that only reads puts no writing off.
         """
         before, ring_before = self._journal.writes, self._journal.ring_writes
         try:
@@ -392,10 +418,12 @@ class Store:
                 self._replace_lost()
         except StorageError as exc:
             self._error = exc
-            self._commit_at = self._monotonic() + max(self._window_s, RETRY_AFTER_S)
-            with contextlib.suppress(StorageError), translated(self._path):
-                # What the centre holds need not stand in the way.
-                self._custody.free_acknowledged()
+            if not reads:
+                self._commit_at = self._monotonic() + max(self._window_s, RETRY_AFTER_S)
+            if isinstance(exc, FullError):
+                with contextlib.suppress(StorageError), translated(self._path):
+                    # What the centre holds need not stand in the way.
+                    self._custody.free_acknowledged()
             return False
         if self._journal.writes > before:
             self._error = None
@@ -425,6 +453,7 @@ class Store:
         if self._lost is not None:
             self._journal.begin_anew(self._lost)
             self._lost = None
+            self._unreadable.clear()  # blocks of the new database have numbers of their own
 
     def _may_write(self) -> bool:
         return self._error is None or self._monotonic() >= self._commit_at

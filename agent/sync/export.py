@@ -29,6 +29,7 @@ def write_export(
     now_ms: int,
     seen: tuple[str, int] | None,
     progress: Callable[[int], None] = lambda _: None,
+    left_out: Callable[[str], None] = lambda _: None,
 ) -> ExportWriter:
     """Seal blocks into an export and return what was written.
 
@@ -41,6 +42,7 @@ def write_export(
         now_ms: real time.
         seen: the last acknowledgement taken.
         progress: called with the bytes written so far.
+        left_out: called with the reason for each block that cannot be sealed.
 
     Raises:
         RejectedError: when the trust has no key to seal to.
@@ -53,17 +55,22 @@ def write_export(
     def send(*, all_of_them: bool) -> None:
         while waiting and (all_of_them or len(waiting) >= _BATCH):
             count = max(1, _fitting(waiting))
-            sealed = envelope.seal(
-                waiting[:count],
-                device=device,
-                signing_key=signing_key,
-                recipient=recipient,
-                created_ms=now_ms,
-                seen=seen,
-            )
+            batch = waiting[:count]
+            del waiting[:count]
+            try:
+                sealed = envelope.seal(
+                    batch,
+                    device=device,
+                    signing_key=signing_key,
+                    recipient=recipient,
+                    created_ms=now_ms,
+                    seen=seen,
+                )
+            except (ConfigError, RejectedError) as exc:  # one block alone: `_fitting` has seen that several fit
+                left_out(str(exc))
+                continue
             writer.add(sealed)
             progress(writer.size)
-            del waiting[:count]
 
     for block in blocks:
         waiting.append(block)

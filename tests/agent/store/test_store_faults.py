@@ -91,6 +91,62 @@ def test_what_the_centre_holds_makes_space_on_a_full_disk(bench):
     assert store.stats().evicted_rows == 0
 
 
+def failing_piece(bench, monkeypatch, first):
+    """From now on the disk gives every block but the one that begins with this number."""
+    shelves = bench.store._journal.shelves
+    real = shelves._data
+
+    def data(piece):
+        if piece.place == "block" and piece.first == first and piece.stream == "readings":
+            raise sqlite3.OperationalError("disk I/O error")
+        return real(piece)
+
+    monkeypatch.setattr(shelves, "_data", data)
+
+
+def test_a_block_that_the_disk_does_not_give_holds_up_no_other_and_lets_nothing_go(bench, monkeypatch):
+    """An unreadable sector under one waiting block: commits go on, history stays, the others are offered."""
+    for at in range(20):
+        bench.store.append("slots", [alert(at)])
+        bench.store.unacknowledged(1, now_streams=("slots",))
+    assert bench.store.apply_marks([Mark(1, "slots", 20)]) == 20
+    for at in range(3):
+        bench.store.append("readings", readings(at * 10, 10))
+        bench.pass_time(61)
+        bench.pass_time(61)
+    failing_piece(bench, monkeypatch, 1)
+    for at in range(300):
+        bench.store.append("readings", readings(30 + at, 1))
+        offered = bench.store.unacknowledged(1, now_streams=())
+        assert [one.block.header.first for one in offered] == [11]
+        bench.pass_time(0.25)
+    bench.pass_time(1.1)
+    assert bench.store.durable_through()["readings"] == 330
+    assert len(bench.store.rows("slots", 0, T0 * 2)) == 20
+    assert len(bench.store.unacknowledged(10**9, now_streams=())) >= 2
+    monkeypatch.undo()
+    bench.pass_time(700)
+    assert bench.store.unacknowledged(1, now_streams=())[0].block.header.first == 1
+
+
+def test_marks_and_a_recall_that_the_disk_refuses_are_told_to_the_caller(bench):
+    bench.store.append("alerts", [alert(1)])
+    bench.store.unacknowledged(1)
+    bench.store.apply_marks([Mark(1, "alerts", 1)])
+    bench.store.append("alerts", [alert(2)])
+    bench.store.unacknowledged(1)
+    db = bench.store._journal.shelves.db
+    db.execute("PRAGMA query_only = ON")
+    with pytest.raises(StorageError):
+        bench.store.apply_marks([Mark(1, "alerts", 2)])
+    with pytest.raises(StorageError):
+        bench.store.recall([])
+    db.execute("PRAGMA query_only = OFF")
+    assert bench.store.recall([]) == 1
+    assert bench.store.stats().backlog_rows == 2
+    assert bench.execute("SELECT * FROM mark") == []  # what another database of the centre said counts no more
+
+
 def test_the_ring_is_bounded_and_what_it_drops_is_declared(tmp_path, monkeypatch):
     bench = Bench(tmp_path, ring_readings=5000)
     without_ring(monkeypatch)
