@@ -309,9 +309,8 @@ class Journal:
         for piece in self.pieces:
             place = piece.epoch, piece.stream
             ends[place] = max(piece.last, ends.get(place, 0))
-        newest = sorted({epoch for epoch, _ in ends})[
-            -MOST_EPOCHS:
-        ]  # more are not kept, and each commit goes over them
+        # More are not kept, and each commit goes over them.
+        newest = sorted({epoch for epoch, _ in ends})[-MOST_EPOCHS:]
         return {place: last for place, last in ends.items() if place[0] in newest}
 
     def _pack_into(self, pieces: Sequence[Piece]) -> set[Piece]:

@@ -8,6 +8,7 @@ transaction.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import json
@@ -70,6 +71,10 @@ class Shelves:
                 why = "has lost its journal of readings"
             except DamagedRingError:
                 why = "has another journal of readings than its own, or a part of it"
+            except OSError as exc:
+                if exc.errno != errno.EIO:
+                    raise
+                why = "has a journal of readings that the disk does not give whole"
         if not self.ring.is_open:
             aside.set_ring_aside(self._path)
             ident = self.ring.create()

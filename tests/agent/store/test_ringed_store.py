@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+from pathlib import Path
 
 import pytest
 
@@ -211,6 +213,24 @@ def test_a_database_that_has_lost_its_ring_goes_on_under_a_new_epoch_and_says_so
     bench.pass_time(1.1)
     assert held(bench.crash()) == [*range(10), *range(20, 30)]
     assert len(bench.store.stats().set_aside) == (harm != "gone")
+
+
+def test_a_ring_that_the_disk_does_not_give_is_set_aside_and_the_agent_starts(bench, monkeypatch):
+    take(bench, 0, 10)
+    real = Path.read_bytes
+    bad = bench.path.with_name("store.db-ring").stat().st_ino
+
+    def read_bytes(path):
+        if path.name == "store.db-ring" and path.stat().st_ino == bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    store = bench.crash()
+    take(bench, 10, 10)
+    assert held(store)[-10:] == list(range(10, 20))
+    (event,) = [row for row in store.rows("events", 0, T0 * 2) if "does not give whole" in row["text"]]
+    assert event["kind"] == "store"
 
 
 def test_nothing_is_lost_however_often_a_new_store_cannot_be_begun(bench, monkeypatch):
