@@ -179,7 +179,7 @@ class RevocationList:
         if again or {int(serial, 16) for serial, _ in self._revoked()} != self._written():
             self._told = None
             write_durable(self._path, self.text().encode())
-        written = self._path.read_bytes()
+        written = self._content()
         if written != self._told and self._reload:
             _run(self._reload)
         self._told = written
@@ -190,10 +190,16 @@ class RevocationList:
 
     def _written(self) -> set[int] | None:
         try:
-            found = x509.load_pem_x509_crl(self._path.read_bytes())
-        except (OSError, ValueError):
+            found = x509.load_pem_x509_crl(self._content())
+        except ValueError:
             return None
         return {entry.serial_number for entry in found}
+
+    def _content(self) -> bytes:
+        try:
+            return self._path.read_bytes()
+        except OSError:
+            return b""  # which is no list: it is written again
 
 
 def _run(command: list[str]) -> None:
