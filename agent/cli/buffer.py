@@ -50,12 +50,9 @@ def buffer_verify(session: Session, as_json: bool) -> None:
     import dataclasses
 
     from agent.contract.errors import RejectedError
-    from agent.daemon.paths import StatePaths, credentials
-    from agent.store.identity import Identity
-    from agent.store.reader import Reader
+    from agent.daemon.paths import StatePaths
+    from agent.daemon.views import open_offline_store
 
-    paths = StatePaths(session.config.device.state_dir)
-    reader = Reader.open(paths.store, Identity.open(paths.identity, credentials=credentials()).storage_key)
     told = _REMARK_EVERY
 
     def progress(blocks: int) -> None:
@@ -64,15 +61,13 @@ def buffer_verify(session: Session, as_json: bool) -> None:
             told += _REMARK_EVERY
             remark(f"{blocks} blocks looked at")
 
-    try:
+    with open_offline_store(session.config) as (reader, _):
         found = reader.verify(progress)
-    finally:
-        reader.close()
     emit(dataclasses.asdict(found), as_json, _verified)
     if found.damaged or found.contradiction:
         raise RejectedError(
             found.contradiction or f"{len(found.damaged)} blocks are damaged",
-            where=str(paths.store),
+            where=str(StatePaths(session.config.device.state_dir).store),
             todo="A running agent sees to it when it comes to that block; `edgewatt buffer repair` does at once",
         )
 

@@ -36,18 +36,10 @@ def export(session: Session, file: Path, as_json: bool) -> None:
       edgewatt buffer export /media/stick/press-shop-1.ewx
     """
     from agent.contract.durable import new_file
-    from agent.daemon.paths import StatePaths, credentials
-    from agent.store.identity import Identity
-    from agent.store.reader import Reader
+    from agent.daemon.views import open_offline_store
     from agent.sync.acks import last_seen
     from agent.sync.export import write_export
 
-    paths = StatePaths(session.config.device.state_dir)
-    identity = Identity.open(paths.identity, credentials=credentials())
-    enrolled, key = _enrolled(identity.enrolment), identity.signing_key
-    if key is None:
-        raise ConfigError("has no key yet", where=enrolled.device, todo="Enrol the device anew")
-    reader = Reader.open(paths.store, identity.storage_key)
     told = _REMARK_EVERY
     left_out: list[str] = []
 
@@ -57,7 +49,10 @@ def export(session: Session, file: Path, as_json: bool) -> None:
             told += _REMARK_EVERY
             remark(f"{size(written)} written")
 
-    try:
+    with open_offline_store(session.config) as (reader, identity):
+        enrolled, key = _enrolled(identity.enrolment), identity.signing_key
+        if key is None:
+            raise ConfigError("has no key yet", where=enrolled.device, todo="Enrol the device anew")
         with new_file(file) as target:
             written = write_export(
                 reader.waiting(),
@@ -70,8 +65,6 @@ def export(session: Session, file: Path, as_json: bool) -> None:
                 progress=progress,
                 left_out=left_out.append,
             )
-    finally:
-        reader.close()
     answer = {
         "device": enrolled.device,
         "file": str(file),

@@ -87,12 +87,12 @@ def _read_enrolment(file: Path, device: str) -> Enrolment:
 
 @contextmanager
 def _identity(session: Session) -> Iterator[Identity]:
-    from agent.daemon.paths import StatePaths, credentials
+    from agent.daemon.paths import StatePaths
     from agent.store.identity import Identity
 
     paths = StatePaths(session.config.device.state_dir)
     with paths.owned():
-        yield Identity.open(paths.identity, credentials=credentials())
+        yield Identity.open_without_key(paths.identity)
 
 
 def _read(path: Path) -> bytes:

@@ -222,12 +222,23 @@ def open_offline(config: Config) -> Iterator[View]:
     Raises:
         StorageError: when there is no store, or this user may not read it.
     """
+    with open_offline_store(config) as (store, identity):
+        yield View(store, config, identity.enrolment)
+
+
+@contextlib.contextmanager
+def open_offline_store(config: Config) -> Iterator[tuple[Reader, Identity]]:
+    """Open the store beside the daemon or without one, read only; nothing is made.
+
+    Raises:
+        StorageError: when there is no store, or this user may not read it.
+    """
     paths = StatePaths(config.device.state_dir)
     _must_exist(paths.store)
-    identity = Identity.open(paths.identity, credentials=credentials())
+    identity = Identity.read(paths.identity, credentials=credentials())
     store = Reader.open(paths.store, identity.storage_key)
     try:
-        yield View(store, config, identity.enrolment)
+        yield store, identity
     finally:
         store.close()
 
@@ -241,5 +252,5 @@ def _must_exist(store: Path) -> None:
         ) from exc
     if not found:
         raise StorageError(
-            "there is no store yet, and no agent answers", where=str(store), todo="Start the agent: edgewatt run"
+            "there is no store yet", where=str(store), todo="Start the agent (edgewatt run), or mend device.state_dir"
         )

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.contract import jsonform
 from agent.contract.durable import fsync_folder, write_durable
@@ -63,39 +63,39 @@ class Enrolled:
     tls: ClientTls | None = None
 
 
+class _Key(NamedTuple):
+    value: bytes
+    source: str
+
+
 class Identity:
     """The device's keys and counters, read once and written through.
 
     Invariants: `boot`, `epoch` and every floor only rise; the storage key never changes; a value returned by a method
     here is on disk.
-
-    Attributes:
-        storage_key: 32 bytes, under which the store is sealed.
-        key_source: `file`, or `credential` where the system keeps the key (systemd, with a TPM where there is one).
     """
 
     def __init__(
         self,
         folder: Path,
-        key: bytes,
         counters: dict[str, Any],
-        enrolled: tuple[Enrolled, SigningKey] | None,
+        key: _Key | None = None,
         randbelow: Callable[[int], int] = secrets.randbelow,
     ) -> None:
+        stored = _read(folder / _ENROLMENT)
+        self._enrolled = None if stored is None else _parse_enrolment(stored, folder / _ENROLMENT)
         self._folder, self._randbelow = folder, randbelow
         self._counters = counters
-        self._enrolled = enrolled
-        self.storage_key = key
-        self.key_source = "file"
+        self._key = key
 
     @classmethod
     def open(
         cls, folder: Path, *, credentials: Path | None = None, randbelow: Callable[[int], int] = secrets.randbelow
     ) -> Identity:
-        """Read the folder; make it (0700) with a new storage key and counters at zero where there is none.
+        """Open it as the daemon does: what is missing is made, with a new storage key where there never was one.
 
         Args:
-            folder: of the identity.
+            folder: of the identity; it is made with mode 0700.
             credentials: where the system gives this service its secrets; a storage key there is kept in no file.
             randbelow: uniform whole numbers below its argument, for epochs.
 
@@ -103,39 +103,54 @@ class Identity:
             StorageError: when it cannot be read or written, a file in it is damaged, or the key or the counters are
                 gone while the other is there.
         """
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
-        except OSError as exc:
-            raise StorageError(f"cannot be used ({exc.strerror})", where=str(folder), todo="Mend the rights") from exc
-        counters, kept = _read(folder / _COUNTERS), _read(folder / _STORAGE_KEY)
-        given = _read(credentials / CREDENTIAL) if credentials is not None else None
-        if counters is None and kept is not None:
-            raise _lost(folder / _COUNTERS)
-        if given is not None and kept not in (None, given):
-            raise StorageError(
-                f"is another key than the credential {CREDENTIAL} of the service",
-                where=str(folder / _STORAGE_KEY),
-                todo="One of them opens the store: make the credential of this file, or remove the file if it is old",
-            )
-        key = kept if given is None else given
-        if counters is None:  # counters first: a key without counters then always means that they were lost
-            counters = jsonform.dumps({"schema": 1, "boot": 0, "epoch": 0, "floors": {}})
-            write_durable(folder / _COUNTERS, counters, mode=0o600)
-        parsed = _parse_counters(counters, folder / _COUNTERS)
+        counters = _begin(folder)
+        key = _find_key(folder, credentials)
         if key is None:
-            if parsed["epoch"]:
-                raise _lost(folder / _STORAGE_KEY, f"; where it is a credential ({CREDENTIAL}), only the agent has it")
-            key = secrets.token_bytes(KEY_BYTES)
-            write_durable(folder / _STORAGE_KEY, key, mode=0o600)
-        if len(key) != KEY_BYTES:
-            where = folder / _STORAGE_KEY if given is None else Path(CREDENTIAL)
-            raise _damaged(where, f"has {len(key)} bytes, not {KEY_BYTES}")
-        stored = _read(folder / _ENROLMENT)
-        enrolled = None if stored is None else _parse_enrolment(stored, folder / _ENROLMENT)
-        identity = cls(folder, key, parsed, enrolled, randbelow)
-        identity.key_source = "file" if given is None else "credential"
-        return identity
+            if counters["epoch"]:
+                raise _key_lost(folder)
+            key = _Key(secrets.token_bytes(KEY_BYTES), "file")
+            write_durable(folder / _STORAGE_KEY, key.value, mode=0o600)
+        return cls(folder, counters, key, randbelow)
+
+    @classmethod
+    def open_without_key(cls, folder: Path) -> Identity:
+        """Open it to enrol: the storage key is neither read nor made, since only the service sees a credential.
+
+        Raises:
+            StorageError: as `open`, but for the key.
+        """
+        return cls(folder, _begin(folder))
+
+    @classmethod
+    def read(cls, folder: Path, *, credentials: Path | None = None) -> Identity:
+        """Open it to look into a store that is there: nothing is made.
+
+        Raises:
+            StorageError: when it is not whole, damaged, or this user may not read it.
+        """
+        counters = _read(folder / _COUNTERS)
+        if counters is None:
+            raise _lost(folder / _COUNTERS)
+        key = _find_key(folder, credentials)
+        if key is None:
+            raise _key_lost(folder)
+        return cls(folder, _parse_counters(counters, folder / _COUNTERS), key)
+
+    @property
+    def storage_key(self) -> bytes:
+        """32 bytes, under which the store is sealed.
+
+        Raises:
+            StorageError: when this was opened without it.
+        """
+        if self._key is None:
+            raise _key_lost(self._folder)
+        return self._key.value
+
+    @property
+    def key_source(self) -> str:
+        """`file`, or `credential` where the system keeps the key (systemd, with a TPM where there is one)."""
+        return self._key.source if self._key else "none"
 
     @property
     def boot(self) -> int:
@@ -289,6 +304,42 @@ class Identity:
         return f"Identity({os.fspath(self._folder)!r}, boot={self.boot}, epoch={self.epoch})"
 
 
+def _begin(folder: Path) -> dict[str, Any]:
+    """Return the counters; folder and counters are made where there are none."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as exc:
+        raise StorageError(f"cannot be used ({exc.strerror})", where=str(folder), todo="Mend the rights") from exc
+    counters = _read(folder / _COUNTERS)
+    if counters is None:
+        if _read(folder / _STORAGE_KEY) is not None:
+            raise _lost(folder / _COUNTERS)
+        # Before the key, so that a key without counters always means that they were lost.
+        counters = jsonform.dumps({"schema": 1, "boot": 0, "epoch": 0, "floors": {}})
+        write_durable(folder / _COUNTERS, counters, mode=0o600)
+    return _parse_counters(counters, folder / _COUNTERS)
+
+
+def _find_key(folder: Path, credentials: Path | None) -> _Key | None:
+    path = folder / _STORAGE_KEY
+    kept = _read(path)
+    given = _read(credentials / CREDENTIAL) if credentials is not None else None
+    if given is not None and kept not in (None, given):
+        raise StorageError(
+            f"is another key than the credential {CREDENTIAL} of the service",
+            where=str(path),
+            todo="One of them opens the store: make the credential of this file, or remove the file if it is old",
+        )
+    key = kept if given is None else given
+    if key is None:
+        return None
+    if len(key) != KEY_BYTES:
+        where = path if given is None else Path(CREDENTIAL)
+        raise _damaged(where, f"has {len(key)} bytes, not {KEY_BYTES}")
+    return _Key(key, "file" if given is None else "credential")
+
+
 def _read(path: Path) -> bytes | None:
     try:
         with path.open("rb") as file:
@@ -337,6 +388,10 @@ def _damaged(path: Path, what: str) -> StorageError:
     return StorageError(
         f"is damaged: {what}", where=str(path), todo="Put it back from a copy, or enrol the device anew"
     )
+
+
+def _key_lost(folder: Path) -> StorageError:
+    return _lost(folder / _STORAGE_KEY, f"; where it is a credential ({CREDENTIAL}), only the agent has it")
 
 
 def _lost(path: Path, more: str = "") -> StorageError:

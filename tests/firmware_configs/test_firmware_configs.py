@@ -1,5 +1,6 @@
 """Everything in firmware-configs is loaded here, so that no example there can lie."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -11,7 +12,17 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from agent.config import load
+from agent.config import (
+    ClockConfig,
+    Config,
+    CsvConfig,
+    DeviceConfig,
+    PlantConfig,
+    SimulatorConfig,
+    TariffConfig,
+    load,
+)
+from agent.contract.channels import Channel
 from agent.contract.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,6 +180,62 @@ class TestUnit:
 def test_the_example_configuration_is_right():
     config = load(CONFIGS / "agent.toml")
     assert config.plant.power_channel in config.channels
+
+
+SECTIONS = {
+    "channel": Channel,
+    "source simulator": SimulatorConfig,
+    "source csv": CsvConfig,
+    **{
+        field.name: type(field.default)
+        for field in dataclasses.fields(Config)
+        if dataclasses.is_dataclass(field.default)
+    },
+    "device": DeviceConfig,
+    "plant": PlantConfig,
+    "tariff": TariffConfig,
+    "clock": ClockConfig,
+}
+
+
+def shown() -> list[tuple[str, str, object, bool]]:
+    """Section, key, value, and whether it is a comment, of each line of the example."""
+    found, section = [], ""
+    for line in (CONFIGS / "agent.toml").read_text().splitlines():
+        text = line.removeprefix("# ")
+        if match := re.match(r"\[+(\w+)\]+$", text):
+            section = match[1]
+        elif re.match(r"\w+ = ", text):
+            ((key, value),) = tomllib.loads(text).items()
+            if key == "kind" and section.startswith("source"):
+                section = f"source {value}"
+            else:
+                found.append((section, key, value, text != line))
+    return found
+
+
+def test_what_the_example_shows_as_a_comment_is_the_default():
+    wrong, compared = [], 0
+    for section, key, value, comment in shown():
+        field = next(field for field in dataclasses.fields(SECTIONS[section]) if field.name == key)
+        if comment and field.default not in (None, dataclasses.MISSING):
+            compared += 1
+            if value != field.default or type(value) is not type(field.default):
+                wrong.append(f"[{section}] {key} = {value}, but {field.default}")
+    assert wrong == []
+    assert compared > 20
+
+
+def test_the_example_shows_every_key():
+    text = (CONFIGS / "agent.toml").read_text()
+    keys = {(section, key) for section, key, _, _ in shown()}
+    missing = [
+        f"[{section}] {field.name}"
+        for section, kind in SECTIONS.items()
+        for field in dataclasses.fields(kind)
+        if (section, field.name) not in keys and not re.search(rf"#.*\b{field.name}\b", text)
+    ]
+    assert missing == []
 
 
 def test_every_readme_names_the_files_beside_it():

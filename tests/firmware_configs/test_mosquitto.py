@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 from trainer.cli.broker import control_of, link_to
 from trainer.fleet.brokercontrol import CONTROL, RESPONSE, BrokerControl, closing_message
 from trainer.fleet.certificates import Authority
-from trainer.fleet.securedbroker import CRL, SERVER_CERTIFICATE, SERVER_KEY, SecuredBroker
+from trainer.fleet.securedbroker import COMMAND, CRL, SERVER_CERTIFICATE, SERVER_KEY, SecuredBroker
 
 DENIED = "Not authorized"
 CUT_WITHIN_S = 5.0
@@ -82,6 +82,21 @@ def test_a_device_cannot_subscribe_outside_its_subtree(fleet: SecuredFleet):
         centre.publish(own.ack, b"mine")
         assert device.receive() == (own.ack, b"mine")
         assert device.messages.empty()
+
+
+def test_the_centres_two_kinds_of_client_have_no_part_in_each_others_work(fleet: SecuredFleet):
+    topics = DeviceTopics("press-15")
+    with fleet.centre() as ingest, fleet.centre(COMMAND) as commander:
+        for topic in (RESPONSE, f"{CONTROL}/#", "#"):
+            assert ingest.subscribe(topic) == DENIED, topic
+        assert ingest.publish(topics.up("readings")) == DENIED  # it speaks for no device
+        for topic in (topics.up("readings"), "ew/v1/#", "$share/x/ew/v1/+/status", topics.ack):
+            assert commander.subscribe(topic) == DENIED, topic
+        for topic in (topics.ack, topics.assign, topics.repo_data, topics.enrol_response, topics.cert_response):
+            assert commander.publish(topic) == DENIED, topic
+        assert commander.subscribe(RESPONSE) == "Granted QoS 1"
+        assert commander.publish(CONTROL, b'{"commands": [{"command": "listClients"}]}') != DENIED
+        assert commander.receive()[0] == RESPONSE
 
 
 def test_a_device_cannot_take_another_clients_id(fleet: SecuredFleet):

@@ -96,9 +96,9 @@ class SecuredFleet:
         response = response_file(enrolment, key, answer.read_bytes(), tls)
         return Enrolled(enrolment, key, ClientTls(tls, response.certificate), response)
 
-    def centre(self) -> "Peer":
-        """Connect as the ingest process."""
-        certificate, key = SecuredBroker.load(self.home.broker, self.home.authority).certificate(INGEST[0])
+    def centre(self, name: str = INGEST[0]) -> "Peer":
+        """Connect as the ingest process, or another of the centre's clients."""
+        certificate, key = SecuredBroker.load(self.home.broker, self.home.authority).certificate(name)
         tls = ClientTls(TlsKey(key.read_text()), certificate.read_text())
         return Peer(self.broker.port, self.ca_pem, "centre", tls=tls)
 

@@ -184,7 +184,7 @@ def chores_at(secured: SecuredBroker, engine: Engine, authority: Authority, link
     revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms)
     closer = EnrolmentCloser(Registry(engine, _now_ms).closed_enrolments, link.publish)
     return [
-        Chore(_OFTEN_S, revocations.publish),
+        Chore(_OFTEN_S, revocations.publish, _OFTEN_S),  # a revoked device is out there while it is not done
         Chore(_OFTEN_S, closer),
         Chore(_DAY_S, lambda: secured.warn(_now_ms())),
     ]

@@ -159,7 +159,7 @@ def judge(payload: bytes, mark: str) -> int:
                 raise ConfigError(
                     f"the broker refuses {answer.text('command')}: {error}",
                     where="broker control",
-                    todo="See firmware-configs/mosquitto/README.md: the centre's role must be there",
+                    todo="See firmware-configs/mosquitto/README.md: the centre's roles must be there",
                 )
             done += 1
     except RejectedError:

@@ -12,6 +12,7 @@ that making them again after an interruption goes on where it stopped; only thei
 from __future__ import annotations
 
 import enum
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ ROOT_KEYS, ROOT_THRESHOLD = 3, 2  # one root key may be lost, one may be stolen
 TARGETS_KEYS, TARGETS_THRESHOLD = 1, 1  # root replaces it
 _FLEET = "fleet.json"
 _MAX_FILE_BYTES = 4096
+_FILE = re.compile(r"[a-z]+-([0-9]{1,9})\.json")  # what else lies in the folder (a copy, say) is no key
 
 
 class _Use(enum.StrEnum):
@@ -48,6 +50,7 @@ class StoredKey:
     """One key file. An active key signs from `not_before_ms` on; devices may know it long before."""
 
     path: Path
+    number: int
     private: bytes = field(repr=False)
     not_before_ms: int
     state: KeyState
@@ -179,20 +182,18 @@ def _make(folder: Path, wanted: Mapping[_Use, int], now_ms: int) -> None:
     fsync_folder(folder.parent)
     for use, count in wanted.items():
         for number in range(1, count + 1):
-            path = folder / f"{use}-{number}.json"
-            if path.exists():
-                continue
-            make_key(path, use, now_ms)
+            if not (folder / f"{use}-{number}.json").exists():
+                make_key(folder, use, number, now_ms)
 
 
-def make_key(path: Path, use: str, not_before_ms: int) -> StoredKey:
+def make_key(folder: Path, use: str, number: int, not_before_ms: int) -> StoredKey:
     """Make an active key in a new file.
 
     Raises:
         StorageError: when it cannot be written.
     """
     private = SealingKey.generate().private if use == _Use.SEAL else SigningKey.generate().private
-    made = StoredKey(path, private, not_before_ms, KeyState.ACTIVE)
+    made = StoredKey(folder / f"{use}-{number}.json", number, private, not_before_ms, KeyState.ACTIVE)
     made.write(use)
     return made
 
@@ -204,12 +205,13 @@ def public_key(use: KeyUse, key: StoredKey) -> FleetKey:
 
 
 def stored_keys(folder: Path, use: str) -> Iterator[StoredKey]:
-    """Yield every key of one use.
+    """Yield every key of one use, the oldest first.
 
     Raises:
-        ConfigError: when a file is damaged.
+        ConfigError: when a file is damaged, or two hold the same key: a change would reach one of them only.
     """
-    for path in sorted(folder.glob(f"{use}-*.json")):
+    seen: dict[bytes, Path] = {}
+    for number, path in sorted(_files(folder, use)):
         fields = Fields(_read(path), str(path), ConfigError)
         if fields.text("use") != use:
             fields.fail("use", f"is not {use}")
@@ -219,7 +221,21 @@ def stored_keys(folder: Path, use: str) -> Iterator[StoredKey]:
         # Not by `hexbytes`: its complaint would repeat the key.
         if not isinstance(text, str) or len(text) != 2 * size or not set(text) <= set("0123456789abcdef"):
             fields.fail("private", f"is not {size} bytes in hexadecimal: restore the file from its copy")
-        yield StoredKey(path, bytes.fromhex(text), fields.integer("not_before_ms"), KeyState(state))
+        private = bytes.fromhex(text)
+        if private in seen:
+            raise ConfigError(
+                f"holds the same key as {seen[private].name}",
+                where=str(path),
+                todo="Move the one that is a copy out of the folder",
+            )
+        seen[private] = path
+        yield StoredKey(path, number, private, fields.integer("not_before_ms"), KeyState(state))
+
+
+def _files(folder: Path, use: str) -> Iterator[tuple[int, Path]]:
+    for path in folder.glob(f"{use}-*.json"):
+        if named := _FILE.fullmatch(path.name):
+            yield int(named[1]), path
 
 
 def _read(path: Path) -> object:

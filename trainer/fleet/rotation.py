@@ -56,8 +56,8 @@ def rotate(folder: Path, use: KeyUse, not_before_ms: int) -> KeyInfo:
             where=str(folder),
             todo="Move files of keys that were revoked long ago away",
         )
-    numbers = [int(key.path.stem.rpartition("-")[2]) for key in stored_keys(folder, use)]
-    return _info(use, make_key(folder / f"{use}-{max(numbers, default=0) + 1}.json", use, not_before_ms))
+    newest = max((key.number for key in stored_keys(folder, use)), default=0)
+    return _info(use, make_key(folder, use, newest + 1, not_before_ms))
 
 
 def change(folder: Path, key: str, state: KeyState, now_ms: int) -> KeyInfo:

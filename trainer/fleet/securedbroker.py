@@ -161,25 +161,28 @@ class RevocationList:
     ) -> None:
         self._engine, self._authority, self._path = engine, authority, path
         self._reload, self._now_ms = list(reload), now_ms
-        self._told = True
+        self._told: bytes | None = None  # the list that the broker read last, as far as this process knows
 
     def text(self) -> str:
         """Return the list as it should be now (PEM)."""
         return self._authority.revocation_list(self._revoked(), self._now_ms())
 
     def publish(self, *, again: bool = False) -> None:
-        """Write the list when it has changed and have it read; with `again`, in any case.
+        """Write the list when it has changed, and have it read if this process did not yet; with `again`, in any case.
+
+        Another process may have written it and then failed to have it read.
 
         Raises:
             StorageError: when it cannot be written.
             UnavailableError: when the command that has it read fails; the next call gives it again.
         """
         if again or {int(serial, 16) for serial, _ in self._revoked()} != self._written():
-            self._told = False
+            self._told = None
             write_durable(self._path, self.text().encode())
-        if not self._told and self._reload:
+        written = self._content()
+        if written != self._told and self._reload:
             _run(self._reload)
-        self._told = True
+        self._told = written
 
     def _revoked(self) -> list[tuple[str, int]]:
         with db.read(self._engine) as connection:
@@ -187,10 +190,16 @@ class RevocationList:
 
     def _written(self) -> set[int] | None:
         try:
-            found = x509.load_pem_x509_crl(self._path.read_bytes())
-        except (OSError, ValueError):
+            found = x509.load_pem_x509_crl(self._content())
+        except ValueError:
             return None
         return {entry.serial_number for entry in found}
+
+    def _content(self) -> bytes:
+        try:
+            return self._path.read_bytes()
+        except OSError:
+            return b""  # which is no list: it is written again
 
 
 def _run(command: list[str]) -> None:

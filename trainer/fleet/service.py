@@ -35,10 +35,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class Chore(NamedTuple):
-    """Something that is due every so often; after a failure it is left alone for some minutes."""
+    """Something that is due every so often; after a failure it it is left alone for `after_failure_s`."""
 
     every_s: float
     do: Callable[[], None]
+    after_failure_s: float = _AFTER_FAILURE_S
 
 
 class Link(Protocol):
@@ -110,7 +111,7 @@ class Service:
         for index, chore in enumerate(self._chores):
             if now >= self._due[index]:
                 done = self._guarded(chore.do)
-                self._due[index] = now + (chore.every_s if done else max(chore.every_s, _AFTER_FAILURE_S))
+                self._due[index] = now + (chore.every_s if done else max(chore.every_s, chore.after_failure_s))
 
     def _take(self, message: Incoming) -> bool:
         try:

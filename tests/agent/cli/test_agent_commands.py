@@ -21,7 +21,7 @@ from agent.contract.keys import key_id
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.trust import Broker, Enrolment, EnrolmentResponse, open_request
 from agent.contract.zones import parse_zone
-from agent.store.identity import CLOCK_FLOOR, Identity
+from agent.store.identity import CLOCK_FLOOR, CREDENTIAL, Identity
 from tests.support.agent_process import TARIFF
 from tests.support.bundles import TINY, write_history_csv
 from tests.support.forecasts import peaks_of
@@ -248,11 +248,40 @@ def test_a_device_without_a_network_is_enrolled_by_two_carried_files(
         answer = EnrolmentResponse("press-shop-1", key_id(request.public), accepted, "", centre.now_ms)
         (tmp_path / "answer").write_bytes(answer.to_bytes(centre.ack_key))
         assert run_command([*enroll, "--response", str(tmp_path / "answer")]) == (0 if accepted else 65)
-        identity = Identity.open(tmp_path / "state" / "identity")
+        identity = Identity.open_without_key(tmp_path / "state" / "identity")
         assert (identity.enrolment is not None) is accepted
         assert identity.floor(CLOCK_FLOOR) == (centre.now_ms if accepted else 0)
     assert identity.signing_key is not None
     assert identity.signing_key.public == request.public
+
+
+def test_enrolling_by_hand_leaves_the_storage_key_to_the_agent(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
+) -> None:
+    """Where it is a credential of the service, whoever types the command does not have it: before and after a start."""
+    centre, folder, credentials = SmallCentre("press-shop-1"), tmp_path / "state" / "identity", tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / CREDENTIAL).write_bytes(bytes(range(32)))
+    enrolment = Enrolment("press-shop-1", "t" * 32, 2**42, Broker("b", 1883), centre.trust(), "{}")
+    (tmp_path / "enrolment").write_bytes(enrolment.to_bytes())
+    enroll = ["--config", str(config), "enroll", str(tmp_path / "enrolment")]
+    for _ in range(2):
+        assert run_command([*enroll, "--request-out", str(tmp_path / "request")]) == 0, capsys.readouterr().err
+        identity = Identity.open(folder, credentials=credentials)
+        identity.begin_boot()
+        assert (identity.storage_key, identity.key_source) == (bytes(range(32)), "credential")
+
+
+@pytest.mark.parametrize("command", [["verify"], ["export", "out.ewx"], ["status"]], ids=lambda words: words[0])
+def test_where_there_is_no_store_nothing_is_made(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path, command: list[str]
+) -> None:
+    err = failed(
+        capsys, 74, "--config", str(config), "buffer", command[0], *(str(tmp_path / file) for file in command[1:])
+    )
+    assert "no store" in err
+    assert "device.state_dir" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.toml"]
 
 
 def test_runs_as_a_process_of_its_own_with_clean_streams() -> None:

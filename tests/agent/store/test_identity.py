@@ -82,6 +82,28 @@ def test_without_a_credential_the_key_is_a_file(folder, tmp_path):
     assert (folder / "storage.key").exists()
 
 
+def test_enrolling_needs_no_storage_key_and_makes_none(folder):
+    identity = Identity.open_without_key(folder)
+    assert sorted(file.name for file in folder.iterdir()) == ["counters.json"]
+    with pytest.raises(StorageError, match="only the agent has it"):
+        _ = identity.storage_key
+    Identity.open(folder).begin_boot()
+    (folder / "storage.key").unlink()  # as where it became a credential
+    Identity.open_without_key(folder).raise_floor("clock", 7)
+    assert not (folder / "storage.key").exists()
+
+
+def test_looking_makes_nothing(folder):
+    with pytest.raises(StorageError, match=r"counters\.json"):
+        Identity.read(folder)
+    assert not folder.exists()
+    Identity.open_without_key(folder)
+    with pytest.raises(StorageError, match="only the agent has it"):
+        Identity.read(folder)
+    assert sorted(file.name for file in folder.iterdir()) == ["counters.json"]
+    assert Identity.open(folder).storage_key == Identity.read(folder).storage_key
+
+
 def test_two_lives_of_one_image_share_no_epoch(folder):
     Identity.open(folder).begin_boot()
     image = (folder / "counters.json").read_bytes()

@@ -211,6 +211,33 @@ class TestRevocationList:
             revocations.publish()
         told.touch()
         revocations.publish()
+
+    def test_a_list_that_was_written_before_the_process_ended_is_read_again_at_the_next_start(
+        self, centre: Centre, tmp_path: Path
+    ) -> None:
+        path, told = tmp_path / "crl.pem", tmp_path / "told"
+        with pytest.raises(UnavailableError):
+            RevocationList(centre.engine, centre.authority, path, ["false"], centre.clock.now).publish()
+        command = ["sh", "-c", f"echo again >> {told}"]
+        revocations = RevocationList(centre.engine, centre.authority, path, command, centre.clock.now)
+        for _ in range(3):
+            revocations.publish()
+        assert told.read_text().count("again") == 1
+
+    def test_a_list_that_another_process_wrote_is_read_too(self, centre: Centre, tmp_path: Path) -> None:
+        path, told = tmp_path / "crl.pem", tmp_path / "told"
+        command = ["sh", "-c", f"echo again >> {told}"]
+        serving = RevocationList(centre.engine, centre.authority, path, command, centre.clock.now)
+        enrolled(centre)
+        serving.publish()
+        centre.registry.revoke("press-1")
+        with pytest.raises(UnavailableError):
+            RevocationList(centre.engine, centre.authority, path, ["false"], centre.clock.now).publish(again=True)
+        for _ in range(3):
+            serving.publish()
+        assert told.read_text().count("again") == 2
+
+    def test_a_command_that_is_not_there_is_named(self, centre: Centre, tmp_path: Path) -> None:
         with pytest.raises(UnavailableError, match="cannot be run"):
             RevocationList(centre.engine, centre.authority, tmp_path / "c", ["/none"], centre.clock.now).publish()
 

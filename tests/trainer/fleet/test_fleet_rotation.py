@@ -119,3 +119,28 @@ def test_there_are_never_more_keys_than_a_device_takes(tmp_path: Path) -> None:
         rotate(tmp_path, KeyUse.ASSIGN, NOW_MS)
     assert len(OnlineKeys.open(tmp_path).trust.keys) == 32
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.glob("*-*.json"))
+
+
+@pytest.mark.parametrize("copy", ["ack-1-old.json", "ack-1.json.json", "ack-one.json", "ack-1 (copy).json"])
+def test_a_file_that_is_not_named_like_a_key_is_none(centre: Centre, copy: str) -> None:
+    folder = centre.folder / "keys" / "online"
+    old = centre.online.ack.id
+    (folder / copy).write_bytes((folder / "ack-1.json").read_bytes())
+    (folder / copy).chmod(0o600)
+    assert rotate(folder, KeyUse.ACK, centre.clock.ms).file == "ack-2.json"
+    assert change(folder, old, KeyState.REVOKED, centre.clock.ms).file == "ack-1.json"
+    assert {key.id: key.state for key in reopened(centre).trust.keys}[old] is KeyState.REVOKED
+
+
+@pytest.mark.parametrize("copy", ["ack-01.json", "ack-7.json"])
+def test_a_copy_that_would_outlive_its_revocation_is_refused(centre: Centre, copy: str) -> None:
+    folder = centre.folder / "keys" / "online"
+    old = centre.online.ack.id
+    rotate(folder, KeyUse.ACK, centre.clock.ms)
+    (folder / copy).write_bytes((folder / "ack-1.json").read_bytes())
+    (folder / copy).chmod(0o600)
+    with pytest.raises(ConfigError, match=r"ack-[0-9]+\.json: holds the same key as ack-[0-9]+\.json"):
+        change(folder, old, KeyState.REVOKED, centre.clock.ms)
+    (folder / copy).unlink()
+    change(folder, old, KeyState.REVOKED, centre.clock.ms)
+    assert [key.state for key in list_keys(folder) if key.id == old] == ["revoked"]
