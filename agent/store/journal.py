@@ -82,6 +82,7 @@ class Journal:
         self._moving: set[Piece] = set()  # of the ring, in the transaction at hand
         self._legacy = Legacy(path)
         self._ended: dict[tuple[int, str], int] = {}
+        self._behind: dict[tuple[int, str], int] = {}
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
 
@@ -101,13 +102,17 @@ class Journal:
             self.salvage = Salvage(self.shelves, self._identity, self._path, self.check, self.transaction, self._now_ms)
             with transaction(db, self._path):
                 self._check_key()
+                told = self.shelves.told_ends()
                 why = self.shelves.open_ring()
                 newest = self._load()
+                self._behind = {} if why else self._told_beyond(told)
+                self._ended |= self._behind  # until they are declared
                 self.salvage.begin()
                 # What is salvaged may have them, and the centre asks for those that it misses.
                 lost = [] if self.salvage.is_due else self.shelves.lost_from_ring(newest)
                 self.scrub = Scrub(self.shelves, self._path, self._now_ms, self.reader.damaged)
             self.salvage.look()
+            self._places = {path: _inode(path) for path in (self._path, self.shelves.ring.path)}
         except BaseException:
             self.shelves.close()
             raise
@@ -117,6 +122,27 @@ class Journal:
             if lost:
                 self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
                 self.change()  # before anything is written where they were
+            if not self.salvage.is_due:
+                self._declare_behind()
+
+    def _told_beyond(self, told: Mapping[tuple[int, str], int]) -> dict[tuple[int, str], int]:
+        """Return what the ring tells of earlier epochs beyond all that the tables know: it went with their log."""
+        known, epoch = self._ends(), self._identity.epoch
+        return {place: last for place, last in told.items() if place[0] < epoch and last > known.get(place, 0)}
+
+    def _declare_behind(self) -> None:
+        """Declare rows of which only the ring still tells that they were."""
+        behind, known = self._told_beyond(self._behind), self._ends()
+        if behind:
+            lost = [
+                (stream, epoch, known.get((epoch, stream), 0) + 1, last) for (epoch, stream), last in behind.items()
+            ]
+            gaps = retention.gap_rows(lost, "the log of the store has lost them", self._now_ms())
+            with self.transaction(gaps):
+                pass
+            _log.warning("the log of the store has lost rows of %d streams: they are declared", len(lost))
+        self._behind = {}
+        self._ended = _newest(self._ends())
 
     def _check_key(self) -> None:
         tag = self.shelves.tag("key check")
@@ -131,7 +157,7 @@ class Journal:
             self._identity.new_epoch(above=newest)
         self.pieces = self.shelves.journal()
         self.births += 1
-        self._ended = self._ends()
+        self._ended = _newest(self._ends())
         self.shelves.forget_epochs(before=self._identity.epoch)
         for stream in STREAMS:
             if stream in self.buffers:
@@ -300,7 +326,7 @@ class Journal:
             self.scrub.note()
             self.wear.note(self.shelves)
         self._forget(packed, released)
-        self._ended = self._ends()
+        self._ended = _newest(self._ends()) | self._behind
         self.quarantine()
 
     def _ends(self) -> dict[tuple[int, str], int]:
@@ -309,9 +335,7 @@ class Journal:
         for piece in self.pieces:
             place = piece.epoch, piece.stream
             ends[place] = max(piece.last, ends.get(place, 0))
-        # More are not kept, and each commit goes over them.
-        newest = sorted({epoch for epoch, _ in ends})[-MOST_EPOCHS:]
-        return {place: last for place, last in ends.items() if place[0] in newest}
+        return ends
 
     def _pack_into(self, pieces: Sequence[Piece]) -> set[Piece]:
         """Make blocks of pieces, in a transaction, and return of which; damaged ones are noted."""
@@ -384,6 +408,20 @@ class Journal:
         last = after.first - 1 if after and not self.salvage.is_due else piece.last
         return retention.gap_rows([(piece.stream, piece.epoch, first, last)], reason, self._now_ms())
 
+    def check_place(self) -> None:
+        """See that the files are where they were opened: what is written to a file without a name is lost.
+
+        Raises:
+            DamagedError: when the database or its ring was removed or replaced.
+        """
+        for path, opened in self._places.items():
+            try:
+                found = _inode(path)
+            except FileNotFoundError:
+                raise DamagedError("was removed while it was open", where=str(path)) from None
+            if found != opened:
+                raise DamagedError("was replaced while it was open", where=str(path))
+
     def mend(self, salvage_bytes: int, scrub_bytes: int) -> None:
         """Salvage a little of what was set aside, or else look at some blocks.
 
@@ -396,3 +434,15 @@ class Journal:
             self.scrub.step(scrub_bytes)
         elif not self.salvage.step(salvage_bytes):
             self.salvaged += 1
+            self._declare_behind()
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_dev, about.st_ino
+
+
+def _newest(ends: Mapping[tuple[int, str], int]) -> dict[tuple[int, str], int]:
+    """Return those of the newest epochs: more are not kept beside the store, and each commit goes over them."""
+    newest = sorted({epoch for epoch, _ in ends})[-MOST_EPOCHS:]
+    return {place: last for place, last in ends.items() if place[0] in newest}

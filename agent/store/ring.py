@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ _MAGIC, _HEAD_MAGIC = b"EWR1", b"EWRH"  # of a record; of the file, before its n
 _HEAD = struct.Struct(">4sQII")  # magic, number, length of the data, CRC-32 of the ring's name and all of these
 _SECTOR, _LARGEST_SECTOR = 512, 4096
 _LEAST_BYTES = 2 * _LARGEST_SECTOR
+_MOST_BYTES = 64 * SIZE_BYTES  # a larger one is no ring of any version, and is not read
 _FIRST = _LARGEST_SECTOR  # where records begin: before them stand the name and two notes
 NOTE_BYTES = 3 * _SECTOR
 _NOTES = (_SECTOR, _SECTOR + NOTE_BYTES)  # written in turn: one is whole whatever happens to the other
@@ -214,6 +216,9 @@ def scan(path: Path, ident: bytes) -> dict[int, tuple[int, bytes]]:
         OSError: when it cannot be read.
         DamagedRingError: when it is not the ring of that name, or not whole.
     """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST_BYTES:
+        raise DamagedRingError
     content = path.read_bytes()
     if not content.startswith(_HEAD_MAGIC + ident) or len(content) < _LEAST_BYTES or len(content) % _LARGEST_SECTOR:
         raise DamagedRingError

@@ -22,6 +22,8 @@ from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, BlockHeader, seal_block, unseal_block
 from agent.contract.topics import STREAMS
 from agent.store.damage import aside
+from agent.store.damage.ends import WITHIN as ENDS_WITHIN
+from agent.store.damage.ends import find as find_ends
 from agent.store.damage.ends import seal as seal_ends
 from agent.store.notes import Notes
 from agent.store.pieces import BLOCK, JOURNAL, RING, GoneError, Piece, StreamState
@@ -119,6 +121,10 @@ class Shelves:
     def note_released(self, through: int) -> None:
         """Note that records of the ring up to this number are blocks; to be released once that is on disk."""
         self.set_counter(_RING_RELEASED, through)
+
+    def told_ends(self) -> dict[tuple[int, str], int]:
+        """Return what the ring's file tells of how far each stream went."""
+        return find_ends(aside.read(self.ring.path, 0, ENDS_WITHIN), self._key)
 
     def note_ends(self, lasts: Mapping[tuple[int, str], int]) -> None:
         """Tell the ring's file how far each stream of each epoch went; what is told is on disk already."""

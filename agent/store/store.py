@@ -24,6 +24,7 @@ from agent.store import outbox
 from agent.store.buffer import accept_rows
 from agent.store.custody import Bounds, Custody
 from agent.store.damage import aside
+from agent.store.damage.salvage import LEAST_FREE_BYTES
 from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.outbox import StoredBlock
@@ -183,6 +184,7 @@ class Store:
         seconds = min(now - self._mended_at, 1.0)
         if seconds >= MEND_EVERY_S:
             self._mended_at = now
+            self._guarded(self._journal.check_place, reads=True)
             salvage_bytes, scrub_bytes = (int(kib * 1024 * seconds) for kib in (self._salvage_kib_s, SCRUB_KIB_S))
             self._guarded(lambda: self._journal.mend(salvage_bytes, scrub_bytes))
 
@@ -288,7 +290,18 @@ class Store:
         return count
 
     def repair(self) -> bool:
-        """Set the database aside, begin another, and salvage in the background what opens; return whether it began."""
+        """Set the database aside, begin another, and salvage in the background what opens; return whether it began.
+
+        Raises:
+            StorageError: when there is not room for it; nothing has changed then.
+        """
+        free = os.statvfs(self._path.parent)
+        if free.f_bavail * free.f_frsize < LEAST_FREE_BYTES:
+            raise FullError(
+                f"cannot be repaired with less than {LEAST_FREE_BYTES >> 20} MiB free",
+                where=str(self._path.parent),
+                todo="Free space on the disk first",
+            )
         if self._lost is None:
             self._journal.give_up()
             self._lost = DamagedError("is to be salvaged, as was asked for", where=str(self._path))
@@ -372,6 +385,8 @@ class Store:
         """Return the store in numbers, at the cost of a few index look-ups."""
         today = yesterday = 0
         try:
+            if self._lost is not None:
+                raise self._error or self._lost  # there is no database to ask
             stored = self._journal.reader.stats()
             with translated(self._path):
                 today, yesterday = (self._journal.wear.day(self._journal.shelves, days) for days in (0, 1))
@@ -438,6 +453,10 @@ class Store:
     @contextlib.contextmanager
     def _acting(self) -> Iterator[None]:
         """Let a query fail that meets damage, but replace the store then: the next one is answered."""
+        if self._lost is not None:
+            raise StorageError(
+                f"is being begun anew and cannot be asked ({self._error or self._lost.what})", where=str(self._path)
+            )
         try:
             yield
         except DamagedError as exc:

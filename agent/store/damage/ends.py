@@ -17,6 +17,7 @@ from agent.contract.jsonform import Fields
 from agent.contract.topics import STREAMS
 
 MAX_BYTES = 1536
+WITHIN = 4096  # bytes of the ring's file, from its begin, that hold the notes
 MOST_EPOCHS = 8
 _MAGIC, _LENGTH, _NONCE = b"EWE1", 2, 12
 _HEAD = len(_MAGIC) + _LENGTH
