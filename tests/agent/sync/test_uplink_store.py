@@ -121,3 +121,18 @@ def test_after_an_outage_what_is_new_goes_first_and_all_arrives(tmp_path):
         plant.bench.pass_time(1)
         plant.send()
     assert plant.centre.rows["readings", 1] == set(range(1, 1001))
+
+
+def test_what_a_replaced_store_takes_in_is_sent_though_its_ids_are_those_of_the_last_one(tmp_path):
+    plant = Plant(tmp_path)
+    plant.sample(100)
+    plant.send()  # in flight
+    assert plant.bench.store.repair()
+    plant.sample(100)
+    plant.wire.sent.clear()
+    plant.send()
+    plant.take()
+    plant.ack()
+    plant.send()
+    plant.take()
+    assert set(range(1, 101)) <= plant.centre.rows["readings", 2]

@@ -5,6 +5,7 @@ from collections.abc import Collection
 import pytest
 
 from agent.contract.blocks import Block, BlockHeader
+from agent.contract.errors import StorageError
 from agent.sync.acks import Verdict
 from tests.agent.sync.test_uplink import World, big, streams
 
@@ -197,3 +198,25 @@ def test_a_silent_centre_is_asked_by_each_block_in_its_turn_and_by_all_again():
     world.receive_all()
     world.ack()
     assert world.store.waiting() == set()
+
+
+@pytest.mark.parametrize("failing", ["apply_marks", "recall"])
+def test_an_acknowledgement_that_the_disk_did_not_take_counts_when_it_comes_again(failing: str, monkeypatch):
+    world = World()
+    world.store.add("slots")
+    world.pump()
+    world.receive_all()
+    world.ack()
+    world.centre.restored({})  # its first acknowledgement recalls
+    ack, before = world.centre.acknowledge(), world.state()
+
+    def fail(_marks: object) -> int:
+        raise StorageError("the disk fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, failing, fail)
+        with pytest.raises(StorageError):
+            world.ack(ack)
+    assert world.floors.values == before[1]
+    assert world.ack(ack).verdict is Verdict.ACCEPTED
+    assert world.store.waiting() == {1}
