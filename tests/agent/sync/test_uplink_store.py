@@ -125,14 +125,10 @@ def test_after_an_outage_what_is_new_goes_first_and_all_arrives(tmp_path):
 
 def test_what_a_replaced_store_takes_in_is_sent_though_its_ids_are_those_of_the_last_one(tmp_path):
     plant = Plant(tmp_path)
-    plant.sample(100)
-    plant.send()  # in flight
-    assert plant.bench.store.repair()
-    plant.sample(100)
-    plant.wire.sent.clear()
-    plant.send()
-    plant.take()
-    plant.ack()
-    plant.send()
-    plant.take()
-    assert set(range(1, 101)) <= plant.centre.rows["readings", 2]
+    for epoch in (1, 2):
+        for number in range(2):  # each has a block of its own, and both are in flight
+            plant.bench.store.append("alerts", [alert_row(T0 + number, "peak", "raised", "high", "peak ahead")])
+            plant.send()
+        plant.take()
+        assert plant.centre.rows["alerts", epoch] == {1, 2}
+        assert plant.bench.store.repair()
