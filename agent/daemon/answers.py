@@ -98,7 +98,7 @@ class Answers:
             data = base64.b64decode(arguments.text("acknowledgement", max_length=2**18), validate=True)
         except ValueError as exc:
             raise RejectedError("is not base64", where="acknowledgement") from exc
-        result = exchange.acknowledged(data)
+        result = exchange.acknowledged(data, carried=True)
         return {"verdict": str(result.verdict), "blocks": result.blocks, "reason": result.reason}
 
     def _buffer(self) -> Answer:

@@ -51,7 +51,7 @@ def make_centre(
         ConfigError: when the enrolment's certificates are wrong.
         StorageError: when the update client's folder cannot be used.
     """
-    link = _make_link(config, identity, enrolled, lambda: clock_is_confirmed(uplink.stats().last_ack_ms, identity))
+    link = _make_link(config, identity, enrolled, lambda: clock_is_confirmed(uplink.last_ack_ms, identity))
     uplink = Uplink(
         enrolled.device,
         key,

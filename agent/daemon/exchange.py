@@ -68,10 +68,10 @@ class Exchange:
         if self._renewal is not None:
             self._renewal.pump()
 
-    def acknowledged(self, payload: bytes) -> AckResult:
+    def acknowledged(self, payload: bytes, *, carried: bool = False) -> AckResult:
         """Take an acknowledgement in, from the line or carried here.
 
         Raises:
-            StorageError: when it is good but cannot be applied.
+            StorageError: when it is good but cannot be applied; it may be taken in again then.
         """
-        return self.uplink.on_ack(payload, self._store, self._identity)
+        return self.uplink.on_ack(payload, self._store, self._identity, carried=carried)

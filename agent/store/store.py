@@ -377,6 +377,11 @@ class Store:
         return self._journal.buffers[stream].last
 
     @property
+    def births(self) -> int:
+        """How often its database was begun or opened; the ids of blocks are those of one birth."""
+        return self._journal.births
+
+    @property
     def salvaged(self) -> int:
         """How often, since the start, rows have come back from all that was set aside: old ones, of every stream."""
         return self._journal.salvaged

@@ -111,7 +111,7 @@ class MqttLink:
         self._changed = threading.Condition()
         self._up = False  # the broker has accepted the present connection
         self._over = False  # the present connection has ended or was refused
-        self._reason = ""
+        self._reason = self._defect = ""
         self._away = False  # whether the loss has been logged
         self._changed_s = time.monotonic()
         self.connections = 0
@@ -173,7 +173,12 @@ class MqttLink:
     def _supervise(self) -> None:
         pause = self._backoff_s[0]
         while not self._stop.is_set():
-            if self._connection():
+            try:
+                accepted = self._connection()
+            except Exception as exc:  # noqa: BLE001 - without this thread the device is offline until its restart
+                accepted = False
+                self._meet_defect(exc)
+            if accepted:
                 pause = self._backoff_s[0]
             if self._stop.is_set():
                 return
@@ -182,6 +187,15 @@ class MqttLink:
                 _log.warning("broker %s:%d is away: %s", self._host, self._port, self._reason)
             self._stop.wait(pause * (0.5 + self._rng()))
             pause = min(pause * 2, self._backoff_s[1])
+
+    def _meet_defect(self, exc: Exception) -> None:
+        """Tell the whole story, once for each kind, and leave things as after any lost connection."""
+        self._reason = f"internal error: {type(exc).__name__}: {exc}"
+        if self._reason != self._defect:
+            self._defect = self._reason
+            _log.error("the line to broker %s:%d met a defect", self._host, self._port, exc_info=exc)
+        self._client = None
+        self._set(up=False, over=True)
 
     def _connection(self) -> bool:
         """Run one connection from its beginning to its end; say whether the broker ever accepted it."""
@@ -199,14 +213,16 @@ class MqttLink:
             return False
         self._client = client
         client.loop_start()
-        answered = self._wait(lambda: self._up or self._over, self._answer_s)
-        accepted = answered and self._up
-        if accepted:
-            self._wait(lambda: self._over, None)
-        elif not answered and not self._stop.is_set():
-            # A will has properties too in MQTT 5, and they hang the same brokers: try the other version next.
-            self._other_protocol()
-        self._close(client)
+        try:
+            answered = self._wait(lambda: self._up or self._over, self._answer_s)
+            accepted = answered and self._up
+            if accepted:
+                self._wait(lambda: self._over, None)
+            elif not answered and not self._stop.is_set():
+                # A will has properties too in MQTT 5, and they hang the same brokers: try the other version next.
+                self._other_protocol()
+        finally:
+            self._close(client)
         return accepted
 
     def _other_protocol(self) -> None:

@@ -7,10 +7,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 MAX_RESEND_S = 300.0
 _MEASURED_S = 600.0  # the rate is that of so many last seconds
 _LEAST_S = 1e-3
+
+
+@dataclass(slots=True)
+class _Pause:
+    """Doubles each time that it begins anew, until it is ended."""
+
+    seconds: float = 0.0
+    until_s: float = 0.0
+
+    def end(self) -> None:
+        self.seconds = self.until_s = 0.0
 
 
 class Pacing:
@@ -20,7 +32,9 @@ class Pacing:
         - after a connection, and after silence, one envelope may be under way; each acknowledgement doubles that, up to
           `max_in_flight`.
         - what is old takes `backlog_bytes_s` on average, and at most `burst_bytes` and one envelope at once.
-        - within a random part of `spread_s` after a connection there is no place for anything but alarms.
+        - within a random part of `spread_s` after a connection there is no place for anything but alerts.
+        - a pause that began for want of an answer to alerts and events holds for them alone: one envelope of all else
+          may still ask.
 
     Args:
         max_in_flight: envelopes without an acknowledgement.
@@ -44,31 +58,49 @@ class Pacing:
         self._most, self._resend_s, self._spread_s, self._rng = max_in_flight, resend_after_s, spread_s, rng
         self._rate, self._burst = backlog_bytes_s, burst_bytes
         self._width = 1
-        self._silence_s = 0.0  # the present pause while the centre is silent; 0 when it is not
-        self._not_before_s = self._spread_until_s = 0.0
+        self._silence, self._urgent_silence = _Pause(), _Pause()
+        self._spread_until_s = 0.0
         self._budget, self._budget_s = float(burst_bytes), 0.0
         self._landed: deque[tuple[float, float, int]] = deque()  # when, seconds that it took, bytes
         self._landed_s = 0.0
 
     def connected(self, now_s: float) -> None:
         """A connection begins: nothing is known of the centre, and others may have come back at the same moment."""
-        self._width, self._silence_s, self._not_before_s = 1, 0.0, 0.0
+        self._width = 1
+        self._silence.end()
+        self._urgent_silence.end()
         self._spread_until_s = now_s + self._spread_s * self._rng()
 
     def acknowledged(self) -> None:
         """The centre is awake and keeps up."""
         self._width = min(2 * self._width, self._most)
-        self._silence_s = self._not_before_s = 0.0
+        self._silence.end()
+        self._urgent_silence.end()
 
     def silent(self, now_s: float) -> None:
         """No acknowledgement came of anything: one envelope is to ask whether the centre is back, after a pause."""
         self._width = 1
-        self._silence_s = min(max(2 * self._silence_s, self._resend_s), MAX_RESEND_S)
-        self._not_before_s = now_s + self.jittered(self._silence_s)
+        self._lengthen(self._silence, now_s)
+
+    def urgent_silent(self, now_s: float) -> None:
+        """No acknowledgement came since alerts or events were sent: they wait, longer each time, and nothing else."""
+        self._lengthen(self._urgent_silence, now_s)
+
+    def _lengthen(self, pause: _Pause, now_s: float) -> None:
+        pause.seconds = min(max(2 * pause.seconds, self._resend_s), MAX_RESEND_S)
+        pause.until_s = now_s + self.jittered(pause.seconds)
 
     def width(self, now_s: float) -> int:
-        """Return how many envelopes may be under way, alarms apart; 0 in a pause."""
-        return 0 if now_s < max(self._not_before_s, self._spread_until_s) else self._width
+        """Return how many envelopes may be under way, that of alerts and events apart; 0 in a pause."""
+        return 0 if self.spreads(now_s) or now_s < self._silence.until_s else self._width
+
+    def spreads(self, now_s: float) -> bool:
+        """Whether a connection is so young that others may have come back at the same moment."""
+        return now_s < self._spread_until_s
+
+    def may_be_urgent(self, now_s: float) -> bool:
+        """Whether alerts and events may leave: no pause into silence holds them."""
+        return now_s >= max(self._silence.until_s, self._urgent_silence.until_s)
 
     def jittered(self, pause_s: float) -> float:
         """Spread a pause over half of it and one and a half of it."""

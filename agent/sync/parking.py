@@ -10,14 +10,15 @@ from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import BlockHeader
 from agent.sync.pacing import MAX_RESEND_S
 
-_GIVEN_UP_WAITING = 3  # sendings after which one line says that the centre does not take a block
+_GIVEN_UP_WAITING = 3  # refusals after which one line says that the centre does not take a block
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Parked:
-    sendings: int
+    refusals: int  # 0: nobody has answered anything since it was sent
     not_before_s: float
+    sent_s: float  # the last time but for what is in flight
     header: BlockHeader
 
 
@@ -34,16 +35,16 @@ class Parking:
         self._parked: dict[int, _Parked] = {}
 
     def __len__(self) -> int:
-        return len(self._parked)
+        return sum(parked.refusals > 0 for parked in self._parked.values())
 
-    def park(self, block_id: int, header: BlockHeader, now_s: float) -> None:
-        """A block was sent, others since were acknowledged, it was not."""
+    def park(self, block_id: int, header: BlockHeader, now_s: float, sent_s: float) -> None:
+        """A block was sent at `sent_s`, others since were acknowledged, it was not."""
         before = self._parked.get(block_id)
-        sendings = before.sendings + 1 if before else 1
+        refusals = before.refusals + 1 if before else 1
         # Once may be chance: again at once. After that the centre has a reason, and others go first.
-        pause_s = 0.0 if sendings == 1 else min(self._resend_s * 2.0 ** min(sendings, 16), 12 * MAX_RESEND_S)
-        self._parked[block_id] = _Parked(sendings, now_s + self._jittered(pause_s), header)
-        if sendings == _GIVEN_UP_WAITING:
+        pause_s = 0.0 if refusals == 1 else min(self._resend_s * 2.0 ** min(refusals, 16), 12 * MAX_RESEND_S)
+        self._parked[block_id] = _Parked(refusals, now_s + self._jittered(pause_s), sent_s, header)
+        if refusals == _GIVEN_UP_WAITING:
             _log.warning(
                 "the centre does not acknowledge rows %d..%d of %s (epoch %d): they are kept and offered again later",
                 header.first,
@@ -51,6 +52,28 @@ class Parking:
                 header.stream,
                 header.epoch,
             )
+
+    def unanswered(self, block_id: int, header: BlockHeader, now_s: float, sent_s: float) -> None:
+        """A block was sent at `sent_s`, and nothing was acknowledged since: it may be the block or the centre."""
+        parked = self._parked.setdefault(block_id, _Parked(0, 0.0, sent_s, header))
+        parked.sent_s = sent_s
+        if parked.refusals:  # no longer than the centre is asked at all
+            pause_s = min(self._resend_s * 2.0 ** min(parked.refusals, 16), MAX_RESEND_S)
+            parked.not_before_s = now_s + self._jittered(pause_s)
+
+    def knows(self, block_id: int) -> bool:
+        """Whether a block was sent and not acknowledged, whosever fault that is."""
+        return block_id in self._parked
+
+    def is_refused(self, block_id: int) -> bool:
+        """Whether the centre, while awake, has not taken a block."""
+        parked = self._parked.get(block_id)
+        return parked is not None and parked.refusals > 0
+
+    def sent_before_s(self, block_id: int, sent_s: float) -> float:
+        """Return when a block was sent before its sending at `sent_s`; this, where that was the first."""
+        before = self._parked.get(block_id)
+        return before.sent_s if before else sent_s
 
     def waiting(self, now_s: float) -> set[int]:
         """Return the ids whose pause is not over."""
@@ -63,7 +86,8 @@ class Parking:
         }
 
     def hurry(self) -> None:
-        """End all pauses."""
+        """End all pauses, and forget what may have been the line's fault."""
+        self._parked = {block_id: parked for block_id, parked in self._parked.items() if parked.refusals}
         for parked in self._parked.values():
             parked.not_before_s = 0.0
 

@@ -20,7 +20,7 @@ from agent.contract.trust import FleetTrust, KeyUse
 from agent.store.identity import CLOCK_FLOOR, ClientTls, Identity
 
 if TYPE_CHECKING:
-    from agent.sync.uplink import Line
+    from agent.sync.ports import Line
 
 _LEFT = 1 / 3  # of its life: from then on a newer one is asked for
 _SPREAD_MS = 86_400_000  # certificates of one day are not all renewed in one second

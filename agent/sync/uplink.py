@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from agent.contract import envelope
-from agent.contract.acknowledgement import Acknowledgement, Mark
-from agent.contract.blocks import Block, BlockHeader
+from agent.contract.acknowledgement import Acknowledgement
+from agent.contract.blocks import BlockHeader
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.keys import SigningKey
 from agent.contract.topics import ENVELOPE_STREAM, DeviceTopics
@@ -23,66 +22,12 @@ from agent.contract.trust import FleetTrust
 from agent.sync.acks import AckJudge, AckResult, Floors, Verdict
 from agent.sync.pacing import Pacing
 from agent.sync.parking import Parking, is_covered
+from agent.sync.ports import Line, Outbox, WaitingBlock
 
-URGENT = frozenset({"alerts", "events"})  # may go although all places in flight are taken
+ALERTS = frozenset({"alerts"})  # do not wait their part of the spread after a connection
+URGENT = ALERTS | {"events"}  # may go although all places in flight are taken
 
 _log = logging.getLogger(__name__)
-
-
-class WaitingBlock(Protocol):
-    """A durable block that no acknowledgement covers yet."""
-
-    @property
-    def id(self) -> int:
-        """Its place in the store."""
-        ...
-
-    @property
-    def block(self) -> Block:
-        """The block."""
-        ...
-
-    @property
-    def backlog(self) -> bool:
-        """Whether it is old, and leaves within the bandwidth that is left to what is old."""
-        ...
-
-
-class Outbox(Protocol):
-    """What the uplink needs of the store."""
-
-    def unacknowledged(self, limit_bytes: int, *, skip: Collection[int], backlog: bool) -> Sequence[WaitingBlock]:
-        """Return durable blocks but `skip`, about `limit_bytes`: alerts and events, then what is new, then the backlog.
-
-        The last only when `backlog` is set.
-        """
-        ...
-
-    def apply_marks(self, marks: Sequence[Mark]) -> int:
-        """Mark the blocks that the marks cover; return how many became safe."""
-        ...
-
-    def recall(self, marks: Sequence[Mark]) -> int:
-        """Let blocks wait again that the marks of a restored centre do not cover; return how many."""
-        ...
-
-
-class Line(Protocol):
-    """What the uplink needs of the link to the broker."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether publishing makes sense."""
-        ...
-
-    @property
-    def connections(self) -> int:
-        """How many connections there have been: a new one forgets what was under way."""
-        ...
-
-    def publish(self, topic: str, payload: bytes) -> bool:
-        """Take a message without waiting; False when it cannot."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +35,8 @@ class UplinkStats:
     """Counts since the start.
 
     Attributes:
-        last_ack_ms: real time, None before the first acknowledgement.
-        clock_ahead_ms: this device's clock less the centre's, at the last acknowledgement, its way here included.
+        last_ack_ms: real time, None before the first acknowledgement that came by the line.
+        clock_ahead_ms: this device's clock less the centre's, at that acknowledgement, its way here included.
         bytes_per_s: at what rate a backlog would leave, by what was acknowledged in the last minutes; None before.
     """
 
@@ -162,7 +107,7 @@ class Uplink:
             max_in_flight: envelopes without an acknowledgement; reached by and by after each connection.
             resend_after_s: how long an acknowledgement may take; doubles, with jitter, up to 300 s while none comes.
             backlog_bytes_s: how much of the line may be taken by what is old.
-            spread_s: after a connection all but alarms waits for a random part of it.
+            spread_s: after a connection all but alerts waits for a random part of it.
             seen: centre and counter of the last acknowledgement taken, told to the centre in each envelope.
             rng: uniform numbers in [0, 1).
 
@@ -190,14 +135,20 @@ class Uplink:
         self._judge = AckJudge(device)
         self._seen = seen
         self._flights: list[_Flight] = []
+        self._asked: list[_Flight] = []  # what last asked a silent centre: other blocks do so next, if there are any
         self._poison: set[int] = set()  # cannot be sealed; stays in the store, and is tried again after a restart
-        self._connections = 0
+        self._connections = self._births = 0
         self._last_ack_s = float("-inf")
         self._last_ack_ms: int | None = None
         self._clock_ahead_ms: int | None = None
         self._complaint = ""
         self._envelopes = self._bytes = self._resent = 0
         self._acks = self._replayed = self._rejected = 0
+
+    @property
+    def last_ack_ms(self) -> int | None:
+        """As in `stats`; may be read from any thread."""
+        return self._last_ack_ms
 
     def stats(self) -> UplinkStats:
         """Return the counts for status and health."""
@@ -225,24 +176,36 @@ class Uplink:
         if not self._link.connected:
             return
         now_s = self._monotonic()
+        self._is_replaced(store)
         if self._link.connections != self._connections:
             self._connections = self._link.connections
             self._start_anew(now_s)
         self._expire(now_s)
-        places = max(self._pacing.width(now_s) - sum(not flight.urgent for flight in self._flights), 0)
-        urgent_place = not any(flight.urgent for flight in self._flights)
+        width = self._pacing.width(now_s)
+        places = max(width - sum(not flight.urgent for flight in self._flights), 0)
+        may_be_urgent = self._pacing.may_be_urgent(now_s)
+        urgent_place = may_be_urgent and not any(flight.urgent for flight in self._flights)
         if places == 0 and not urgent_place:
             return
         queue = store.unacknowledged(
             max(places, 1) * self._max_bytes, skip=self._skipped(now_s), backlog=self._pacing.has_budget(now_s)
         )
-        urgent = [item for item in queue if item.block.header.stream in URGENT]
+        if self._is_replaced(store):
+            return
+        wanted = ALERTS if self._pacing.spreads(now_s) else URGENT
+        urgent = [item for item in queue if may_be_urgent and item.block.header.stream in wanted]
         queue = [item for item in queue if item.block.header.stream not in URGENT]
         if urgent and urgent_place:
-            batch, urgent = self._split(urgent)
+            # The centre refuses whole envelopes: what it may not take must not go with what it never saw.
+            batch, _ = self._split([item for item in urgent if not self._parking.knows(item.id)] or urgent)
+            urgent = [item for item in urgent if item not in batch]
             if not self._send(batch, now_s, urgent=True):
                 return
-        queue = [*urgent, *queue]
+        if places and not queue and self._asked:
+            self._asked.clear()  # they are all there is: with the next turn
+            return
+        # The one envelope that asks is not of what has its own and may be what the centre refuses.
+        queue = queue or urgent if width == 1 else [*urgent, *queue]
         while queue and places:
             batch, queue = self._split(queue)
             if not self._send(batch, now_s, urgent=False):
@@ -251,11 +214,14 @@ class Uplink:
             if not self._pacing.has_budget(now_s):
                 queue = [item for item in queue if not item.backlog]
 
-    def on_ack(self, payload: bytes, store: Outbox, identity: Floors) -> AckResult:
+    def on_ack(self, payload: bytes, store: Outbox, identity: Floors, *, carried: bool = False) -> AckResult:
         """Judge an acknowledgement and apply it.
 
+        One that was carried here may be days old: it frees blocks, and tells nothing of the line or of the clock.
+
         Raises:
-            StorageError: when it is good but cannot be applied or its counter not kept; the centre will repeat it.
+            StorageError: when it is good but cannot be applied or its counter not kept. It counts as not seen then:
+                it, or a later one of the centre, is taken when the disk is well again.
         """
         judged = self._judge.judge(payload, self.trust, identity)
         if isinstance(judged, AckResult):
@@ -275,19 +241,21 @@ class Uplink:
         if new_centre:
             self._parking.clear()
         self._acks += 1
-        self._last_ack_ms, self._last_ack_s = self._real_ms(), self._monotonic()
-        self._clock_ahead_ms = self._last_ack_ms - ack.issued_at_ms
-        self._pacing.acknowledged()
+        if not carried:
+            self._last_ack_ms, self._last_ack_s = self._real_ms(), self._monotonic()
+            self._clock_ahead_ms = self._last_ack_ms - ack.issued_at_ms
+            self._note_asked()
+            self._pacing.acknowledged()
         self._complaint = ""
-        self._land(ack)
+        self._land(ack, carried=carried)
         return AckResult(Verdict.ACCEPTED, blocks, recalled, new_centre=new_centre)
 
-    def _land(self, ack: Acknowledgement) -> None:
+    def _land(self, ack: Acknowledgement, *, carried: bool) -> None:
         for flight in self._flights:
             flight.blocks = {
                 block_id: header for block_id, header in flight.blocks.items() if not is_covered(header, ack.marks)
             }
-            if not flight.blocks:
+            if not flight.blocks and not carried:
                 self._pacing.landed(flight.size, flight.sent_s, self._last_ack_s)
         self._flights = [flight for flight in self._flights if flight.blocks]
         self._parking.release(ack.marks)
@@ -295,28 +263,65 @@ class Uplink:
     def _start_anew(self, now_s: float) -> None:
         """Forget what was under way on the connection before: nothing of it can be relied upon."""
         self._flights.clear()
+        self._asked.clear()
         self._pacing.connected(now_s)
         self._parking.hurry()
+
+    def _is_replaced(self, store: Outbox) -> bool:
+        """Forget all that is known by ids of blocks when the store has begun anew: its ids have, too."""
+        if store.births == self._births:
+            return False
+        self._births = store.births
+        self._flights.clear()
+        self._parking.clear()
+        self._asked.clear()
+        self._poison.clear()
+        return True
 
     def _expire(self, now_s: float) -> None:
         late = [flight for flight in self._flights if flight.deadline_s <= now_s]
         if not late:
             return
         self._flights = [flight for flight in self._flights if flight.deadline_s > now_s]
-        silent = False
+        silent: list[_Flight] = []
         for flight in late:
             self._resent += len(flight.blocks)
-            if self._last_ack_s < flight.sent_s:
-                silent = True
+            if self._is_refused(flight, now_s):
                 continue
-            for block_id, header in flight.blocks.items():
-                self._parking.park(block_id, header, now_s)
+            if flight.urgent:
+                self._pacing.urgent_silent(now_s)
+            else:
+                silent.append(flight)
         if silent:
             self._flights.clear()  # they were sent into the same silence
+            self._asked = silent
             self._pacing.silent(now_s)
 
+    def _note_asked(self) -> None:
+        """The centre is awake: it was, perhaps, the blocks that asked last."""
+        for flight in self._asked:
+            for block_id, header in flight.blocks.items():
+                self._parking.unanswered(block_id, header, self._last_ack_s, flight.sent_s)
+        self._asked.clear()
+
+    def _is_refused(self, flight: _Flight, now_s: float) -> bool:
+        """Park what the centre does not take although it answers; False when it may be the centre that is silent.
+
+        What is refused is often sent alone, so that nothing else can be acknowledged in time: what was acknowledged
+        since the sending before shows as well that the centre is awake.
+        """
+        refused = True
+        for block_id, header in flight.blocks.items():
+            if self._last_ack_s >= self._parking.sent_before_s(block_id, flight.sent_s):
+                self._parking.park(block_id, header, now_s, flight.sent_s)
+            else:
+                refused &= self._parking.is_refused(block_id)
+                if flight.urgent or self._parking.is_refused(block_id):  # all else is never sent alone for long
+                    self._parking.unanswered(block_id, header, now_s, flight.sent_s)
+        return refused
+
     def _skipped(self, now_s: float) -> set[int]:
-        flying = {block_id for flight in self._flights for block_id in flight.blocks}
+        flying = {block_id for flight in (*self._flights, *self._asked) for block_id in flight.blocks}
         return flying | self._parking.waiting(now_s) | self._poison
 
     def _split(self, queue: Sequence[WaitingBlock]) -> tuple[list[WaitingBlock], list[WaitingBlock]]:

@@ -96,6 +96,14 @@ class MemoryOutbox:
     safe: set[int] = field(default_factory=set)
     last: dict[str, int] = field(default_factory=dict)
     old: set[int] = field(default_factory=set)  # backlog; all else is new
+    births: int = 1
+
+    def replace(self) -> None:
+        """Begin anew, empty: the blocks of the next one have the ids of the last one."""
+        self.blocks.clear()
+        self.safe.clear()
+        self.old.clear()
+        self.births += 1
 
     def add(self, stream: str, rows: int = 10, *, text: str = "x", epoch: int = 1) -> int:
         first = self.last.get(stream, 0) + 1

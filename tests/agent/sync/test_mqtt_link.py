@@ -242,6 +242,28 @@ def test_speaks_tls_with_the_enrolled_authority_and_with_no_other(tmp_path: Path
             assert dev.connections == 0
 
 
+def test_a_defect_in_one_connection_is_logged_once_and_the_next_one_is_made(tmp_path: Path, caplog):
+    authority = _certificates(tmp_path)
+    times = iter([RuntimeError("deque mutated during iteration")] * 2)
+
+    def clock_is_good() -> bool:
+        defect = next(times, None)
+        if defect is not None:
+            raise defect
+        return True
+
+    settings = (f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key")
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with (
+        running_mosquitto(folder, settings=settings) as broker,
+        link(broker.port, ca_pem=authority, check_time=clock_is_good) as dev,
+    ):
+        eventually(lambda: dev.connected)
+    told = [record for record in caplog.records if record.exc_info]
+    assert [record.getMessage() for record in told] == [f"the line to broker 127.0.0.1:{broker.port} met a defect"]
+
+
 def test_rejects_an_authority_that_is_none():
     with pytest.raises(ConfigError, match="certificate"):
         MqttLink("127.0.0.1", 1, "x", ca_pem="-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n")

@@ -163,6 +163,10 @@ class Only:
     def __init__(self, store, wanted):
         self.store, self.wanted = store, wanted
 
+    @property
+    def births(self):
+        return self.store.births
+
     def unacknowledged(self, limit_bytes, **options):
         found = self.store.unacknowledged(10**7, **options)
         return [one for one in found if (one.block.header.stream, one.block.header.first) in self.wanted]

@@ -121,3 +121,14 @@ def test_after_an_outage_what_is_new_goes_first_and_all_arrives(tmp_path):
         plant.bench.pass_time(1)
         plant.send()
     assert plant.centre.rows["readings", 1] == set(range(1, 1001))
+
+
+def test_what_a_replaced_store_takes_in_is_sent_though_its_ids_are_those_of_the_last_one(tmp_path):
+    plant = Plant(tmp_path)
+    for epoch in (1, 2):
+        for number in range(2):  # each has a block of its own, and both are in flight
+            plant.bench.store.append("alerts", [alert_row(T0 + number, "peak", "raised", "high", "peak ahead")])
+            plant.send()
+        plant.take()
+        assert plant.centre.rows["alerts", epoch] == {1, 2}
+        assert plant.bench.store.repair()
