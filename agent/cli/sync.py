@@ -48,5 +48,6 @@ def _human(answer: Payload) -> str:
             ("in flight", answer["in_flight"]),
             ("acknowledged", f"{span(acknowledged)} ago" if acknowledged is not None else "not since the start"),
             ("refused", f"{answer['rejected']} messages that were not the centre's"),
+            ("not taken in", f"{answer['dropped']} messages too large or too many at once since the start"),
         ]
     return facts(pairs)

@@ -144,6 +144,7 @@ class Answers:
             "acknowledgements": stats.acks,
             "replayed": stats.replayed,
             "rejected": stats.rejected + sum(self._daemon.troubles.passed.values()),
+            "dropped": exchange.link.dropped,
             "last_ack_ms": stats.last_ack_ms,
             "last_ack_age_ms": age_ms,
         }

@@ -3,9 +3,9 @@
 Kept apart from the store, so that neither salvage nor a new store can reset it. Every file is replaced durably as a
 whole; one process at a time writes here (the daemon; `edgewatt enroll` while that is down).
 
-Files: `counters.json` {boot, epoch, floors}, `storage.key` (32 bytes, 0600), `enrolment.json` (0600: whom the device
-trusts, its signing key, its TLS key and certificate), `pending.key`, `pending-tls.pem` (0600: keys that wait for the
-centre's answer).
+Files: `counters.json` {boot, epoch, floors}, `storage.key` (32 bytes, 0600; only the daemon makes it, since it sees if
+the system gives it one), `enrolment.json` (0600: whom the device trusts, its signing key, its TLS key and certificate),
+`pending.key`, `pending-tls.pem` (0600: keys that wait for the centre's answer).
 """
 
 from __future__ import annotations

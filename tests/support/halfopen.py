@@ -74,6 +74,8 @@ class Proxy:
         if source in self._frozen:
             self._selector.unregister(source)
             return
+        if source not in self._peers:
+            return  # closed with its peer a moment ago, in the same round
         data = b""
         with contextlib.suppress(OSError):
             data = source.recv(_CHUNK)

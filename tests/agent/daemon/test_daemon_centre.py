@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
 
+from agent.contract.messages import MAX_TO_DEVICE_BYTES
+from agent.contract.topics import DeviceTopics
 from tests.support import central_queries as queries
 from tests.support.agent_process import CSV, Agent
 from tests.support.broker import Mosquitto
@@ -68,6 +71,11 @@ def test_from_enrolment_to_a_model_on_trial_active_and_taken_back(tmp_path: Path
         agent.until(lambda: agent.ask("model", "status")["active"] == "tiny-plant@1")
         agent.until(lambda: agent.ask("status")["exhausted"])
         agent.until(lambda: agent.ask("sync", "status")["backlog_rows"] < 10)
+
+        host, _, port = centre.broker.rpartition(":")
+        publish.single(DeviceTopics("d1").ack, bytes(MAX_TO_DEVICE_BYTES + 1), qos=1, hostname=host, port=int(port))
+        agent.until(lambda: agent.ask("sync", "status")["dropped"] == 1)
+        assert "1 messages too large" in agent.run("sync", "status").out
 
         buffer = agent.ask("buffer", "status")
         assert (buffer["link"]["state"], buffer["link"]["protocol"]) == ("connected", "5")
