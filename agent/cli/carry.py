@@ -36,10 +36,13 @@ def export(session: Session, file: Path, as_json: bool) -> None:
       edgewatt buffer export /media/stick/press-shop-1.ewx
     """
     from agent.contract.durable import new_file
+    from agent.contract.export import EXPORT_MAGIC
+    from agent.contract.givenfiles import check_replaceable
     from agent.daemon.views import open_offline_store
     from agent.sync.acks import last_seen
     from agent.sync.export import write_export
 
+    check_replaceable(file, EXPORT_MAGIC)
     told = _REMARK_EVERY
     left_out: list[str] = []
 

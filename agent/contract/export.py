@@ -24,7 +24,7 @@ from agent.contract.topics import DEVICE_ID
 KIND = "export"
 MAX_ENVELOPES = 100_000
 MAX_ANSWERS = 10_000
-_EXPORT, _ANSWERS = b"EWX1", b"EWY1"
+EXPORT_MAGIC, ANSWERS_MAGIC = _EXPORT, _ANSWERS = b"EWX1", b"EWY1"
 _LENGTH = struct.Struct(">I")
 
 

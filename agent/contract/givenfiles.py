@@ -1,4 +1,4 @@
-"""Files that people name: what is refused before a byte of them is read. Not pure; it looks, and reads nothing."""
+"""Files that people name: what is refused before a byte of them is read, or written over. Not pure: it looks."""
 
 from __future__ import annotations
 
@@ -33,3 +33,26 @@ def check_file(path: Path, max_bytes: int, *, todo: str = "Split the file") -> N
         )
     if found.st_size > max_bytes:
         raise ConfigError(f"is larger than {max_bytes >> 20} MiB", where=where, todo=todo)
+
+
+def check_replaceable(path: Path, magic: bytes) -> None:
+    """Refuse to write over a file of another kind than the one to be written: a mistyped path must cost nothing.
+
+    Args:
+        path: as it was given; that nothing is there is well.
+        magic: what files of that kind begin with.
+
+    Raises:
+        ConfigError: when a file is there that begins with something else.
+    """
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(magic))
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise ConfigError(f"cannot be written ({exc.strerror})", where=str(path), todo="Give another path") from exc
+    if begin != magic:
+        raise ConfigError(
+            "is there, and is a file of another kind", where=str(path), todo="Give a path where nothing is"
+        )

@@ -37,7 +37,8 @@ def import_export(home: Home, file: Path, out: Path, *, as_json: bool) -> None:
       edgewatt-trainer buffer import press-1.ewx --out press-1.ewy
     """
     from agent.contract.durable import write_durable
-    from agent.contract.export import answers_to_bytes
+    from agent.contract.export import ANSWERS_MAGIC, answers_to_bytes
+    from agent.contract.givenfiles import check_replaceable
     from trainer.fleet.carried import take_in
     from trainer.fleet.ingest import Ingest
     from trainer.fleet.keys import OnlineKeys
@@ -47,6 +48,7 @@ def import_export(home: Home, file: Path, out: Path, *, as_json: bool) -> None:
     def now_ms() -> int:
         return time.time_ns() // 1_000_000
 
+    check_replaceable(out, ANSWERS_MAGIC)
     keys, engine = OnlineKeys.open(home.online_keys), home.database()
     ingest = Ingest(engine, keys, Pieces(home.repository), now_ms)
     with file.open("rb") as source:

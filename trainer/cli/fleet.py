@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trainer.fleet.repository import Repository
 
 _HOUR_MS = 3_600_000
+_ENROLMENT_BEGIN, _ANSWER_BEGIN = b'{"broker":', b"EWS1"
 _ADDRESS = "HOST:PORT"
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT = click.Path(dir_okay=False, path_type=Path)
@@ -92,10 +93,12 @@ def add_device(
       edgewatt-trainer device add press-1 --out press-1.json
     """
     from agent.contract.durable import write_durable
+    from agent.contract.givenfiles import check_replaceable
     from agent.contract.trust import Broker, Enrolment
     from trainer.fleet.certificates import Authority
     from trainer.fleet.registry import Registry
 
+    check_replaceable(out, _ENROLMENT_BEGIN)
     secured = None if broker else secured_broker(home)
     if secured is not None:
         address = secured.for_devices(Authority.open(home.authority))
@@ -132,7 +135,8 @@ def list_devices(home: Home, *, as_json: bool) -> None:
     devices = Registry(home.database(), _now_ms).devices()
     lines = []
     for item in devices:
-        state = item.status or ("never seen" if item.key else "not enrolled")
+        without_key = "not enrolled" if item.last_seen_ms is None else "revoked"
+        state = (item.status or "never seen") if item.key else without_key
         seen = utc_iso(item.last_seen_ms) if item.last_seen_ms is not None else "-"
         lines.append(f"{item.name:<33}{state:<14}{seen:<22}{item.plant or ''}".rstrip())
     emit({"devices": [dataclasses.asdict(item) for item in devices]}, as_json, lines)
@@ -151,10 +155,12 @@ def accept_device(home: Home, request: Path, out: Path) -> None:
     """
     from agent.contract.durable import write_durable
     from agent.contract.errors import RejectedError
+    from agent.contract.givenfiles import check_replaceable
     from trainer.fleet.certificates import Authority
     from trainer.fleet.keys import OnlineKeys
     from trainer.fleet.registry import Registry
 
+    check_replaceable(out, _ANSWER_BEGIN)
     keys = OnlineKeys.open(home.online_keys)
     authority = Authority.open(home.authority) if secured_broker(home) is not None else None
     registry = Registry(home.database(), _now_ms, authority)

@@ -3,7 +3,7 @@
 import pytest
 
 from agent.contract.errors import ConfigError
-from agent.contract.givenfiles import check_file
+from agent.contract.givenfiles import check_file, check_replaceable
 
 MIB = 2**20
 
@@ -25,3 +25,16 @@ def test_one_byte_too_many_is_refused(tmp_path):
 def test_a_folder_and_what_is_not_there_are_refused(tmp_path, name):
     with pytest.raises(ConfigError, match="cannot be read"):
         check_file(tmp_path / name, MIB)
+
+
+def test_a_file_of_another_kind_is_not_written_over(tmp_path):
+    path = tmp_path / "out"
+    check_replaceable(path, b"EWX1")
+    path.write_bytes(b"EWX1 and more")
+    check_replaceable(path, b"EWX1")
+    for other in (b"", b"EWX", b"SQLite format 3\0", b"[device]"):
+        path.write_bytes(other)
+        with pytest.raises(ConfigError, match="of another kind"):
+            check_replaceable(path, b"EWX1")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        check_replaceable(tmp_path, b"EWX1")
