@@ -28,7 +28,7 @@ from agent.store.identity import Identity
 from agent.store.pieces import BLOCK, RING, Piece
 from agent.store.reader import Reader
 from agent.store.ring import RingFullError
-from agent.store.schema import DamagedError, open_database, transaction
+from agent.store.schema import DamagedError, open_database, transaction, translated
 from agent.store.shelves import Shelves
 from agent.store.wear import Wear
 
@@ -132,7 +132,10 @@ class Journal:
 
     def _declare_behind(self) -> None:
         """Declare rows of which only the ring still tells that they were."""
-        behind, known = self._told_beyond(self._behind), self._ends()
+        if not self._behind:
+            return
+        with translated(self._path):
+            behind, known = self._told_beyond(self._behind), self._ends()
         if behind:
             lost = [
                 (stream, epoch, known.get((epoch, stream), 0) + 1, last) for (epoch, stream), last in behind.items()
@@ -142,7 +145,6 @@ class Journal:
                 pass
             _log.warning("the log of the store has lost rows of %d streams: they are declared", len(lost))
         self._behind = {}
-        self._ended = _newest(self._ends())
 
     def _check_key(self) -> None:
         tag = self.shelves.tag("key check")
