@@ -40,7 +40,9 @@ def test_from_enrolment_over_new_keys_to_revocation(tmp_path: Path) -> None:
             stored = queries.readings_stored(engine, "d1")
             agent.until(lambda: "away" in agent.log())
             assert queries.readings_stored(engine, "d1") == stored
-            assert queries.readings_duplicated(engine, "d1") == queries.readings_missing(engine, "d1") == 0
+            assert queries.readings_duplicated(engine, "d1") == 0
+            # What is new goes first: the cut may leave older rows here, which the centre then misses.
+            assert queries.readings_missing(engine, "d1") <= agent.ask("buffer", "status")["backlog_rows"]
             assert agent.ask("status")["connected"] is False  # and it samples on
             assert agent.stop() == 0
         secrets = json.loads((identity / "enrolment.json").read_bytes())
