@@ -18,9 +18,10 @@ from dataclasses import dataclass
 
 from agent.contract.blocks import AT_REST, HEAD_BYTES, MAX_STORED_BYTES, Block, BlockHeader, sealed_head, unseal_block
 from agent.contract.errors import RejectedError
+from agent.store.damage import logform
+from agent.store.damage.logform import PAGE
 
 DATABASE, LOG, RING = "", "-wal", "-ring"  # as their names end
-PAGE = 4096
 Read = Callable[[str, int, int], bytes]  # of a part, from a place on, so many bytes: fewer at its end, none beyond
 _Page = Callable[[int], bytes]
 
@@ -28,8 +29,6 @@ _MOST_LOCAL = PAGE - 35  # of a row in its own page
 _LEAST_LOCAL = (PAGE - 12) * 32 // 255 - 23
 _IN_CHAIN = PAGE - 4
 _BEFORE = range(12, 128)  # bytes of a row before its block, at the least and at the most
-_LOG_HEAD, _FRAME_HEAD = 32, 24
-_FRAME = _FRAME_HEAD + PAGE
 _MOST_FRAMES = 65_536
 _GENERATIONS = 3  # of the log: it is written over from its beginning, and the end of an older one may be left
 
@@ -80,9 +79,10 @@ class Carver:
         if part == RING:
             yield self._read(part, at, size)
             return
-        room = PAGE - (at if part == DATABASE else at - _LOG_HEAD - _FRAME_HEAD) % (
-            PAGE if part == DATABASE else _FRAME
-        )
+        if part == DATABASE:
+            room = PAGE - at % PAGE
+        else:
+            room = PAGE - (at - logform.HEAD_BYTES - logform.FRAME_HEAD_BYTES) % logform.FRAME_BYTES
         here = self._read(part, at, max(room, 0))
         if size <= len(here):
             yield here[:size]
@@ -102,11 +102,12 @@ class Carver:
         """For each generation of the log: a page as it stands there last, else as the database has it."""
         places: dict[bytes, dict[int, int]] = {}
         for frame in range(_MOST_FRAMES):
-            at = _LOG_HEAD + frame * _FRAME
-            head = self._read(LOG, at, _FRAME_HEAD)
-            if len(head) < _FRAME_HEAD:
+            at = logform.HEAD_BYTES + frame * logform.FRAME_BYTES
+            head = self._read(LOG, at, logform.FRAME_HEAD_BYTES)
+            if len(head) < logform.FRAME_HEAD_BYTES:
                 break
-            places.setdefault(head[8:16], {})[int.from_bytes(head[:4])] = at + _FRAME_HEAD
+            number = int.from_bytes(head[logform.PAGE_NUMBER])
+            places.setdefault(head[logform.SALTS], {})[number] = at + logform.FRAME_HEAD_BYTES
 
         def page_of(generation: dict[int, int]) -> _Page:
             def page(number: int) -> bytes:

@@ -13,11 +13,9 @@ import struct
 import sys
 from pathlib import Path
 
-from agent.store.damage import aside
+from agent.store.damage import aside, logform
 
-_HEAD, _FRAME_HEAD, _FRAME = 32, 24, 24 + 4096
 _SALTS = slice(16, 24)  # of the log's head
-_DATABASE_PAGES, _FRAME_SALTS = slice(4, 8), slice(8, 16)  # of a frame's head: pages are stated where a commit ends
 _LAST_FRAME = slice(16, 20)  # of the index beside the log
 _FLIPPED_BITS = 4
 _log = logging.getLogger(__name__)
@@ -45,16 +43,16 @@ def _is_passed_over(path: Path) -> bool:
         return False
     read = int.from_bytes(start[_LAST_FRAME], sys.byteorder)
     with log.open("rb") as file:
-        head, first = file.read(_HEAD), file.read(_FRAME_HEAD)
-        if len(first) < _FRAME_HEAD:
+        head, first = file.read(logform.HEAD_BYTES), file.read(logform.FRAME_HEAD_BYTES)
+        if len(first) < logform.FRAME_HEAD_BYTES:
             return False
         # When it begins anew only its head is of the new generation at first; where the head is damaged, a frame tells.
-        salts = head[_SALTS] if _is_whole(head) else first[_FRAME_SALTS]
-        file.seek(_HEAD + read * _FRAME)
-        while len(frame := file.read(_FRAME_HEAD)) == _FRAME_HEAD:
-            if any(frame[_DATABASE_PAGES]) and _is_like(frame[_FRAME_SALTS], salts):
+        salts = head[_SALTS] if _is_whole(head) else first[logform.SALTS]
+        file.seek(logform.HEAD_BYTES + read * logform.FRAME_BYTES)
+        while len(frame := file.read(logform.FRAME_HEAD_BYTES)) == logform.FRAME_HEAD_BYTES:
+            if any(frame[logform.DATABASE_PAGES]) and _is_like(frame[logform.SALTS], salts):
                 return True
-            file.seek(_FRAME - _FRAME_HEAD, 1)
+            file.seek(logform.PAGE, 1)
     return False
 
 

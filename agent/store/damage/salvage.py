@@ -21,7 +21,8 @@ from agent.contract.rows import event_row
 from agent.store import retention
 from agent.store.buffer import ReadingCheck
 from agent.store.damage import aside, ends
-from agent.store.damage.carving import DATABASE, LOG, PAGE, RING, Carver, Find
+from agent.store.damage.carving import DATABASE, LOG, RING, Carver, Find
+from agent.store.damage.logform import PAGE
 from agent.store.damage.salvagelog import DECLARE, DONE, JUDGE, SEARCH, TAKE, Place, SalvageLog, SalvageState
 from agent.store.damage.taking import Held, Taking
 from agent.store.identity import Identity

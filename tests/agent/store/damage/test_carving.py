@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.contract.blocks import Block, BlockHeader, seal_block
-from agent.store.damage.carving import DATABASE, LOG, PAGE, RING, Carver
+from agent.store.damage.carving import DATABASE, LOG, RING, Carver
+from agent.store.damage.logform import PAGE
 from tests.support.damage import PARTS, fill
 from tests.support.stores import T0, Bench
 
