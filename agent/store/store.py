@@ -83,7 +83,7 @@ class Store:
         now_ms: Callable[[], int],
         monotonic: Callable[[], float],
         commit_window_s: float = 1.0,
-        pack_after_s: float = 60.0,
+        pack_after_s: float = 300.0,
         max_bytes: int = 1 << 30,
         reserved_bytes: int = 0,
         keep_acknowledged_days: float = 7,

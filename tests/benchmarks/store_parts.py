@@ -104,7 +104,7 @@ def day_rows(folder, seconds):
 def _store(folder, **clocks):
     identity = Identity.open(folder / "identity")
     identity.begin_boot()
-    return Store(folder / "store.db", identity, channels(), pack_after_s=300.0, **clocks)  # the daemon's default
+    return Store(folder / "store.db", identity, channels(), **clocks)
 
 
 def _rows(folder):

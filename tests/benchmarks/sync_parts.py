@@ -38,7 +38,7 @@ def alarm_to_ack_s(folder):
     identity = Identity.open(folder / "identity")
     identity.begin_boot()
     real_ms = lambda: time.time_ns() // 1_000_000  # noqa: E731
-    store = Store(folder / "store.db", identity, channels(), now_ms=real_ms, monotonic=time.monotonic, pack_after_s=300)
+    store = Store(folder / "store.db", identity, channels(), now_ms=real_ms, monotonic=time.monotonic)
     tick_s, chance = LoopConfig().tick_ms / 1000, random.Random(1)
     topics, took = DeviceTopics(field.name), []
     with (

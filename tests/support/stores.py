@@ -24,7 +24,7 @@ class Bench:
         self.randbelow = randbelow  # as it is, epochs are 1, 2, ...
         self.folder = folder
         self.path = folder / "store.db"
-        self.options = options
+        self.options = {"pack_after_s": 60.0, **options}
         self.clock_s = 0.0
         self.now_ms = T0
         self.identity: Identity
