@@ -23,6 +23,7 @@ from agent.contract.trust import Broker, Enrolment
 from agent.store.identity import Identity
 from agent.store.store import Store
 from agent.update.slots import ModelSlots, SlotRecord
+from tests.benchmarks.meters import configuration
 from tests.support import central_queries as queries
 from tests.support.agent_process import TARIFF
 from tests.support.broker import running_mosquitto
@@ -36,21 +37,7 @@ SECONDS = int(os.environ.get("BENCH_AGENT_S", "600"))
 _STARTS = 5
 _SLOT_MS = 1_800_000
 _HISTORY_DAYS = 36
-_CHANNELS = (("power", "kW", 1), ("voltage", "V", 1), ("factor", "1", 3), ("energy", "kWh", 2))
-_CONFIG = """
-[device]
-id = "d1"
-state_dir = "state"
-socket = "agent.sock"
-[plant]
-zone = "+10:00"
-slot_minutes = 30
-power_channel = "power_0"
-{channels}
-[[source]]
-kind = "simulator"
-channels = {names}
-sample_s = 1
+_MORE = """
 [forecast]
 every_minutes = 30
 [tariff]
@@ -106,14 +93,8 @@ def _install():
 
 
 def _configure():
-    names, text = [], ""
-    for number in range(20):
-        kind, unit, decimals = _CHANNELS[number % len(_CHANNELS)]
-        names.append(f"{kind}_{number}")
-        counter = 'kind = "counter"\n' if unit == "kWh" else ""
-        text += f'[[channel]]\nname = "{names[-1]}"\nunit = "{unit}"\ndecimals = {decimals}\n{counter}'
-    config = _CONFIG.format(channels=text, names=json.dumps(names), tariff=TARIFF)
-    (FOLDER / "agent.toml").write_text(config)
+    text = configuration(zone="+10:00", slot_minutes=30) + _MORE.format(tariff=TARIFF)
+    (FOLDER / "agent.toml").write_text(text)
 
 
 def _live_a_month():

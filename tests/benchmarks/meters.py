@@ -1,5 +1,6 @@
 """A plant's meters for benchmarks: twenty channels a second, at the resolution of real meters, with their noise."""
 
+import json
 import random
 
 from agent.contract.channels import Channel, Kind, Reading
@@ -7,6 +8,21 @@ from agent.contract.channels import Channel, Kind, Reading
 CHANNELS = 20
 START_MS = 1_767_225_600_000
 _CYCLE_S = 3600
+_CONFIG = """
+[device]
+id = "d1"
+state_dir = "state"
+socket = "agent.sock"
+[plant]
+zone = "{zone}"
+slot_minutes = {slot_minutes}
+power_channel = "power_0"
+{channels}
+[[source]]
+kind = "simulator"
+channels = {names}
+sample_s = 1
+"""
 # name, unit, decimals, level, a second's step, noise beside it
 _METERS = (
     ("power", "kW", 1, 120.0, 0.4, 0.2),
@@ -24,6 +40,16 @@ def channels():
         kind = Kind.COUNTER if name == "energy" else Kind.GAUGE
         found[f"{name}_{number}"] = Channel(f"{name}_{number}", unit, decimals, kind)
     return found
+
+
+def configuration(*, zone, slot_minutes):
+    """An agent's configuration with these channels, simulated; more tables may follow."""
+    text = "\n".join(
+        f'[[channel]]\nname = "{channel.name}"\nunit = "{channel.unit}"\ndecimals = {channel.decimals}\n'
+        f'kind = "{channel.kind}"'
+        for channel in channels().values()
+    )
+    return _CONFIG.format(zone=zone, slot_minutes=slot_minutes, channels=text, names=json.dumps([*channels()]))
 
 
 class Meters:

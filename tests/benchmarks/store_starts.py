@@ -1,6 +1,5 @@
 """How long `edgewatt run` takes to its first sample with a store of 1 GB: ended well, killed, and damaged."""
 
-import json
 import os
 import random
 import shutil
@@ -13,28 +12,13 @@ from pathlib import Path
 
 from agent.contract.errors import UnavailableError
 from agent.control import Operation, ask
-from tests.benchmarks.meters import channels
+from tests.benchmarks.meters import configuration
 from tests.soak import big
 
 ROOT = Path(__file__).parents[2]
 STARTS = 5
 _RUNS_S = 3.0  # between a start and its end: some readings, an unfinished window
 _WITHIN_S = 120.0
-_CONFIG = """
-[device]
-id = "d1"
-state_dir = "state"
-socket = "agent.sock"
-[plant]
-zone = "UTC"
-slot_minutes = 15
-power_channel = "power_0"
-{channels}
-[[source]]
-kind = "simulator"
-channels = {names}
-sample_s = 1
-"""
 
 
 class Device:
@@ -44,11 +28,7 @@ class Device:
         self.folder = folder
         folder.mkdir(parents=True)
         self.fresh()
-        text = ""
-        for channel in channels().values():
-            text += f'[[channel]]\nname = "{channel.name}"\nunit = "{channel.unit}"\ndecimals = {channel.decimals}\n'
-            text += f'kind = "{channel.kind}"\n'
-        (folder / "agent.toml").write_text(_CONFIG.format(channels=text, names=json.dumps([*channels()])))
+        (folder / "agent.toml").write_text(configuration(zone="UTC", slot_minutes=15))
 
     def fresh(self):
         """Put the store back as it was made."""
