@@ -18,7 +18,7 @@ from tests.support.bundles import tiny_bytes, with_wrong_golden, write_history_c
 from tests.support.trainer_process import MAIN, running_trainer
 from trainer.fleet.database import open_database
 
-DAYS = 40  # twenty of them on the clock, at two seconds each: the first trial needs about five
+DAYS = 32  # twelve of them on the clock, at two seconds each: the first trial needs about three
 
 
 class Centre:
