@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -160,8 +160,10 @@ class OnlineKeys:
         _check_private(folder)
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         stored = {use: list(stored_keys(folder, use)) for use in (_Use.SEAL, _Use.ACK, _Use.ASSIGN)}
-        ack, assign = (SigningKey(_active(folder, use, stored[use], now_ms).private) for use in (_Use.ACK, _Use.ASSIGN))
-        _active(folder, _Use.SEAL, stored[_Use.SEAL], now_ms)
+        ack, assign = (
+            SigningKey(active_key(folder, use, stored[use], now_ms).private) for use in (_Use.ACK, _Use.ASSIGN)
+        )
+        active_key(folder, _Use.SEAL, stored[_Use.SEAL], now_ms)
         opening = [SealingKey(key.private) for key in stored[_Use.SEAL] if key.state is not KeyState.REVOKED]
         fleet = Fields(_read(folder / _FLEET), str(folder / _FLEET), ConfigError).text("fleet", max_length=64)
         return cls(
@@ -253,7 +255,12 @@ def _check_private(folder: Path) -> None:
             raise ConfigError("a private key can be read by others", where=str(path), todo=f"chmod 600 {path}")
 
 
-def _active(folder: Path, use: _Use, keys: list[StoredKey], now_ms: int) -> StoredKey:
+def active_key(folder: Path, use: str, keys: Iterable[StoredKey], now_ms: int) -> StoredKey:
+    """Return which of the keys for one use signs at `now_ms`.
+
+    Raises:
+        ConfigError: when none is active.
+    """
     active = sorted((key for key in keys if key.state is KeyState.ACTIVE), key=lambda key: key.not_before_ms)
     if not active:
         raise ConfigError(f"has no active {use} key", where=str(folder), todo="Restore the file from its copy")
@@ -265,7 +272,7 @@ def _signers(folder: Path, use: _Use) -> tuple[CryptoSigner, ...]:
 
 
 def _one_signer(folder: Path, use: _Use, now_ms: int) -> CryptoSigner:
-    return _signer(_active(folder, use, list(stored_keys(folder, use)), now_ms))
+    return _signer(active_key(folder, use, list(stored_keys(folder, use)), now_ms))
 
 
 def _signer(key: StoredKey) -> CryptoSigner:
