@@ -297,7 +297,13 @@ def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verb
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, lambda *_: stopping.set())
     handler = Ingest(engine, keys, Pieces(home.repository), _now_ms, authority)
-    chores = [Chore(5.0, lambda: handler.use(OnlineKeys.open(home.online_keys)))]
+
+    def take_keys() -> None:
+        newest = OnlineKeys.open(home.online_keys)
+        handler.use(newest)
+        repository.use(newest)
+
+    chores = [Chore(5.0, take_keys)]
     if secured is not None and authority is not None:
         chores += chores_at(secured, engine, authority, link)
     service = Service(engine, link, handler, repository, now_ms=_now_ms, monotonic=time.monotonic, chores=chores)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _DAY_MS = 86_400_000
 _TELL = "tell devices: `edgewatt-trainer trust publish`"
+_IN_DAYS = 14
+_ROLES = ("root", "targets", "snapshot", "timestamp")  # of the update repository, which is loaded where it is needed
 _SHOWN = 20  # names in a complaint; --json has them all
 _force_option = click.option("--force", is_flag=True, help="Although devices need it still; they are cut off.")
 
@@ -68,25 +70,41 @@ def list_command(home: Home, *, as_json: bool) -> None:
 
 
 @keys.command("rotate")
-@click.argument("use", type=click.Choice([use.value for use in KeyUse]))
-@click.option("--in-days", type=click.IntRange(0, 365), default=14, show_default=True, help="Until it signs.")
+@click.argument("use", type=click.Choice([*KeyUse, *_ROLES]))
+@click.option("--in-days", type=click.IntRange(0, 365), help="Until it signs, for ack and assign.  [default: 14]")
 @pass_home
-def rotate_command(home: Home, use: str, in_days: int) -> None:
-    """Make a new key for USE: seal (opens envelopes), ack (signs acknowledgements) or assign (signs assignments).
+def rotate_command(home: Home, use: str, in_days: int | None) -> None:
+    """Make a new key for USE.
 
-    The centre signs with it only when --in-days have passed: by then every device must have the new trust. Devices seal
-    to a new seal key as soon as they know it.
+    seal opens envelopes, ack signs acknowledgements, assign assignments. The centre signs with it only when --in-days
+    have passed: by then every device must have the new trust. Devices seal to a new seal key as soon as they know it.
+
+    root, targets, snapshot and timestamp sign the update repository. New keys take the place of the old ones at once,
+    by a new version of root, which devices follow by themselves. Needs two of the off-line root keys; keep copies of
+    the new ones.
 
     \b
     Example:
       edgewatt-trainer keys rotate ack
+      edgewatt-trainer --offline-keys /media/stick/keys keys rotate root
     """
-    from trainer.fleet.keys import OnlineKeys
-    from trainer.fleet.rotation import rotate
+    from trainer.fleet import roots, rotation
+    from trainer.fleet.keys import OnlineKeys, Role
+    from trainer.fleet.repository import Repository
 
-    OnlineKeys.open(home.online_keys)
-    wait_ms = 0 if use == KeyUse.SEAL else in_days * _DAY_MS
-    _say(rotate(home.online_keys, KeyUse(use), _now_ms() + wait_ms))
+    online, folder = OnlineKeys.open(home.online_keys), home.online_keys
+    if use not in _ROLES:
+        wait_ms = 0 if use == KeyUse.SEAL else (_IN_DAYS if in_days is None else in_days) * _DAY_MS
+        _say(rotation.rotate(folder, KeyUse(use), _now_ms() + wait_ms))
+        return
+    if in_days is not None:
+        raise click.UsageError(f"--in-days is not for {use}: its new key counts at once.")
+    repository = Repository(home.repository, online, _now_ms)
+    done = roots.succeed(repository, Role(use), offline=home.offline_keys, online=folder, now_ms=_now_ms())
+    if done.files:
+        remark(f"root is at version {done.version}; of {use} count {', '.join(done.files)}: keep a copy of them")
+    else:
+        remark(f"finished what was interrupted: root is at version {done.version}, its {use} keys count alone now")
 
 
 @keys.command("drain")
