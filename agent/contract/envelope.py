@@ -51,6 +51,7 @@ class EnvelopeHeader:
     Attributes:
         seen: id of the centre and counter of the last acknowledgement that the device took: a centre which has counted
             less far was restored from a backup.
+        trust: name of the centre's keys that the device trusts (`FleetTrust.name`); empty where it does not say.
     """
 
     device: str
@@ -59,6 +60,7 @@ class EnvelopeHeader:
     created_ms: int
     ranges: tuple[Range, ...]
     seen: tuple[str, int] | None = None
+    trust: str = ""
 
     def to_bytes(self) -> bytes:
         """The canonical JSON that is sent and authenticated."""
@@ -72,6 +74,7 @@ class EnvelopeHeader:
                 "signer": self.signer,
             }
             | ({"seen": list(self.seen)} if self.seen else {})
+            | ({"trust": self.trust} if self.trust else {})
         )
 
     @classmethod
@@ -92,6 +95,7 @@ class EnvelopeHeader:
             created_ms=fields.instant("created_ms"),
             ranges=tuple(_range(fields, item) for item in fields.items("ranges", MAX_RANGES)),
             seen=_seen(fields) if "seen" in fields.as_dict() else None,
+            trust=fields.text("trust", pattern=_KEY_ID) if "trust" in fields else "",
         )
 
 
@@ -158,13 +162,14 @@ def seal(
     recipient: SealTo,
     created_ms: int,
     seen: tuple[str, int] | None = None,
+    trust: str = "",
 ) -> bytes:
-    """Seal blocks of one device into an envelope; `seen` as in the header.
+    """Seal blocks of one device into an envelope; `seen` and `trust` as in the header.
 
     Raises:
         ConfigError: when there is no block, or more than an envelope carries (see `take`).
     """
-    header = _header(EnvelopeHeader(device, signing_key.id, recipient.id, created_ms, ranges_of(blocks), seen))
+    header = _header(EnvelopeHeader(device, signing_key.id, recipient.id, created_ms, ranges_of(blocks), seen, trust))
     if header is None:
         raise ConfigError(f"an envelope carries 1 to {MAX_RANGES} ranges in a header of {MAX_HEADER_BYTES} bytes")
     if sum(map(opened_bytes, blocks)) > MAX_OPENED_BYTES:

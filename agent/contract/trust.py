@@ -7,6 +7,7 @@ key that the device has just made, so that only the centre reads the token and o
 from __future__ import annotations
 
 import enum
+import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,9 +93,23 @@ class FleetTrust:
     fleet: str
     keys: tuple[FleetKey, ...]
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) of the target that holds exactly these keys."""
+        return hashlib.sha256(jsonform.dumps(self.to_json())).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """By which a device tells its centre that it trusts these keys."""
+        return self.digest[:16]
+
     def verifiers(self, use: KeyUse) -> dict[str, bytes]:
         """Return id -> public key of every key for `use` that is not revoked."""
         return {key.id: key.public for key in self.keys if key.use is use and key.state is not KeyState.REVOKED}
+
+    def knows(self, key: str) -> bool:
+        """Whether the key of this id is among them, in whatever state."""
+        return any(known.id == key for known in self.keys)
 
     def recipient(self) -> SealTo:
         """Return the key to seal to: the active one with the latest `not_before_ms`.

@@ -65,6 +65,7 @@ def write_export(
                     recipient=recipient,
                     created_ms=now_ms,
                     seen=seen,
+                    trust=trust.name,
                 )
             except (ConfigError, RejectedError) as exc:  # one block alone: `_fitting` has seen that several fit
                 left_out(str(exc))

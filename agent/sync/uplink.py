@@ -348,6 +348,7 @@ class Uplink:
                 recipient=recipient,
                 created_ms=self._real_ms(),
                 seen=self._seen,
+                trust=self.trust.name,
             )
         except (ConfigError, RejectedError) as exc:  # only a block alone: `_split` has seen that several fit
             self._poison.add(batch[0].id)

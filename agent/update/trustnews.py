@@ -5,15 +5,7 @@ That they are genuine is the repository's to say: they are a target like a model
 
 from __future__ import annotations
 
-import hashlib
-
-from agent.contract import jsonform
 from agent.contract.trust import FleetTrust, KeyState, KeyUse
-
-
-def digest(trust: FleetTrust) -> str:
-    """Return the SHA-256 (hexadecimal) of the target that holds exactly these keys."""
-    return hashlib.sha256(jsonform.dumps(trust.to_json())).hexdigest()
 
 
 def objection(present: FleetTrust, newer: FleetTrust) -> str:

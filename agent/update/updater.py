@@ -277,7 +277,7 @@ class Updater:
         if item is None:
             self._withdraw_candidate(assignment)
             return
-        if item.kind is ItemKind.TRUST and item.sha256 == trustnews.digest(self.trust):
+        if item.kind is ItemKind.TRUST and item.sha256 == self.trust.digest:
             self._settle(assignment, item.kind)
             self._begin()  # with what else is assigned
             return

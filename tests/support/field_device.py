@@ -60,6 +60,7 @@ class FieldDevice:
             signing_key=key or self.key,
             recipient=self.trust.recipient(),
             created_ms=START_MS,
+            trust=self.trust.name,
         )
 
     def read_ack(self, data: bytes) -> Acknowledgement:

@@ -95,6 +95,7 @@ def add_device(
     from agent.contract.durable import write_durable
     from agent.contract.givenfiles import check_replaceable
     from agent.contract.trust import Broker, Enrolment
+    from trainer.fleet import trusted
     from trainer.fleet.certificates import Authority
     from trainer.fleet.registry import Registry
 
@@ -106,9 +107,11 @@ def add_device(
         address = Broker(*_address(broker or _missing()), ca.read_text() if ca else "")
     keys, repository = _open(home)
     root = repository.root().decode()
-    token, expires_ms = Registry(home.database(), _now_ms).add(
+    engine = home.database()
+    token, expires_ms = Registry(engine, _now_ms).add(
         name, plant=plant, valid_ms=valid_hours * _HOUR_MS, replace=replace
     )
+    trusted.hand_out(engine, keys.trust)
     if secured is not None:
         with control_of(secured) as control:
             control.let_in(name, token)
@@ -294,7 +297,13 @@ def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verb
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, lambda *_: stopping.set())
     handler = Ingest(engine, keys, Pieces(home.repository), _now_ms, authority)
-    chores = [Chore(5.0, lambda: handler.use(OnlineKeys.open(home.online_keys)))]
+
+    def take_keys() -> None:
+        newest = OnlineKeys.open(home.online_keys)
+        handler.use(newest)
+        repository.use(newest)
+
+    chores = [Chore(5.0, take_keys)]
     if secured is not None and authority is not None:
         chores += chores_at(secured, engine, authority, link)
     service = Service(engine, link, handler, repository, now_ms=_now_ms, monotonic=time.monotonic, chores=chores)

@@ -72,6 +72,22 @@ device_key = sa.Table(
     sa.Column("revoked_ms", sa.BigInteger),
 )
 
+# What the centre has told devices of its keys, and what each device says that it trusts.
+trust = sa.Table(
+    "trust",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True, comment="as devices name it: begin of its SHA-256"),
+    sa.Column("body", sa.Text, nullable=False, comment="canonical JSON, as in trust/fleet.json"),
+)
+
+device_trust = sa.Table(
+    "device_trust",
+    metadata,
+    sa.Column("device", sa.ForeignKey("device.number"), primary_key=True),
+    sa.Column("trust", sa.Text, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False, comment="real clock: when an envelope first named it"),
+)
+
 token = sa.Table(
     "token",
     metadata,

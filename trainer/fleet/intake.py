@@ -32,6 +32,7 @@ from agent.contract.jsonform import Fields
 from agent.contract.messages import MAX_TO_DEVICE_BYTES
 from agent.contract.topics import STREAMS
 from trainer.fleet import database as db
+from trainer.fleet import trusted
 from trainer.fleet.bulk import insert_rows
 from trainer.fleet.coverage import Coverage, Span, intersect, subtract
 
@@ -88,7 +89,8 @@ class Intake:
         decoded = [_decode(block) for block in blocks]
         try:
             with db.write(self._engine) as connection:
-                return _Transaction(connection, header.device).store(decoded, header.seen, size, self._now_ms())
+                transaction = _Transaction(connection, header.device)
+                return transaction.store(decoded, header, size, self._now_ms())
         except ConflictError as exc:
             with db.write(self._engine) as connection:
                 _Transaction(connection, header.device).dispute(exc)
@@ -125,7 +127,7 @@ class _Transaction:
         self._coverage: dict[_Key, Coverage] = {}
         self._before: dict[_Key, set[tuple[str, Span]]] = {}
 
-    def store(self, blocks: Sequence[_Decoded], seen: tuple[str, int] | None, size: int, now_ms: int) -> Stored:
+    def store(self, blocks: Sequence[_Decoded], header: EnvelopeHeader, size: int, now_ms: int) -> Stored:
         rows = sum(block.header.count for block in blocks)
         new_rows = sum(self._store_block(block) for block in blocks)
         for block in blocks:
@@ -135,8 +137,10 @@ class _Transaction:
         if any(block.starts for block in blocks):
             for key in self._keys(with_holes=True):  # what a device lost in its sleep is asked for by name
                 self._of(key)
-        if seen is not None:
-            self._compare_with(*seen, now_ms)
+        if header.seen is not None:
+            self._compare_with(*header.seen, now_ms)
+        if header.trust:
+            trusted.note(self._connection, self._device, header.trust, now_ms)
         device = db.device.update().where(db.device.c.number == self._device)
         self._connection.execute(device.values(acknowledgements=self._counter + 1, last_seen_ms=now_ms))
         self._connection.execute(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,14 +35,13 @@ _MAX_FILE_BYTES = 4096
 _FILE = re.compile(r"[a-z]+-([0-9]{1,9})\.json")  # what else lies in the folder (a copy, say) is no key
 
 
-class _Use(enum.StrEnum):
+class Role(enum.StrEnum):
+    """A role of the update repository: which keys it has is said by root, and by nothing else."""
+
     ROOT = "root"
     TARGETS = "targets"
     SNAPSHOT = "snapshot"
     TIMESTAMP = "timestamp"
-    SEAL = KeyUse.SEAL.value
-    ACK = KeyUse.ACK.value
-    ASSIGN = KeyUse.ASSIGN.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class OfflineKeys:
 
     Attributes:
         root: signers of the root role, as many as the folder holds.
-        targets: signers of the targets role.
+        targets: signers of the targets role; two while one takes the other's place.
     """
 
     root: tuple[CryptoSigner, ...]
@@ -90,7 +89,7 @@ class OfflineKeys:
         Raises:
             StorageError: when the folder cannot be written.
         """
-        _make(folder, {_Use.ROOT: ROOT_KEYS, _Use.TARGETS: TARGETS_KEYS}, now_ms)
+        _make(folder, {Role.ROOT: ROOT_KEYS, Role.TARGETS: TARGETS_KEYS}, now_ms)
         return cls.open(folder)
 
     @classmethod
@@ -100,14 +99,14 @@ class OfflineKeys:
         Raises:
             ConfigError: when the targets key is missing or a file is damaged.
         """
-        targets = _signers(folder, _Use.TARGETS)
+        targets = _signers(folder, Role.TARGETS)
         if not targets:
             raise ConfigError(
                 "the off-line targets key is not here",
                 where=str(folder),
                 todo="Attach the medium that holds it and name its folder with --offline-keys",
             )
-        return cls(root=_signers(folder, _Use.ROOT), targets=targets)
+        return cls(root=_signers(folder, Role.ROOT), targets=targets)
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class OnlineKeys:
 
     Attributes:
         fleet: id of the fleet; it stays the same when the database is restored.
-        snapshot, timestamp: signers of the repository's on-line roles.
+        snapshot, timestamp: signers of the repository's on-line roles, likewise.
         seal: id -> private key of every sealing key that is not revoked.
         ack: signs acknowledgements and enrolment responses.
         assign: signs assignments.
@@ -124,8 +123,8 @@ class OnlineKeys:
     """
 
     fleet: str
-    snapshot: CryptoSigner
-    timestamp: CryptoSigner
+    snapshot: tuple[CryptoSigner, ...]
+    timestamp: tuple[CryptoSigner, ...]
     seal: Mapping[str, SealingKey]
     ack: SigningKey
     assign: SigningKey
@@ -138,7 +137,7 @@ class OnlineKeys:
         Raises:
             StorageError: when the folder cannot be written.
         """
-        uses = (_Use.SNAPSHOT, _Use.TIMESTAMP, _Use.SEAL, _Use.ACK, _Use.ASSIGN)
+        uses = (Role.SNAPSHOT, Role.TIMESTAMP, KeyUse.SEAL, KeyUse.ACK, KeyUse.ASSIGN)
         _make(folder, dict.fromkeys(uses, 1), now_ms)
         if not (folder / _FLEET).exists():
             write_durable(folder / _FLEET, jsonform.dumps({"schema": 1, "fleet": fleet}))
@@ -159,15 +158,17 @@ class OnlineKeys:
             )
         _check_private(folder)
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-        stored = {use: list(stored_keys(folder, use)) for use in (_Use.SEAL, _Use.ACK, _Use.ASSIGN)}
-        ack, assign = (SigningKey(_active(folder, use, stored[use], now_ms).private) for use in (_Use.ACK, _Use.ASSIGN))
-        _active(folder, _Use.SEAL, stored[_Use.SEAL], now_ms)
-        opening = [SealingKey(key.private) for key in stored[_Use.SEAL] if key.state is not KeyState.REVOKED]
+        stored = {use: list(stored_keys(folder, use)) for use in (KeyUse.SEAL, KeyUse.ACK, KeyUse.ASSIGN)}
+        ack, assign = (
+            SigningKey(active_key(folder, use, stored[use], now_ms).private) for use in (KeyUse.ACK, KeyUse.ASSIGN)
+        )
+        active_key(folder, KeyUse.SEAL, stored[KeyUse.SEAL], now_ms)
+        opening = [SealingKey(key.private) for key in stored[KeyUse.SEAL] if key.state is not KeyState.REVOKED]
         fleet = Fields(_read(folder / _FLEET), str(folder / _FLEET), ConfigError).text("fleet", max_length=64)
         return cls(
             fleet=fleet,
-            snapshot=_one_signer(folder, _Use.SNAPSHOT, now_ms),
-            timestamp=_one_signer(folder, _Use.TIMESTAMP, now_ms),
+            snapshot=_some_signers(folder, Role.SNAPSHOT),
+            timestamp=_some_signers(folder, Role.TIMESTAMP),
             seal={key.id: key for key in opening},
             ack=ack,
             assign=assign,
@@ -177,7 +178,7 @@ class OnlineKeys:
         )
 
 
-def _make(folder: Path, wanted: Mapping[_Use, int], now_ms: int) -> None:
+def _make(folder: Path, wanted: Mapping[str, int], now_ms: int) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     fsync_folder(folder.parent)
     for use, count in wanted.items():
@@ -192,7 +193,7 @@ def make_key(folder: Path, use: str, number: int, not_before_ms: int) -> StoredK
     Raises:
         StorageError: when it cannot be written.
     """
-    private = SealingKey.generate().private if use == _Use.SEAL else SigningKey.generate().private
+    private = SealingKey.generate().private if use == KeyUse.SEAL else SigningKey.generate().private
     made = StoredKey(folder / f"{use}-{number}.json", number, private, not_before_ms, KeyState.ACTIVE)
     made.write(use)
     return made
@@ -216,7 +217,7 @@ def stored_keys(folder: Path, use: str) -> Iterator[StoredKey]:
         if fields.text("use") != use:
             fields.fail("use", f"is not {use}")
         state = fields.text("state", pattern="|".join(KeyState))
-        size = SEAL_PRIVATE_BYTES if use == _Use.SEAL else 32
+        size = SEAL_PRIVATE_BYTES if use == KeyUse.SEAL else 32
         text = fields.raw("private")
         # Not by `hexbytes`: its complaint would repeat the key.
         if not isinstance(text, str) or len(text) != 2 * size or not set(text) <= set("0123456789abcdef"):
@@ -253,20 +254,29 @@ def _check_private(folder: Path) -> None:
             raise ConfigError("a private key can be read by others", where=str(path), todo=f"chmod 600 {path}")
 
 
-def _active(folder: Path, use: _Use, keys: list[StoredKey], now_ms: int) -> StoredKey:
+def active_key(folder: Path, use: str, keys: Iterable[StoredKey], now_ms: int) -> StoredKey:
+    """Return which of the keys for one use signs at `now_ms`.
+
+    Raises:
+        ConfigError: when none is active.
+    """
     active = sorted((key for key in keys if key.state is KeyState.ACTIVE), key=lambda key: key.not_before_ms)
     if not active:
         raise ConfigError(f"has no active {use} key", where=str(folder), todo="Restore the file from its copy")
     return [*active[:1], *(key for key in active if key.not_before_ms <= now_ms)][-1]
 
 
-def _signers(folder: Path, use: _Use) -> tuple[CryptoSigner, ...]:
-    return tuple(_signer(key) for key in stored_keys(folder, use) if key.state is KeyState.ACTIVE)
+def _signers(folder: Path, use: Role) -> tuple[CryptoSigner, ...]:
+    return tuple(signer(key) for key in stored_keys(folder, use) if key.state is not KeyState.REVOKED)
 
 
-def _one_signer(folder: Path, use: _Use, now_ms: int) -> CryptoSigner:
-    return _signer(_active(folder, use, list(stored_keys(folder, use)), now_ms))
+def _some_signers(folder: Path, use: Role) -> tuple[CryptoSigner, ...]:
+    found = _signers(folder, use)
+    if not found:
+        raise ConfigError(f"has no active {use} key", where=str(folder), todo="Restore the file from its copy")
+    return found
 
 
-def _signer(key: StoredKey) -> CryptoSigner:
+def signer(key: StoredKey) -> CryptoSigner:
+    """Return what signs metadata of the repository with a key."""
     return CryptoSigner(Ed25519PrivateKey.from_private_bytes(key.private))

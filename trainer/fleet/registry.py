@@ -19,7 +19,7 @@ from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.keys import SealingKey, SigningKey, key_id
 from agent.contract.topics import check_device_id
 from agent.contract.trust import EnrolmentRequest, EnrolmentResponse, open_request
-from trainer.fleet import certificates
+from trainer.fleet import certificates, trusted
 from trainer.fleet import database as db
 from trainer.fleet.certificates import Applicant, Authority
 
@@ -232,6 +232,7 @@ def _enrol(connection: Connection, request: EnrolmentRequest, now_ms: int) -> st
     connection.execute(table.update().where(*mine).values(used_ms=now_ms, used_by=key))
     _revoke_key(connection, number, now_ms)
     certificates.revoke(connection, number, now_ms)
+    trusted.forget(connection, number)
     connection.execute(keys.insert().values(id=key, device=number, public=request.public, added_ms=now_ms))
     return ""
 

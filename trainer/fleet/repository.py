@@ -33,13 +33,13 @@ from agent.contract.bundle import Bundle
 from agent.contract.durable import fsync_folder, write_durable
 from agent.contract.errors import ConfigError, RejectedError, StorageError
 from agent.contract.messages import REPO_PATH
+from trainer.fleet import roots
 from trainer.fleet.keys import ROOT_THRESHOLD, TARGETS_THRESHOLD, OfflineKeys, OnlineKeys
 
 FLEET_TRUST = "trust/fleet.json"
 TIMESTAMP_DAYS, SNAPSHOT_DAYS, OFFLINE_DAYS = 30, 90, 730
 RESIGN_TIMESTAMP_DAYS, RESIGN_SNAPSHOT_DAYS = 1, 30  # age at which `refresh` signs anew
 _METADATA, _TARGETS = "metadata", "targets"
-_FIRST_ROOT = "1.root.json"
 
 _T = TypeVar("_T", Root, Timestamp, Snapshot, Targets)
 
@@ -100,13 +100,14 @@ class Repository:
                 return False
             # An interrupted run may have left files; no device has seen them while there was no timestamp.
             trust = self._place(FLEET_TRUST, jsonform.dumps(self._online.trust.to_json()))
-            targets = Metadata(Targets(version=1, expires=self._in_days(OFFLINE_DAYS), targets={FLEET_TRUST: trust}))
+            expires = self._in_days(OFFLINE_DAYS)
+            targets = Metadata(Targets(version=1, expires=expires, targets={FLEET_TRUST: trust}))
             snapshot = Metadata(Snapshot(version=1, expires=self._in_days(SNAPSHOT_DAYS)))
             timestamp = Metadata(Timestamp(version=1, expires=self._in_days(TIMESTAMP_DAYS)))
-            self._write(_FIRST_ROOT, Metadata(self._first_root(offline)), offline.root)
+            self._write(roots.name(1), Metadata(roots.first(offline, self._online, expires)), offline.root)
             self._write("1.targets.json", targets, offline.targets)
-            self._write("1.snapshot.json", snapshot, [self._online.snapshot])
-            self._write("timestamp.json", timestamp, [self._online.timestamp])
+            self._write("1.snapshot.json", snapshot, self._online.snapshot)
+            self._write("timestamp.json", timestamp, self._online.timestamp)
         return True
 
     def publish(self, bundle: bytes, offline: OfflineKeys) -> Published:
@@ -163,18 +164,57 @@ class Repository:
             self._write_timestamp(state)
         return True
 
-    def offline_days_left(self) -> int:
-        """Days until the targets role, which only the off-line key can sign, expires."""
-        targets = self._load().targets.signed
-        return OFFLINE_DAYS - int(self._age_days(targets.expires, OFFLINE_DAYS))
+    def offline_days_left(self) -> dict[str, int]:
+        """Return the days until each role expires that only an off-line key can sign: targets and root."""
+        signed = {"targets": self._load().targets.signed, "root": self.roots()[-1].signed}
+        return {role: OFFLINE_DAYS - int(self._age_days(found.expires, OFFLINE_DAYS)) for role, found in signed.items()}
 
     def root(self) -> bytes:
-        """Return the root metadata that devices are enrolled with.
+        """Return the root metadata that devices are enrolled with: the newest.
 
         Raises:
             ConfigError: when there is no repository.
         """
-        return self._read(_FIRST_ROOT)
+        return self._read(roots.name(len(self.roots())))
+
+    def roots(self) -> list[Metadata[Root]]:
+        """Return every version of root, the first one first; it is never empty.
+
+        Raises:
+            ConfigError: when there is no repository.
+            StorageError: when one is damaged.
+        """
+        found = [self._parse(roots.name(1), Root)]
+        while self._path(roots.name(len(found) + 1)).exists():
+            found.append(self._parse(roots.name(len(found) + 1), Root))
+        return found
+
+    def use(self, online: OnlineKeys) -> None:
+        """Take newer on-line keys from the next write on."""
+        self._online = online
+
+    def sign_anew(self, offline: OfflineKeys) -> None:
+        """Sign targets, snapshot and timestamp with every key that is at hand for them.
+
+        Raises:
+            RejectedError: when the repository's targets were not signed by the off-line key.
+            StorageError: when the disk fails; what devices see is then unchanged.
+        """
+        with self._locked():
+            state = self._load()
+            self._check_targets_signature(state.targets, offline)
+            self._write_targets(state, offline)
+
+    def write_root(self, root: Root, offline: OfflineKeys) -> None:
+        """Write the next version of root, signed by every root key at hand; devices follow it at once.
+
+        Raises:
+            ConfigError: when the keys here are too few for the version before, or for its own.
+            StorageError: when the disk fails; the version before then counts on.
+        """
+        with self._locked():
+            root.expires = self._in_days(OFFLINE_DAYS)
+            self._write(roots.name(root.version), Metadata(root), offline.root)
 
     def targets(self) -> tuple[int, dict[str, Target]]:
         """Return the snapshot version and every published target by path.
@@ -186,24 +226,6 @@ class Repository:
         files = state.targets.signed.targets
         return state.snapshot.signed.version, {path: _target(file) for path, file in files.items()}
 
-    def _first_root(self, offline: OfflineKeys) -> Root:
-        signers = {
-            "root": (offline.root, ROOT_THRESHOLD),
-            "targets": (offline.targets, TARGETS_THRESHOLD),
-            "snapshot": ((self._online.snapshot,), 1),
-            "timestamp": ((self._online.timestamp,), 1),
-        }
-        return Root(
-            version=1,
-            expires=self._in_days(OFFLINE_DAYS),
-            keys={signer.public_key.keyid: signer.public_key for keys, _ in signers.values() for signer in keys},
-            roles={
-                role: Role([signer.public_key.keyid for signer in keys], threshold)
-                for role, (keys, threshold) in signers.items()
-            },
-            consistent_snapshot=True,
-        )
-
     def _publish(self, state: _State, file: TargetFile, data: bytes, offline: OfflineKeys) -> Published:
         found = state.targets.signed.targets.get(file.path)
         new = found is None or found.hashes != file.hashes
@@ -213,8 +235,11 @@ class Repository:
         return Published(_target(file), state.snapshot.signed.version, new=new)
 
     def _add(self, state: _State, path: str, file: TargetFile, offline: OfflineKeys) -> None:
+        state.targets.signed.targets[path] = file
+        self._write_targets(state, offline)
+
+    def _write_targets(self, state: _State, offline: OfflineKeys) -> None:
         targets = state.targets.signed
-        targets.targets[path] = file
         targets.version += 1
         targets.expires = self._in_days(OFFLINE_DAYS)
         self._write(f"{targets.version}.targets.json", state.targets, offline.targets)
@@ -226,14 +251,14 @@ class Repository:
         snapshot = state.snapshot.signed
         snapshot.version += 1
         snapshot.expires = self._in_days(SNAPSHOT_DAYS)
-        self._write(f"{snapshot.version}.snapshot.json", state.snapshot, [self._online.snapshot])
+        self._write(f"{snapshot.version}.snapshot.json", state.snapshot, self._online.snapshot)
         state.timestamp.signed.snapshot_meta = MetaFile(snapshot.version)
 
     def _write_timestamp(self, state: _State) -> None:
         timestamp = state.timestamp.signed
         timestamp.version += 1
         timestamp.expires = self._in_days(TIMESTAMP_DAYS)
-        self._write("timestamp.json", state.timestamp, [self._online.timestamp])
+        self._write("timestamp.json", state.timestamp, self._online.timestamp)
 
     def _place(self, path: str, data: bytes) -> TargetFile:
         file = TargetFile.from_data(path, data, ["sha256"])
@@ -291,6 +316,11 @@ class Repository:
         metadata.signatures.clear()
         for signer in signers:
             metadata.sign(signer, append=True)
+        if name != roots.name(1):
+            # Another key may have taken the place of one that this process has opened long ago.
+            roots.check(self.roots()[-1].signed, metadata, where=str(self._path(name)))
+        if isinstance(metadata.signed, Root):
+            roots.check(metadata.signed, metadata, where=str(self._path(name)))
         write_durable(self._path(name), metadata.to_bytes(JSONSerializer(compact=False)))
 
     def _path(self, name: str) -> Path:

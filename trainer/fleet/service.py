@@ -30,6 +30,10 @@ _POLL_S = 0.2
 _ASSIGN_EVERY_S, _CHORES_EVERY_S = 0.5, 3600.0
 _AFTER_FAILURE_S = 300.0
 _WARN_OFFLINE_DAYS = 60
+_RENEWED_BY = {
+    "targets": "publish something with the off-line key",
+    "root": "make its next version with the off-line keys (`edgewatt-trainer keys rotate root`)",
+}
 _DAY_MS = 86_400_000
 _LOG = logging.getLogger(__name__)
 
@@ -139,9 +143,9 @@ class Service:
     def _do_chores(self) -> None:
         if self._repository.refresh():
             _LOG.info("the repository's timestamp is signed anew")
-        left = self._repository.offline_days_left()
-        if left < _WARN_OFFLINE_DAYS:
-            _LOG.warning("the repository's targets expire in %d days: publish something with the off-line key", left)
+        for role, left in self._repository.offline_days_left().items():
+            if left < _WARN_OFFLINE_DAYS:
+                _LOG.warning("the repository's %s expires in %d days: %s", role, left, _RENEWED_BY[role])
         old = db.envelope.c.received_ms < self._now_ms() - ENVELOPES_KEPT_DAYS * _DAY_MS
         with db.write(self._engine) as connection:
             connection.execute(sa.delete(db.envelope).where(old))

@@ -137,8 +137,8 @@ def test_keys_are_rotated_and_devices_are_told(home: Path) -> None:
         key["id"] for key in json.loads(run(home, "keys", "list", "--json"))["keys"] if key["file"].endswith("-1.json")
     ]
     for key_id in old:
-        run(home, "keys", "drain", key_id)
-    run(home, "keys", "revoke", old[0])
+        run(home, "keys", "drain", key_id, "--force")
+    run(home, "keys", "revoke", old[0], "--force")
     listed = [(key["use"], key["state"]) for key in json.loads(run(home, "keys", "list", "--json"))["keys"]]
     assert listed == [
         *(("seal", "revoked"), ("seal", "active")),

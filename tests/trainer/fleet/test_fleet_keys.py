@@ -33,7 +33,7 @@ def test_opening_gives_the_same_keys_and_creating_again_changes_none(tmp_path: P
     again = OnlineKeys.create(tmp_path, "other name", 2)
     assert content(tmp_path) == before
     assert (again.fleet, again.trust, again.ack.id) == ("works", made.trust, made.ack.id)
-    assert again.snapshot.public_key == made.snapshot.public_key
+    assert again.snapshot[0].public_key == made.snapshot[0].public_key
 
 
 def test_an_interrupted_creation_is_gone_on_with(tmp_path: Path) -> None:

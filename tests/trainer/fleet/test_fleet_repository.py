@@ -159,7 +159,7 @@ def test_the_timestamp_is_signed_anew_daily_and_the_snapshot_monthly(centre: Cen
     centre.clock.ms += 30 * DAY_MS
     assert centre.repository.refresh()
     assert versions() == (3, 2)
-    assert centre.repository.offline_days_left() == 730 - 31
+    assert centre.repository.offline_days_left() == {"targets": 730 - 31, "root": 730 - 31}
 
 
 def test_a_repository_that_nobody_refreshed_installs_nothing(current: Centre, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_targets_that_the_offline_key_did_not_sign_are_not_built_upon(centre: Ce
     path = centre.folder / "repository" / "metadata" / "1.targets.json"
     metadata = Metadata[Targets].from_file(str(path))
     metadata.signed.targets["models/evil-1.ewb"] = metadata.signed.targets[FLEET_TRUST]
-    metadata.sign(centre.online.snapshot)  # all that a thief of the on-line keys can do
+    metadata.sign(centre.online.snapshot[0])  # all that a thief of the on-line keys can do
     path.write_bytes(metadata.to_bytes())
     before = files(centre)
     with pytest.raises(RejectedError, match="not signed by this off-line key"):
