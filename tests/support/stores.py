@@ -68,6 +68,11 @@ class Bench:
         finally:
             reader.close()
 
+    def use_another_key(self) -> None:
+        """Put another storage key in the place of this one, and no copy."""
+        (self.folder / "identity" / "storage.key").write_bytes(bytes(32))
+        (self.folder / "identity" / "storage.key.copy").unlink()
+
     def execute(self, statement: str) -> list[tuple]:
         """Look at, or harm, the database behind the store's back."""
         other = sqlite3.connect(self.path)
