@@ -43,7 +43,8 @@ class Bench:
             **self.options,
         )
         # A crash here ends a process, not the power: no fsync is needed for what these tests are about.
-        sqlite3.Connection.execute(self.store._journal.shelves.db.conn, "PRAGMA synchronous = OFF")
+        if self.store.is_open:
+            sqlite3.Connection.execute(self.store._journal.shelves.db.conn, "PRAGMA synchronous = OFF")
         return self.store
 
     def pass_time(self, seconds: float) -> None:
