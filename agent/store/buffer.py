@@ -56,9 +56,10 @@ class Buffer:
         self.dropped = None
 
     def renumber(self) -> None:
-        """Begin at 1 again, in a new epoch; a gap of the old numbers means nothing there."""
-        self.first = 1
-        self.dropped = None
+        """Begin at 1 again, in a new epoch; what was dropped has its numbers there, too, and is declared by them."""
+        lost = 0 if self.dropped is None else self.dropped[1] - self.dropped[0] + 1
+        self.first = lost + 1
+        self.dropped = (1, lost) if lost else None
 
 
 class ReadingCheck:

@@ -5,7 +5,8 @@ whole; one process at a time writes here (the daemon; `edgewatt enroll` while th
 
 Files: `counters.json` {boot, epoch, floors}, `storage.key` (32 bytes, 0600; only the daemon makes it, since it sees if
 the system gives it one), `enrolment.json` (0600: whom the device trusts, its signing key, its TLS key and certificate),
-`pending.key`, `pending-tls.pem` (0600: keys that wait for the centre's answer).
+each with a copy beside it, `<name>.copy`, that is written after it; `pending.key`, `pending-tls.pem` (0600: keys that
+wait for the centre's answer). What a file looks like is decided in `kept/`.
 """
 
 from __future__ import annotations
@@ -14,85 +15,52 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Self
 
-from agent.contract import jsonform
-from agent.contract.durable import fsync_folder, write_durable
-from agent.contract.errors import RejectedError, StorageError
-from agent.contract.jsonform import Fields
+from agent.contract.errors import StorageError
 from agent.contract.keys import SigningKey, TlsKey
-from agent.contract.topics import DEVICE_ID
-from agent.contract.trust import MAX_CHAIN_CHARS, Broker, Enrolment, FleetTrust
+from agent.contract.trust import Enrolment, FleetTrust
+from agent.store.kept import counters, enrolled, pending, storagekey, twofold
+from agent.store.kept.counters import Counters
+from agent.store.kept.enrolled import ClientTls, Enrolled
+from agent.store.kept.folder import Folder
+from agent.store.kept.storagekey import CREDENTIAL, KEY_BYTES, StorageKey
 
-KEY_BYTES = 32
-CREDENTIAL = "edgewatt-storage"
-_STRIDE = 2**31  # of epochs; half of it a start lasts for eight million starts
+__all__ = ["CLOCK_FLOOR", "CREDENTIAL", "KEY_BYTES", "ClientTls", "Enrolled", "Identity"]
+
 CLOCK_FLOOR = "clock"  # the least that the real time can be: when the centre last signed something for this device
-_COUNTERS, _STORAGE_KEY, _ENROLMENT, _PENDING = "counters.json", "storage.key", "enrolment.json", "pending.key"
-_PENDING_TLS = "pending-tls.pem"
-_MAX_FILE_BYTES = 131_072
-_MAX_KEY_CHARS = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ClientTls:
-    """Who the device is to the broker: its TLS key, and the centre's certificate for it with its chain (PEM)."""
-
-    key: TlsKey
-    chain: str
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolled:
-    """What enrolment left on the device.
-
-    Attributes:
-        device: its id.
-        broker: where the centre's broker is.
-        trust: the centre's keys.
-        tuf_root: the root metadata that the update client begins with.
-        tls: None where the broker asks for no certificate.
-    """
-
-    device: str
-    broker: Broker
-    trust: FleetTrust
-    tuf_root: bytes
-    tls: ClientTls | None = None
-
-
-class _Key(NamedTuple):
-    value: bytes
-    source: str
+_ENROL = "Run edgewatt enroll FILE with a new file of the centre"
 
 
 class Identity:
     """The device's keys and counters, read once and written through.
 
     Invariants: `boot`, `epoch` and every floor only rise; the storage key never changes; a value returned by a method
-    here is on disk.
+    here is on disk, or `settle` has still to bring it there.
+
+    Attributes:
+        mended: what was damaged or missing and came from a copy, or was begun anew, in words.
+        trouble: why the device does not speak with its centre although it was enrolled; empty where all is well.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        counters: dict[str, Any],
-        key: _Key | None = None,
-        randbelow: Callable[[int], int] = secrets.randbelow,
-    ) -> None:
-        stored = _read(folder / _ENROLMENT)
-        self._enrolled = None if stored is None else _parse_enrolment(stored, folder / _ENROLMENT)
-        self._folder, self._randbelow = folder, randbelow
-        self._counters = counters
-        self._key = key
+    def __init__(self, folder: Path, randbelow: Callable[[int], int] = secrets.randbelow) -> None:
+        """Begin with nothing; `open`, `open_without_key` and `read` look into the folder."""
+        self._folder, self._randbelow = Folder(folder), randbelow
+        self._counters = Counters()
+        self._enrolled: tuple[Enrolled, SigningKey] | None = None
+        self._key: StorageKey | None = None
+        self.mended = self._folder.mended
+        self.trouble = ""
 
     @classmethod
     def open(
         cls, folder: Path, *, credentials: Path | None = None, randbelow: Callable[[int], int] = secrets.randbelow
-    ) -> Identity:
+    ) -> Self:
         """Open it as the daemon does: what is missing is made, with a new storage key where there never was one.
+
+        What cannot be written because the disk is full, read-only or failing waits for `settle`.
 
         Args:
             folder: of the identity; it is made with mode 0700.
@@ -100,41 +68,42 @@ class Identity:
             randbelow: uniform whole numbers below its argument, for epochs.
 
         Raises:
-            StorageError: when it cannot be read or written, a file in it is damaged, or the key or the counters are
-                gone while the other is there.
+            StorageError: when it cannot be read, this user may not write it, or the key is gone or damaged while the
+                rest is there.
         """
-        counters = _begin(folder)
-        key = _find_key(folder, credentials)
-        if key is None:
-            if counters["epoch"]:
-                raise _key_lost(folder)
-            key = _Key(secrets.token_bytes(KEY_BYTES), "file")
-            write_durable(folder / _STORAGE_KEY, key.value, mode=0o600)
-        return cls(folder, counters, key, randbelow)
+        identity = cls(folder, randbelow)
+        identity._look()
+        identity._find_key(credentials)
+        identity._folder.try_to_settle()
+        return identity
 
     @classmethod
-    def open_without_key(cls, folder: Path) -> Identity:
+    def open_without_key(cls, folder: Path) -> Self:
         """Open it to enrol: the storage key is neither read nor made, since only the service sees a credential.
 
         Raises:
-            StorageError: as `open`, but for the key.
+            StorageError: when it cannot be read or written.
         """
-        return cls(folder, _begin(folder))
+        identity = cls(folder)
+        identity._look()
+        identity.settle()
+        return identity
 
     @classmethod
-    def read(cls, folder: Path, *, credentials: Path | None = None) -> Identity:
-        """Open it to look into a store that is there: nothing is made.
+    def read(cls, folder: Path, *, credentials: Path | None = None) -> Self:
+        """Open it to look into a store that is there: nothing is made or mended.
 
         Raises:
-            StorageError: when it is not whole, damaged, or this user may not read it.
+            StorageError: when it is not there, its key is gone or damaged, or this user may not read it.
         """
-        counters = _read(folder / _COUNTERS)
-        if counters is None:
-            raise _lost(folder / _COUNTERS)
-        key = _find_key(folder, credentials)
-        if key is None:
-            raise _key_lost(folder)
-        return cls(folder, _parse_counters(counters, folder / _COUNTERS), key)
+        if twofold.find(folder / counters.NAME, Counters.from_bytes) is None:
+            raise twofold.lost(folder / counters.NAME)
+        identity = cls(folder)
+        identity._look()
+        identity._key = storagekey.find(folder, credentials)
+        if identity._key is None:
+            raise storagekey.lost(folder)
+        return identity
 
     @property
     def storage_key(self) -> bytes:
@@ -144,7 +113,7 @@ class Identity:
             StorageError: when this was opened without it.
         """
         if self._key is None:
-            raise _key_lost(self._folder)
+            raise storagekey.lost(self._folder.path)
         return self._key.value
 
     @property
@@ -155,36 +124,45 @@ class Identity:
     @property
     def boot(self) -> int:
         """Number of this start of the agent, from 1; 0 before the first."""
-        return int(self._counters["boot"])
+        return self._counters.boot
 
     @property
     def epoch(self) -> int:
         """Number under which this start, or this birth of the store, gives out sequence numbers; 0 before the first."""
-        return int(self._counters["epoch"])
+        return self._counters.epoch
 
     @property
     def signing_key(self) -> SigningKey | None:
-        """The key that signs envelopes; None until enrolled."""
-        return self._enrolled[1] if self._enrolled else None
+        """The key that signs envelopes; None until enrolled, and where floors were lost."""
+        return self._enrolled[1] if self._enrolled and not self._counters.lost else None
 
     @property
     def enrolment(self) -> Enrolled | None:
-        """Device id, broker and trust; None until enrolled."""
-        return self._enrolled[0] if self._enrolled else None
+        """Device id, broker and trust; None until enrolled, and where floors were lost."""
+        return self._enrolled[0] if self._enrolled and not self._counters.lost else None
 
     def begin_boot(self) -> int:
         """Count one start of the agent, begin an epoch for it, and return its number.
 
         Only the daemon calls this, so that nobody else is writing here now: leftovers of a write that a power cut
-        interrupted are removed too.
+        interrupted are removed too. Where the disk is full, read-only or failing, `settle` has still to write it.
 
         Raises:
-            StorageError: when it cannot be written.
+            StorageError: when this user may not write it.
         """
-        for leftover in self._folder.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
-        self._write({**self._counters, "boot": self.boot + 1, "epoch": self._next_epoch(0)})
+        self._folder.remove_leftovers()
+        self._counters = replace(self._counters, boot=self.boot + 1, epoch=self._next_epoch(0))
+        self._folder.owe_twice(counters.NAME, self._counters.to_bytes())
+        self._folder.try_to_settle()
         return self.boot
+
+    def settle(self) -> None:
+        """Write what is not on disk yet. Nothing of the present epoch may be on disk before this has succeeded.
+
+        Raises:
+            StorageError: when it cannot be written; to be called again then.
+        """
+        self._folder.settle()
 
     def new_epoch(self, above: int = 0) -> int:
         """Begin an epoch beyond the present one and beyond `above`, and return it.
@@ -195,25 +173,25 @@ class Identity:
         Raises:
             StorageError: when it cannot be written; the epoch is then unchanged.
         """
-        self._write({**self._counters, "epoch": self._next_epoch(above)})
+        self._count(replace(self._counters, epoch=self._next_epoch(above)))
         return self.epoch
 
     def floor(self, name: str) -> int:
         """Return the least value that is accepted under `name`; 0 where none was set."""
-        return int(self._counters["floors"].get(name, 0))
+        return self._counters.floors.get(name, 0)
 
     def floors(self) -> dict[str, int]:
         """Return every floor that was set, by name."""
-        return dict(self._counters["floors"])
+        return dict(self._counters.floors)
 
     def raise_floor(self, name: str, value: int) -> None:
-        """Set a floor; one that is already as high stays.
+        """Set a floor; one that is already as high stays. Its copy follows with the next start.
 
         Raises:
             StorageError: when it cannot be written; the floor is then unchanged.
         """
         if value > self.floor(name):
-            self._write({**self._counters, "floors": {**self._counters["floors"], name: value}})
+            self._count(replace(self._counters, floors={**self._counters.floors, name: value}))
 
     def key_for_enrolment(self) -> SigningKey:
         """Return the signing key for a request, the same one until `enrol`: an offline answer may take days.
@@ -221,12 +199,7 @@ class Identity:
         Raises:
             StorageError: when a new one cannot be written.
         """
-        private = _read(self._folder / _PENDING)
-        if private is not None and len(private) == KEY_BYTES:
-            return SigningKey(private)
-        key = SigningKey.generate()
-        write_durable(self._folder / _PENDING, key.private, mode=0o600)
-        return key
+        return pending.signing_key(self._folder)
 
     def tls_key_for_enrolment(self) -> TlsKey:
         """Return the TLS key for a request, likewise the same one until `enrol`.
@@ -234,13 +207,7 @@ class Identity:
         Raises:
             StorageError: when a new one cannot be written.
         """
-        pem = _read(self._folder / _PENDING_TLS)
-        with contextlib.suppress(RejectedError, UnicodeDecodeError):
-            if pem is not None:
-                return TlsKey(pem.decode())
-        key = TlsKey.generate()
-        write_durable(self._folder / _PENDING_TLS, key.pem.encode(), mode=0o600)
-        return key
+        return pending.tls_key(self._folder)
 
     def enrol(self, enrolment: Enrolment, key: SigningKey, tls: ClientTls | None = None) -> None:
         """Keep what the centre has accepted. The token is not kept.
@@ -252,9 +219,10 @@ class Identity:
             Enrolled(enrolment.device, enrolment.broker, enrolment.trust, enrolment.tuf_root.encode(), tls),
             key,
         )
-        for pending in (_PENDING, _PENDING_TLS):
-            (self._folder / pending).unlink(missing_ok=True)
-        fsync_folder(self._folder)
+        if self._counters.lost:  # the centre has just signed something for this device
+            self._count(replace(self._counters, lost=False))
+        self.trouble = ""
+        self._folder.remove(*pending.NAMES)
 
     def set_trust(self, trust: FleetTrust) -> None:
         """Replace the centre's keys by a verified newer set.
@@ -262,8 +230,8 @@ class Identity:
         Raises:
             StorageError: when the device is not enrolled, or it cannot be written.
         """
-        enrolled, key = self._required()
-        self._keep(replace(enrolled, trust=trust), key)
+        present, key = self._required()
+        self._keep(replace(present, trust=trust), key)
 
     def set_certificate(self, tls: ClientTls) -> None:
         """Replace the client certificate by a newer one.
@@ -271,132 +239,67 @@ class Identity:
         Raises:
             StorageError: when the device is not enrolled, or it cannot be written.
         """
-        enrolled, key = self._required()
-        self._keep(replace(enrolled, tls=tls), key)
+        present, key = self._required()
+        self._keep(replace(present, tls=tls), key)
+
+    def _look(self) -> None:
+        """Read counters and enrolment; what is to mend is owed."""
+        folder = self._folder
+        folder.close_to_others()
+        found = folder.find(enrolled.NAME, enrolled.from_bytes)
+        if found is not None and found.data is None:
+            self.trouble = f"{folder.path / enrolled.NAME} {found.wrong}, its copy too. {_ENROL}"
+        elif found is not None and found.data is not None:
+            self._enrolled = enrolled.from_bytes(found.data)
+        counted = folder.find(counters.NAME, Counters.from_bytes)
+        if counted is not None and counted.data is not None:
+            self._counters = Counters.from_bytes(counted.data)
+        else:
+            if counted is not None or found is not None or (folder.path / storagekey.NAME).exists():
+                self._counters = Counters.anew(self._randbelow)
+                self.mended.append(f"{counters.NAME} and its copy are lost: boot and epoch are drawn anew")
+            # Before the key, so that a key without counters always means that they were lost.
+            folder.owe(counters.NAME, self._counters.to_bytes())
+        if self._enrolled and self._counters.lost:
+            what = f"{folder.path / counters.NAME} was lost, and with it what the centre said last"
+            self.trouble = f"{what}: nothing is sent or taken in. {_ENROL}"
+
+    def _find_key(self, credentials: Path | None) -> None:
+        folder, name = self._folder, storagekey.NAME
+        key = storagekey.find(folder.path, credentials)
+        if key is None:
+            if self.epoch or self._counters.lost:
+                raise storagekey.lost(folder.path)
+            key = StorageKey(secrets.token_bytes(KEY_BYTES), "file", copied=False)
+            folder.owe(name, key.value)
+        if key.wrong:
+            self.mended.append(f"{name} {key.wrong}; its copy is used")
+            folder.owe(name, key.value)
+        if not key.copied and key.source == "file":
+            folder.owe(twofold.copy_name(name), storagekey.to_copy(key.value))
+        elif not key.copied:
+            with contextlib.suppress(OSError):  # the system keeps it now
+                folder.remove(twofold.copy_name(name))
+        self._key = key
 
     def _required(self) -> tuple[Enrolled, SigningKey]:
         if self._enrolled is None:
-            raise StorageError("is not enrolled", where=str(self._folder), todo="Run edgewatt enroll FILE")
+            raise StorageError("is not enrolled", where=str(self._folder.path), todo="Run edgewatt enroll FILE")
         return self._enrolled
 
-    def _keep(self, enrolled: Enrolled, key: SigningKey) -> None:
-        value = {
-            "schema": 1,
-            "device": enrolled.device,
-            "broker": enrolled.broker.to_json(),
-            "trust": enrolled.trust.to_json(),
-            "tuf_root": enrolled.tuf_root.decode(),
-            "signing_key": key.private.hex(),
-        }
-        if enrolled.tls is not None:
-            value |= {"tls_key": enrolled.tls.key.pem, "tls_chain": enrolled.tls.chain}
-        write_durable(self._folder / _ENROLMENT, jsonform.dumps(value), mode=0o600)
-        self._enrolled = (enrolled, key)
+    def _keep(self, present: Enrolled, key: SigningKey) -> None:
+        data = enrolled.to_bytes(present, key)
+        self._folder.put(enrolled.NAME, data)
+        self._enrolled = (present, key)
+        self._folder.owe(twofold.copy_name(enrolled.NAME), data)
+        self._folder.settle()
 
     def _next_epoch(self, above: int) -> int:
-        return max(self.epoch, above) + 1 + self._randbelow(_STRIDE)
+        return max(self.epoch, above) + 1 + self._randbelow(counters.STRIDE)
 
-    def _write(self, counters: dict[str, Any]) -> None:
-        write_durable(self._folder / _COUNTERS, jsonform.dumps(counters), mode=0o600)
-        self._counters = counters
+    def _count(self, changed: Counters) -> None:
+        self._folder.put(counters.NAME, changed.to_bytes())
+        self._counters = changed
 
     def __repr__(self) -> str:
-        return f"Identity({os.fspath(self._folder)!r}, boot={self.boot}, epoch={self.epoch})"
-
-
-def _begin(folder: Path) -> dict[str, Any]:
-    """Return the counters; folder and counters are made where there are none."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
-    except OSError as exc:
-        raise StorageError(f"cannot be used ({exc.strerror})", where=str(folder), todo="Mend the rights") from exc
-    counters = _read(folder / _COUNTERS)
-    if counters is None:
-        if _read(folder / _STORAGE_KEY) is not None:
-            raise _lost(folder / _COUNTERS)
-        # Before the key, so that a key without counters always means that they were lost.
-        counters = jsonform.dumps({"schema": 1, "boot": 0, "epoch": 0, "floors": {}})
-        write_durable(folder / _COUNTERS, counters, mode=0o600)
-    return _parse_counters(counters, folder / _COUNTERS)
-
-
-def _find_key(folder: Path, credentials: Path | None) -> _Key | None:
-    path = folder / _STORAGE_KEY
-    kept = _read(path)
-    given = _read(credentials / CREDENTIAL) if credentials is not None else None
-    if given is not None and kept not in (None, given):
-        raise StorageError(
-            f"is another key than the credential {CREDENTIAL} of the service",
-            where=str(path),
-            todo="One of them opens the store: make the credential of this file, or remove the file if it is old",
-        )
-    key = kept if given is None else given
-    if key is None:
-        return None
-    if len(key) != KEY_BYTES:
-        where = path if given is None else Path(CREDENTIAL)
-        raise _damaged(where, f"has {len(key)} bytes, not {KEY_BYTES}")
-    return _Key(key, "file" if given is None else "credential")
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_FILE_BYTES)
-    except FileNotFoundError:
-        return None
-    except OSError as exc:
-        raise StorageError(f"cannot be read ({exc.strerror})", where=str(path), todo="Mend the rights") from exc
-
-
-def _parse_counters(data: bytes, path: Path) -> dict[str, Any]:
-    try:
-        fields = Fields(jsonform.loads(data, where=path.name, max_bytes=_MAX_FILE_BYTES), path.name)
-        fields.integer("boot")
-        fields.integer("epoch")
-        floors = fields.child("floors")
-        for name in floors.as_dict():
-            floors.integer(name)
-    except RejectedError as exc:
-        raise _damaged(path, str(exc)) from exc
-    return fields.as_dict()
-
-
-def _parse_enrolment(data: bytes, path: Path) -> tuple[Enrolled, SigningKey]:
-    try:
-        fields = Fields(jsonform.loads(data, where=path.name, max_bytes=_MAX_FILE_BYTES), path.name)
-        tls = None
-        if "tls_chain" in fields:
-            chain = fields.text("tls_chain", max_length=MAX_CHAIN_CHARS)
-            tls = ClientTls(TlsKey(fields.text("tls_key", max_length=_MAX_KEY_CHARS)), chain)
-        enrolled = Enrolled(
-            device=fields.text("device", pattern=DEVICE_ID),
-            broker=Broker.from_json(fields.child("broker")),
-            trust=FleetTrust.from_json(fields.raw("trust"), f"{path.name}.trust"),
-            tuf_root=fields.text("tuf_root", max_length=32_768).encode(),
-            tls=tls,
-        )
-        return enrolled, SigningKey(fields.hexbytes("signing_key", KEY_BYTES))
-    except RejectedError as exc:
-        # Fields shows a value that does not have its form; a damaged key must not reach a log that way.
-        what = "signing_key is damaged" if "signing_key" in exc.where else str(exc)
-        raise _damaged(path, what) from None
-
-
-def _damaged(path: Path, what: str) -> StorageError:
-    return StorageError(
-        f"is damaged: {what}", where=str(path), todo="Put it back from a copy, or enrol the device anew"
-    )
-
-
-def _key_lost(folder: Path) -> StorageError:
-    return _lost(folder / _STORAGE_KEY, f"; where it is a credential ({CREDENTIAL}), only the agent has it")
-
-
-def _lost(path: Path, more: str = "") -> StorageError:
-    return StorageError(
-        f"is missing while the rest of the identity is there{more}",
-        where=str(path),
-        todo="Put it back from a copy, or move the whole folder away and enrol the device anew",
-    )
+        return f"Identity({os.fspath(self._folder.path)!r}, boot={self.boot}, epoch={self.epoch})"

@@ -72,10 +72,9 @@ class Journal:
     ) -> None:
         self.wear = Wear(written_bytes, now_ms)
         self._path, self._identity, self._channels, self._now_ms = path, identity, dict(channels), now_ms
-        self._limits = limits
         self.check = ReadingCheck(channels)
-        self.buffers: dict[str, Buffer] = {}
-        self.durable: dict[str, int] = {}
+        self.buffers = {stream: Buffer(1, limits[stream]) for stream in STREAMS}
+        self.durable = dict.fromkeys(STREAMS, 0)
         self.pieces: list[Piece] = []
         self.notes: dict[str, bytes] = {}
         self.writes = self.ring_writes = self.births = self.salvaged = 0
@@ -93,6 +92,7 @@ class Journal:
             DamagedError: when it is damaged or encrypted under another key.
             StorageError: when the disk cannot be used.
         """
+        self._identity.settle()  # first: an epoch that is not on disk could be drawn once more
         if not self._path.exists():
             aside.set_aside(self._path, self._identity.epoch)  # a log without its database
         db = open_database(self._path)
@@ -162,10 +162,7 @@ class Journal:
         self._ended = _newest(self._ends())
         self.shelves.forget_epochs(before=self._identity.epoch)
         for stream in STREAMS:
-            if stream in self.buffers:
-                self.buffers[stream].renumber()
-            else:
-                self.buffers[stream] = Buffer(1, self._limits[stream])
+            self.buffers[stream].renumber()
             self.durable[stream] = 0
         for channel, time_ms in self.reader.channel_times(list(self._channels)).items():
             self.check.last_ms[channel] = max(time_ms, self.check.last_ms.get(channel, time_ms))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ _TODO = {
     "SQLITE_BUSY": "Stop the other program that writes this file",
 }
 
+_NO_ROOM_BYTES = 65_536  # a log and its index cannot begin with less
 _TODO_FILE = "Free space on the disk, or mend its rights"
 
 
@@ -226,6 +228,19 @@ def transaction(db: Database, path: Path) -> Iterator[None]:
         yield
 
 
+def _meant(path: Path, name: str) -> tuple[type[StorageError], str, str]:
+    """Return what an error of SQLite means, and what to do: of a full or read-only disk it says all sorts of things."""
+    todo = next((todo for start, todo in _TODO.items() if name.startswith(start)), "Look at the disk")
+    if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(path.parent)
+            if disk.f_flag & os.ST_RDONLY:
+                return StorageError, "its file system is read-only", "Mount it for writing, or check the disk"
+            if disk.f_bavail * disk.f_frsize < _NO_ROOM_BYTES:
+                return FullError, "the disk is full", _TODO["SQLITE_FULL"]
+    return FullError if name.startswith("SQLITE_FULL") else StorageError, "", todo
+
+
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn errors of SQLite and of the system into this program's."""
@@ -236,9 +251,8 @@ def translated(path: Path) -> Iterator[None]:
         # Without a name: of sqlite3 itself, when a column is no text.
         if (name.startswith(_DAMAGED) and "transaction" not in str(exc)) or str(exc).startswith("Could not decode"):
             raise DamagedError(f"is damaged ({exc})", where=str(path)) from exc
-        todo = next((todo for start, todo in _TODO.items() if name.startswith(start)), "Look at the disk")
-        kind = FullError if name.startswith("SQLITE_FULL") else StorageError
-        raise kind(f"cannot be used ({exc})", where=str(path), todo=todo) from exc
+        kind, why, todo = _meant(path, name)
+        raise kind(f"cannot be used ({why or exc})", where=str(path), todo=todo) from exc
     except UnicodeDecodeError as exc:  # sqlite3 makes this of names that are damaged, even in the text of an error
         raise DamagedError("is damaged (a name or a text in it is none)", where=str(path)) from exc
     except OSError as exc:

@@ -7,11 +7,12 @@ transaction is decided in `journal.py`. Owned by one thread. The promise is in R
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,17 +29,20 @@ from agent.store.damage.salvage import LEAST_FREE_BYTES
 from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.outbox import StoredBlock
-from agent.store.reader import StoreStats
+from agent.store.reader import Reader, StoreStats
 from agent.store.schema import DamagedError, FullError, translated
 
 COMMIT_ROWS = 50_000  # readings that are written before the window is over, so that the ring stays for bad times
 OTHER_RING_ROWS = 2_000
 RETAIN_EVERY_S = 60.0
 RETRY_AFTER_S = 1.0
+REOPEN_AFTER_S = 3.0
 UNREADABLE_S = 600.0  # a block that the disk does not give is passed over for so long
 _MOST_UNREADABLE = 64
 MEND_EVERY_S = 0.25
 SCRUB_KIB_S = 256
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 class Ticket(NamedTuple):
@@ -55,6 +59,7 @@ class Store:
     Invariants: a sequence number of an epoch is given out once; what is offered to the centre is durable; a row leaves
     only acknowledged, or in the transaction that makes its gap event durable; no method but `readings`, `rows`, `note`,
     `last_time_ms` and the constructor raises StorageError: rows wait in memory and `stats().storage_error` says why.
+    So it is, too, as long as the database could not be opened: all that is known then is what is in memory.
 
     Args:
         path: the database file; its folder is made.
@@ -70,7 +75,7 @@ class Store:
         written_bytes: what this process has caused to be written, for the wear of the flash.
 
     Raises:
-        StorageError: when the disk or the folder cannot be used, or another process has the store.
+        StorageError: when another process has the store.
         ConfigError: when the file belongs to another program or to a newer edgewatt.
     """
 
@@ -105,14 +110,17 @@ class Store:
         self._unreadable: dict[int, float] = {}  # until when
         self._salvage_kib_s = salvage_kib_s
         self._commit_at = self._retain_at = self._mended_at = self._monotonic()
-        self._lock = aside.lock(path)
+        self._lock: int | None = None
+        self._opened, self._open_at = False, self._monotonic()
         try:
-            try:
-                self._journal.open()
-            except DamagedError as exc:
-                self._journal.begin_anew(exc)
+            self._bring_up()
+        except aside.InUseError:
+            raise
+        except StorageError as exc:
+            self._error = exc
+            _log.warning("%s; readings are kept in memory until the store can be opened", exc)
         except BaseException:
-            os.close(self._lock)
+            self._unlock()
             raise
         self._pack_at = self._monotonic() if self._journal.pieces else None
 
@@ -150,7 +158,7 @@ class Store:
 
     def commit(self) -> bool:
         """Make everything in memory durable now; return whether that is so."""
-        if self._lost is None and not self._journal.unwritten:
+        if self._opened and self._lost is None and not self._journal.unwritten:
             return True
         return self._guarded(self._journal.change)
 
@@ -202,8 +210,14 @@ class Store:
     def close(self) -> None:
         """Commit what is in memory and close."""
         self.commit()
-        self._journal.shelves.close()
-        os.close(self._lock)
+        if self._opened:
+            self._journal.shelves.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     # -- the way to the centre ------------------------------------------------------------------------------------
 
@@ -225,6 +239,8 @@ class Store:
         """
         journal, now = self._journal, self._monotonic()
         found: list[StoredBlock] = []
+        if not self._opened:
+            return found
         self._unreadable = {block: until for block, until in self._unreadable.items() if until > now}
 
         def collect() -> None:
@@ -295,6 +311,8 @@ class Store:
         Raises:
             StorageError: when there is not room for it; nothing has changed then.
         """
+        if not self._opened:
+            raise self._error or StorageError("is not open yet", where=str(self._path))
         free = os.statvfs(self._path.parent)
         if free.f_bavail * free.f_frsize < LEAST_FREE_BYTES:
             raise FullError(
@@ -321,8 +339,7 @@ class Store:
             for row in self._journal.buffers["readings"].rows
             if row.channel == channel and start_ms <= row.time_ms < end_ms
         ]
-        with self._acting():
-            stored = self._journal.reader.readings(channel, start_ms, end_ms)
+        stored: list[Reading] = self._stored(lambda reader: reader.readings(channel, start_ms, end_ms), [])
         return sorted(stored + fresh, key=lambda row: row.time_ms)
 
     def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
@@ -332,8 +349,7 @@ class Store:
             StorageError: when the disk cannot be read.
         """
         fresh = [dict(row) for row in self._journal.buffers[stream].rows if start_ms <= row["time_ms"] < end_ms]
-        with self._acting():
-            stored = self._journal.reader.rows(stream, start_ms, end_ms)
+        stored: list[dict[str, Any]] = self._stored(lambda reader: reader.rows(stream, start_ms, end_ms), [])
         return sorted(stored + fresh, key=lambda row: int(row["time_ms"]))
 
     def note(self, name: str) -> bytes | None:
@@ -344,8 +360,7 @@ class Store:
             StorageError: when the disk cannot be read.
         """
         waiting = self._journal.notes.get(name)
-        with self._acting():
-            return self._journal.reader.note(name) if waiting is None else waiting
+        return self._stored(lambda reader: reader.note(name), None) if waiting is None else waiting
 
     def last_time_ms(self, stream: str, channel: str | None = None) -> int | None:
         """Return the latest time taken in of a stream, or of one channel of the readings; None where there is none.
@@ -357,8 +372,7 @@ class Store:
             return self._journal.check.last_ms.get(channel)
         waiting = self._journal.buffers[stream].rows
         fresh = [row.time_ms if stream == "readings" else row["time_ms"] for row in waiting]
-        with self._acting():
-            stored = self._journal.reader.last_time_ms(stream)
+        stored = self._stored(lambda reader: reader.last_time_ms(stream), None)
         return max(fresh if stored is None else [*fresh, stored], default=None)
 
     def first_time_ms(self, channel: str) -> int | None:
@@ -367,14 +381,18 @@ class Store:
         Raises:
             StorageError: when the disk cannot be read.
         """
-        with self._acting():
-            stored = self._journal.reader.first_time_ms(channel)
+        stored = self._stored(lambda reader: reader.first_time_ms(channel), None)
         fresh = [row.time_ms for row in self._journal.buffers["readings"].rows if row.channel == channel]
         return min(fresh if stored is None else [stored, *fresh], default=None)
 
     def last_seq(self, stream: str) -> int:
         """Return the last sequence number given out in the present epoch, 0 where there is none."""
         return self._journal.buffers[stream].last
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the database was opened; before, it knows of nothing but what is in memory."""
+        return self._opened
 
     @property
     def births(self) -> int:
@@ -390,8 +408,8 @@ class Store:
         """Return the store in numbers, at the cost of a few index look-ups."""
         today = yesterday = 0
         try:
-            if self._lost is not None:
-                raise self._error or self._lost  # there is no database to ask
+            if not self._opened or self._lost is not None:
+                raise self._error or self._lost or StorageError("is not open yet")  # there is no database to ask
             stored = self._journal.reader.stats()
             with translated(self._path):
                 today, yesterday = (self._journal.wear.day(self._journal.shelves, days) for days in (0, 1))
@@ -402,7 +420,7 @@ class Store:
             stored,
             epoch=self._identity.epoch,
             boot=self._identity.boot,
-            scrubbed_ms=self._journal.scrub.finished_ms,
+            scrubbed_ms=self._journal.scrub.finished_ms if self._opened else 0,
             pending_rows=sum(len(buffer.rows) for buffer in self._journal.buffers.values()),
             storage_error=str(self._error) if self._error else "",
             written_today_bytes=today,
@@ -428,19 +446,19 @@ class Store:
         """
         before, ring_before = self._journal.writes, self._journal.ring_writes
         try:
-            self._replace_lost()
+            self._bring_up()
             try:
                 with translated(self._path):
                     action()
             except DamagedError as exc:
                 self._journal.give_up()
                 self._lost = exc
-                self._replace_lost()
+                self._bring_up()
         except StorageError as exc:
             self._error = exc
             if not reads:
                 self._commit_at = self._monotonic() + max(self._window_s, RETRY_AFTER_S)
-            if isinstance(exc, FullError):
+            if isinstance(exc, FullError) and self._opened:
                 with contextlib.suppress(StorageError), translated(self._path):
                     # What the centre holds need not stand in the way.
                     self._custody.free_acknowledged()
@@ -473,11 +491,31 @@ class Store:
             self._guarded(meet)
             raise
 
-    def _replace_lost(self) -> None:
+    def _stored(self, ask: Callable[[Reader], _T], nothing: _T) -> _T:
+        if not self._opened:
+            return nothing
+        with self._acting():
+            return ask(self._journal.reader)
+
+    def _bring_up(self) -> None:
+        """Open the database, where that did not succeed yet, or begin another in the place of one that is lost."""
+        if not self._opened:
+            now = self._monotonic()
+            if now < self._open_at:
+                raise self._error or StorageError("is not open yet", where=str(self._path))
+            self._open_at = now + REOPEN_AFTER_S
+            self._lock = aside.lock(self._path) if self._lock is None else self._lock
+            if self._lost is None:
+                try:
+                    self._journal.open()
+                except DamagedError as exc:
+                    self._lost = exc
         if self._lost is not None:
             self._journal.begin_anew(self._lost)
             self._lost = None
             self._unreadable.clear()  # blocks of the new database have numbers of their own
+        if not self._opened:
+            self._opened, self._error = True, None
 
     def _may_write(self) -> bool:
         return self._error is None or self._monotonic() >= self._commit_at

@@ -43,7 +43,8 @@ class Bench:
             **self.options,
         )
         # A crash here ends a process, not the power: no fsync is needed for what these tests are about.
-        sqlite3.Connection.execute(self.store._journal.shelves.db.conn, "PRAGMA synchronous = OFF")
+        if self.store.is_open:
+            sqlite3.Connection.execute(self.store._journal.shelves.db.conn, "PRAGMA synchronous = OFF")
         return self.store
 
     def pass_time(self, seconds: float) -> None:
@@ -67,6 +68,11 @@ class Bench:
             return reader._shelves.journal()
         finally:
             reader.close()
+
+    def use_another_key(self) -> None:
+        """Put another storage key in the place of this one, and no copy."""
+        (self.folder / "identity" / "storage.key").write_bytes(bytes(32))
+        (self.folder / "identity" / "storage.key.copy").unlink()
 
     def execute(self, statement: str) -> list[tuple]:
         """Look at, or harm, the database behind the store's back."""

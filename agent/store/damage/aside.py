@@ -152,21 +152,28 @@ def discard(path: Path) -> None:
         ) from exc
 
 
+class InUseError(StorageError):
+    """Another process has the store."""
+
+
 def lock(path: Path) -> int:
     """Take the store for this process and return the descriptor that holds it; the kernel frees it with the process.
 
     Raises:
-        StorageError: when another process has it, or the folder cannot be written.
+        InUseError: when another process has it.
+        StorageError: when the folder cannot be written.
     """
     where = path.with_name(f"{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(where, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as exc:
-        raise StorageError(f"cannot be made ({exc.strerror})", where=str(where), todo="Mend the rights") from exc
+        raise StorageError(
+            f"cannot be made ({exc.strerror})", where=str(where), todo="Free space or mend the rights"
+        ) from exc
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
         os.close(descriptor)
-        raise StorageError("is in use by another agent", where=str(path), todo="Stop that one first") from exc
+        raise InUseError("is in use by another agent", where=str(path), todo="Stop that one first") from exc
     return descriptor

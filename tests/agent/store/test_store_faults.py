@@ -267,7 +267,7 @@ def test_a_damaged_database_is_set_aside_whole_and_a_new_epoch_begun(bench, harm
     elif harm == "cut":
         os.truncate(bench.path, 5000)
     else:
-        (bench.folder / "identity" / "storage.key").write_bytes(bytes(32))
+        bench.use_another_key()
     before = bench.path.read_bytes()
     store = bench.start()
     (name,) = store.stats().set_aside

@@ -300,7 +300,7 @@ def test_what_a_mark_covers_comes_back_acknowledged(bench):
 def test_a_store_under_another_key_salvages_nothing_and_says_so(bench):
     fill(bench, *COUNTS)
     bench.store.close()
-    (bench.folder / "identity" / "storage.key").write_bytes(bytes(32))
+    bench.use_another_key()
     bench.start()
     (name,) = bench.store.stats().set_aside
     event = salvage_all(bench)
