@@ -1,7 +1,9 @@
 """The plant clock: drives slots, tariffs, forecasts and shadow runs. In production it is the real time, without steps.
 
 The steady clock counts on from where it was set: a real clock that is set by hand, or that has no time before the
-network is there, moves it only by `adopt`. When that is right is decided in `agent/daemon/clockwatch.py`. In a replay it runs at a rate from an anchor: a fixed pair of a plant time and a real time that outlives restarts, so
+network is there, moves it only by `adopt`. When that is right is decided in `agent/daemon/clockwatch.py`.
+
+In a replay it runs at a rate from an anchor: a fixed pair of a plant time and a real time that outlives restarts, so
 that a killed agent comes back to where the plant is now. Security (TLS, TUF, tokens, back-off) never asks this clock.
 """
 
