@@ -102,6 +102,10 @@ class AlertBoard:
                 rows.append(self._clear(alert, now_ms, finding.text, finding.details))
         return rows
 
+    def stepped(self, step_ms: int) -> None:
+        """Go on when the plant clock was set: a calm is as long as it was."""
+        self._calm_since_ms = {rule: since_ms + step_ms for rule, since_ms in self._calm_since_ms.items()}
+
     def acknowledge(self, alert_id: str, now_ms: int) -> list[dict[str, Any]]:
         """Note that somebody took notice; return the rows to append (none when it was noted before).
 

@@ -6,7 +6,7 @@ Decides what a slot is worth given the readings in and around it; when a slot is
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,16 @@ class Slot:
             completeness=fields.number("completeness", 0, 1),
             flags=_flags(fields),
         )
+
+
+def latest_rows(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the slot rows that count, by start: of several with one start the one that was written last.
+
+    Args:
+        rows: of the `slots` stream, in the order of writing where they have one start.
+    """
+    found = {row["time_ms"]: row for row in rows}
+    return [found[start_ms] for start_ms in sorted(found)]
 
 
 def _flags(fields: Fields) -> tuple[str, ...]:

@@ -17,8 +17,6 @@ from agent.daemon.views import Answer, View
 if TYPE_CHECKING:
     from agent.daemon.loop import Daemon
 
-_CLOCK_NEAR_MS = 60_000  # the centre's word is on its way for so long at most, or the clock is not what it says
-
 
 class Answers:
     """One method an operation. Runs on the daemon's thread, between two turns."""
@@ -107,14 +105,13 @@ class Answers:
 
     def _way_out(self, backlog_bytes: int) -> Answer:
         """How the line to the centre is, how long the backlog takes to leave by it, and what is known of the clock."""
-        exchange = self._daemon.rooms.exchange
+        exchange, watch = self._daemon.rooms.exchange, self._daemon.rooms.time.watch
+        clock = {"quality": watch.quality, "ahead_ms": watch.ahead_ms}
         if exchange is None:
             link = {"state": "not enrolled", "protocol": None, "since_ms": None}
-            return {"drain_s": None, "link": link, "clock": {"quality": "unknown", "ahead_ms": None}}
+            return {"drain_s": None, "link": link, "clock": clock}
         stats, connected = exchange.uplink.stats(), exchange.link.connected
         drain_s = stats.drain_s(backlog_bytes) if connected else None
-        ahead_ms = stats.clock_ahead_ms
-        near = ahead_ms is not None and abs(ahead_ms) <= _CLOCK_NEAR_MS
         return {
             "drain_s": None if drain_s is None else round(drain_s, 1),
             "link": {
@@ -122,7 +119,7 @@ class Answers:
                 "protocol": exchange.link.protocol,
                 "since_ms": round(exchange.link.state_s * 1000),
             },
-            "clock": {"quality": "bounded" if near else "unknown", "ahead_ms": ahead_ms},
+            "clock": clock,
         }
 
     def _sync(self) -> Answer:

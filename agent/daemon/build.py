@@ -21,14 +21,15 @@ from agent.contract.zones import parse_zone
 from agent.control import Control
 from agent.daemon.answers import Answers
 from agent.daemon.calibrating import Calibrating
+from agent.daemon.clockwatch import ClockRoom, ClockWatch, Heard, Plant
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.health import disk_written_bytes
-from agent.daemon.history import KEEP_DAYS, History
+from agent.daemon.history import KEEP_DAYS
 from agent.daemon.loop import Daemon, Rooms
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.paths import StatePaths, credentials
-from agent.daemon.realtime import real_ms
+from agent.daemon.realtime import boottime_ms, machine_start, real_ms
 from agent.daemon.slots import SlotCloser
 from agent.daemon.views import ALERT_DAYS, View
 from agent.inference.forecaster import Model
@@ -36,8 +37,9 @@ from agent.inference.ladder import Ladder
 from agent.planning.costs import CostWatch
 from agent.planning.tariff import Tariff
 from agent.sources.base import Source
-from agent.sources.clock import Clock, PlantClock, SystemPlantClock
-from agent.store.identity import Identity
+from agent.sources.clock import Clock, PlantClock, SteadyClock
+from agent.store.clocks import Stamping
+from agent.store.identity import CLOCK_FLOOR, Identity
 from agent.store.store import Store
 from agent.update.slots import ModelSlots
 
@@ -67,6 +69,8 @@ def build(config: Config) -> Daemon:
         identity.begin_boot()
         store = _make_store(config, paths, identity, clock)
         stack.callback(store.close)
+        if isinstance(clock, SteadyClock) and store.offset_ms is not None:
+            clock.adopt(store.offset_ms)  # as in the run before, until the clock is looked at
         rooms = _make_rooms(config, paths, identity, clock, store, sources, tariff)
         _tell_boot(config, identity, clock, store)
         view = View(store, config, identity.enrolment)
@@ -108,7 +112,7 @@ def make_clock(config: ClockConfig | None, anchor: Path) -> Clock:
         StorageError: when the file is damaged or cannot be written.
     """
     if config is None:
-        return SystemPlantClock(real_ms)
+        return SteadyClock(real_ms, boottime_ms)
     at_ms = config.anchor_real_ms
     if at_ms is None:
         at_ms = _kept_anchor(config, anchor)
@@ -172,6 +176,11 @@ def _check_enrolment(config: Config, identity: Identity) -> None:
 
 
 def _make_store(config: Config, paths: StatePaths, identity: Identity, clock: Clock) -> Store:
+    machine = machine_start()
+
+    def stamping() -> Stamping | None:
+        return Stamping(machine, clock.offset_ms, boottime_ms()) if isinstance(clock, SteadyClock) else None
+
     return Store(
         paths.store,
         identity,
@@ -185,6 +194,7 @@ def _make_store(config: Config, paths: StatePaths, identity: Identity, clock: Cl
         keep_acknowledged_days=config.store.keep_acknowledged_days,
         keep_unacknowledged_days=config.store.keep_unacknowledged_days,
         written_bytes=disk_written_bytes,
+        stamping=stamping,
         salvage_kib_s=config.store.salvage_kib_s,
     )
 
@@ -215,20 +225,27 @@ def _make_rooms(
     )
     for source in sources:
         source.resume(_last_times(store, source))
+    forecasting = Forecasting(
+        ladder,
+        history,
+        calibrating,
+        every_minutes=config.forecast.every_minutes,
+        last_origin_ms=int(newest["origin_ms"]) if newest else None,
+    )
+    channel = config.channels[config.plant.power_channel]
+    closer = SlotCloser(channel, config.plant.slot_s, grace_s=config.plant.grace_s, readings=store.readings)
+    steady = isinstance(clock, SteadyClock)
+    plant = Plant(store, sources, closer, history, forecasting, channel.name, is_steady=steady)
+    plant.place()
     return Rooms(
         clock=clock,
+        time=_make_clock_room(clock, identity, exchange, plant),
         store=store,
         sources=sources,
-        closer=_make_closer(config, store, history),
+        closer=closer,
         history=history,
         calibrating=calibrating,
-        forecasting=Forecasting(
-            ladder,
-            history,
-            calibrating,
-            every_minutes=config.forecast.every_minutes,
-            last_origin_ms=int(newest["origin_ms"]) if newest else None,
-        ),
+        forecasting=forecasting,
         costs=Costs(CostWatch(tariff), history) if tariff is not None else None,
         board=_make_board(config, store),
         models=models,
@@ -243,21 +260,15 @@ def _last_times(store: Store, source: Source) -> dict[str, int]:
     return {name: time_ms for name, time_ms in times.items() if time_ms is not None}
 
 
-def _make_closer(config: Config, store: Store, history: History) -> SlotCloser:
-    channel = config.channels[config.plant.power_channel]
-    newest_ms = store.last_time_ms("readings", channel.name)
-    last = history.last
-    # Without a slot: killed before the first one, or the store is new and the slots of the one before come back later.
-    first_ms = store.first_time_ms(channel.name) if last is None else None
-    return SlotCloser(
-        channel,
-        config.plant.slot_s,
-        grace_s=config.plant.grace_s,
-        readings=store.readings,
-        last_slot_ms=last.start_ms if last else None,
-        first_reading_ms=first_ms,
-        last_reading_ms=newest_ms,
-    )
+def _make_clock_room(clock: Clock, identity: Identity, exchange: Exchange | None, plant: Plant) -> ClockRoom:
+    def heard() -> Heard | None:
+        stats = exchange.uplink.stats() if exchange is not None else None
+        if stats is None or stats.last_ack_ms is None or stats.clock_ahead_ms is None:
+            return None
+        return stats.last_ack_ms, stats.clock_ahead_ms
+
+    steady = clock if isinstance(clock, SteadyClock) else None
+    return ClockRoom(steady, ClockWatch(steady, floor_ms=lambda: identity.floor(CLOCK_FLOOR), heard=heard), plant)
 
 
 def _make_board(config: Config, store: Store) -> AlertBoard:

@@ -19,6 +19,7 @@ from agent.inference.tracking import Tracker
 
 MOST_TRACKED = 4  # active, previous, candidate, naive
 _MAX_BYTES = 256 * 1024
+_AHEAD_MS = 86_400_000
 _log = logging.getLogger(__name__)
 
 
@@ -79,6 +80,11 @@ class Calibrating:
             if slot.length_s == tracker.slot_s:
                 tracker.learn(slot.start_ms, _known_kw(slot))
 
+    def forget_after(self, now_ms: int) -> None:
+        """Go on under a clock that was set: no slot made anew teaches twice."""
+        for tracker in self._trackers.values():
+            tracker.forget_after(now_ms)
+
     def _issue(self, raw: Forecast, *, published: bool) -> Forecast:
         name = _name(raw.model, raw.slot_s, len(raw.power_kw))
         tracker = self._tracker(name, raw)
@@ -111,6 +117,8 @@ class Calibrating:
             tracker = None
         if tracker is None:
             return Tracker(raw.slot_s, self._initial(raw.model))
+        if tracker.through_ms > raw.origin_ms + _AHEAD_MS:  # of a clock that has been set since
+            tracker.forget_after(raw.origin_ms)
         self._catch_up(tracker)
         return tracker
 

@@ -71,6 +71,11 @@ class Forecasting:
         self.latest: Forecast | None = None
         self.shortage = "no slot has been closed yet"
 
+    def forget(self) -> None:
+        """Let go of what was forecast by a clock that was wrong."""
+        self._last_origin_ms = self.latest = None
+        self.shortage = "the clock was set, slots are made anew"
+
     def due_origin_ms(self) -> int | None:
         """Return the origin of the forecast that is due, or None."""
         end_ms = self._history.end_ms

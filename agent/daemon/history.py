@@ -31,6 +31,12 @@ class History:
         while self._slots[0].start_ms < slot.end_ms - KEEP_DAYS * 86_400_000:
             self._slots.popleft()
 
+    def replace(self, slots: Iterable[Slot]) -> None:
+        """Hold these alone."""
+        self._slots.clear()
+        for slot in slots:
+            self.add(slot)
+
     def restore(self, slots: Iterable[Slot]) -> None:
         """Put slots that have come back from a damaged store before and between the others."""
         known = {slot.start_ms: slot for slot in (*slots, *self._slots)}

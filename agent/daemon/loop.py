@@ -22,6 +22,7 @@ from agent.contract.zones import utc_iso
 from agent.control import Control
 from agent.daemon.answers import Answers
 from agent.daemon.calibrating import Calibrating
+from agent.daemon.clockwatch import ClockRoom
 from agent.daemon.exchange import Exchange
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.health import Pulse, peak_rss_mib, rss_mib
@@ -54,6 +55,7 @@ class Rooms:
     """Everything that the daemon composes. `exchange` is None until enrolled, `costs` without a tariff."""
 
     clock: Clock
+    time: ClockRoom
     store: Store
     sources: Sequence[Source]
     closer: SlotCloser
@@ -144,14 +146,16 @@ class Daemon:
 
     def turn(self) -> None:
         """One turn of the loop."""
-        now_ms = self.rooms.clock.now_ms()
         self.pulse.turn(self._monotonic())
         run = self.troubles.run
+        run("time", self._look_at_time)
+        now_ms = self.rooms.clock.now_ms()
         self._look_at_clock(now_ms)
         run("sources", lambda: self._sample(now_ms))
-        run("slots", lambda: self._close_slots(now_ms))
-        run("forecast", lambda: self._forecast(now_ms))
-        run("costs", self._cost)
+        if self.rooms.time.watch.is_known:  # else all that is made of times waits
+            run("slots", lambda: self._close_slots(now_ms))
+            run("forecast", lambda: self._forecast(now_ms))
+            run("costs", self._cost)
         run("alerts", lambda: self._watch(now_ms))
         run("sync", self._exchange)
         run("update", lambda: self._update(now_ms))
@@ -179,8 +183,20 @@ class Daemon:
 
     # -- the protocol ---------------------------------------------------------------------------------------------
 
+    def _look_at_time(self) -> None:
+        """Let everything that remembers times go on when the clock was set."""
+        step_ms = self.rooms.time.turn()
+        if step_ms:
+            self._since_ms += step_ms
+            self.rooms.board.stepped(step_ms)
+            self.rooms.calibrating.forget_after(self.rooms.clock.now_ms())
+            self.rooms.models.clock_was_set()
+
     def _look_at_clock(self, now_ms: int) -> None:
         """Say so when plant time lies before what is stored: everything that waits for its time then stands still."""
+        if complaint := self.rooms.time.watch.complaint():
+            self.troubles.note("clock", complaint)
+            return
         next_ms = self.rooms.closer.next_ms
         behind_ms = 0 if next_ms is None else next_ms - now_ms
         if behind_ms <= _CLOCK_SLACK_MS:
@@ -206,7 +222,8 @@ class Daemon:
             self.rooms.store.append("readings", readings)
         except ConfigError:
             readings = [reading for reading in readings if self._take_one(reading)]
-        self.rooms.closer.saw(readings)
+        if self.rooms.time.watch.is_known:
+            self.rooms.closer.saw(readings)
 
     def _take_one(self, reading: Reading) -> bool:
         """One value that cannot be stored must not take its neighbours with it."""
@@ -271,6 +288,9 @@ class Daemon:
                 last_ms = self.rooms.store.last_time_ms("readings", channel.name)
                 if last_ms is not None:
                     covered_ms[channel.name] = last_ms + channel.interval_s * 1000
+        if not self.rooms.time.watch.is_known:  # silence has no length then
+            self._since_ms = now_ms
+            covered_ms.clear()
         observed = Observations(
             since_ms=self._since_ms,
             forecast=self.rooms.forecasting.latest,

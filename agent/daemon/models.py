@@ -98,6 +98,11 @@ class Models:
             known = slot.completeness >= MIN_COMPLETENESS
             self._updater.shadow.add_truth(slot.start_ms, slot.power_kw if known else None)
 
+    def clock_was_set(self) -> None:
+        """Begin the trial anew: its forecasts and slots were of other times."""
+        if self._updater is not None and self._updater.shadow is not None:
+            self._updater.shadow.begin_anew()
+
     def refresh(self) -> None:
         """Load what the slots name and is not loaded, and put it on the ladder.
 

@@ -44,30 +44,40 @@ class SlotCloser:
         first_reading_ms: int | None = None,
         last_reading_ms: int | None = None,
     ) -> None:
-        """Begin where the store ends.
+        """Begin where the store ends: see `begin`.
 
         Args:
             channel: the plant's load.
             slot_s: slot length.
             grace_s: how long after its end a slot waits for its readings.
             readings: the store's `readings(channel, start_ms, end_ms)`.
-            last_slot_ms: start of the last slot stored.
-            first_reading_ms: time of the oldest reading stored.
-            last_reading_ms: time of the newest.
+            last_slot_ms: as in `begin`.
+            first_reading_ms: likewise.
+            last_reading_ms: likewise.
         """
         self._channel = channel
         self._slot_s = slot_s
         self._grace_ms = round(grace_s * 1000)
         self._readings = readings
-        self._newest_ms = last_reading_ms
         # How far beyond a slot its readings may stand: what they stand for, or the neighbour of a counter.
         self._reach_ms = round(max(channel.interval_s, _HOLD_S, slot_s if channel.kind is Kind.COUNTER else 0) * 1000)
+        self.begin(last_slot_ms=last_slot_ms, first_reading_ms=first_reading_ms, last_reading_ms=last_reading_ms)
+
+    def begin(self, *, last_slot_ms: int | None, first_reading_ms: int | None, last_reading_ms: int | None) -> None:
+        """Go on where the store ends, also when its times were corrected.
+
+        Args:
+            last_slot_ms: start of the last slot stored.
+            first_reading_ms: time of the oldest reading stored since then.
+            last_reading_ms: time of the newest.
+        """
+        self._newest_ms = last_reading_ms
         self._used_ms: int | None = None
         self.next_ms: int | None = None
         if last_slot_ms is not None:
-            self.next_ms = last_slot_ms + slot_s * 1000
-        elif first_reading_ms is not None:
-            self.next_ms = floor_slot(first_reading_ms, slot_s)
+            self.next_ms = last_slot_ms + self._slot_s * 1000
+        if first_reading_ms is not None and (self.next_ms is None or first_reading_ms - self.next_ms > MAX_SILENCE_MS):
+            self.next_ms = floor_slot(first_reading_ms, self._slot_s)
 
     @property
     def needed_ms(self) -> int | None:

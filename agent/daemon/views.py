@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from agent.config import Config
 from agent.contract.errors import StorageError, UnavailableError
 from agent.contract.rows import ForecastSource
-from agent.contract.slots import Slot
+from agent.contract.slots import Slot, latest_rows
 from agent.daemon.calibrating import read_coverage
 from agent.daemon.history import History
 from agent.daemon.paths import StatePaths, credentials
@@ -204,10 +204,10 @@ class View:
 
 
 def stored_slots(store: Readable, days: int) -> list[Slot]:
-    """Return the slots of the last days that a store has."""
+    """Return the slots of the last days that a store has and that count."""
     last_ms = store.last_time_ms("slots")
     rows = [] if last_ms is None else store.rows("slots", last_ms - days * _DAY_MS, last_ms + 1)
-    return [Slot.from_row(dict(row)) for row in rows]
+    return [Slot.from_row(dict(row)) for row in latest_rows(rows)]
 
 
 def broker_of(config: Config, enrolled: Enrolled) -> str:

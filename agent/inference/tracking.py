@@ -125,6 +125,17 @@ class Tracker:
         else:
             self._followed = followed
 
+    def forget_after(self, now_ms: int) -> None:
+        """Go on under a clock that was set: what was followed is let go, and slots before now have taught already."""
+        if self._through_ms > now_ms:
+            self._counts = {day: count for day, count in self._counts.items() if day <= now_ms // _DAY_MS}
+        self._followed, self._through_ms = None, now_ms
+
+    @property
+    def through_ms(self) -> int:
+        """Up to when slots have been learnt from."""
+        return self._through_ms
+
     def coverage(self, until_ms: int) -> tuple[float | None, int]:
         """Return the share of slots within the published band and their number, of the 28 days before `until_ms`."""
         day = until_ms // _DAY_MS

@@ -37,6 +37,13 @@ class Source(Protocol):
     def exhausted(self) -> bool:
         """Whether it has nothing more to give, ever."""
 
+    @property
+    def has_own_times(self) -> bool:
+        """Whether its readings bring their times, as from a file; else they are stamped by the plant clock."""
+
+    def stepped(self, step_ms: int) -> None:
+        """Go on when the plant clock was set ahead by so much, or back."""
+
     def resume(self, last_time_ms: Mapping[str, int]) -> None:
         """Skip what is stored already: for each channel, everything up to this time. Called once, before `poll`."""
 

@@ -1,4 +1,7 @@
-"""The plant clock: drives slots, tariffs, forecasts and shadow runs. In production it is the real time.
+"""The plant clock: drives slots, tariffs, forecasts and shadow runs. In production it is the real time, without steps.
+
+The steady clock counts on from where it was set: a real clock that is set by hand, or that has no time before the
+network is there, moves it only by `adopt`. When that is right is decided in `agent/daemon/clockwatch.py`.
 
 In a replay it runs at a rate from an anchor: a fixed pair of a plant time and a real time that outlives restarts, so
 that a killed agent comes back to where the plant is now. Security (TLS, TUF, tokens, back-off) never asks this clock.
@@ -13,6 +16,8 @@ from typing import Protocol
 from agent.contract.errors import ConfigError
 
 MAX_RATE = 1_000_000.0
+SLEWED_MS = 60_000  # a clock that is kept by the network differs by less
+_SLEW = 10
 
 
 class Clock(Protocol):
@@ -22,15 +27,43 @@ class Clock(Protocol):
         """Return the plant's time in UTC epoch milliseconds."""
 
 
-class SystemPlantClock:
-    """The real time."""
+class SteadyClock:
+    """The real time as it was at the start, counted on by a clock that nobody sets.
 
-    def __init__(self, real_ms: Callable[[], int]) -> None:
-        self._real_ms = real_ms
+    Invariants:
+        - it moves with `boottime_ms`, but for `adopt`: never back, never by a step;
+        - while the real clock differs by at most `SLEWED_MS`, it goes a tenth faster or slower until it does not.
+
+    Args:
+        real_ms: the real clock in epoch milliseconds, which may be set at any time.
+        boottime_ms: milliseconds since the machine was started, asleep or not.
+    """
+
+    def __init__(self, real_ms: Callable[[], int], boottime_ms: Callable[[], int]) -> None:
+        self._real_ms, self._boottime_ms = real_ms, boottime_ms
+        self._slewed_at_ms = boottime_ms()
+        self.offset_ms = real_ms() - self._slewed_at_ms
 
     def now_ms(self) -> int:
-        """Return the real time in UTC epoch milliseconds."""
-        return self._real_ms()
+        """Return the time in UTC epoch milliseconds."""
+        now_ms = self._boottime_ms()
+        drift_ms = self._real_ms() - now_ms - self.offset_ms
+        most_ms = (now_ms - self._slewed_at_ms) // _SLEW
+        if drift_ms == 0 or abs(drift_ms) > SLEWED_MS:
+            self._slewed_at_ms = now_ms
+        elif most_ms > 0:
+            self.offset_ms += max(-most_ms, min(most_ms, drift_ms))
+            self._slewed_at_ms = now_ms
+        return now_ms + self.offset_ms
+
+    def drift_ms(self) -> int:
+        """Return how far the real clock is ahead of this one."""
+        return self._real_ms() - self.now_ms()
+
+    def adopt(self, offset_ms: int) -> None:
+        """Be at so much beyond the time since the machine was started."""
+        self.offset_ms = offset_ms
+        self._slewed_at_ms = self._boottime_ms()
 
 
 class PlantClock:

@@ -96,6 +96,14 @@ class CsvReplay:
         return self._next >= len(self._times_ms)
 
     @property
+    def has_own_times(self) -> bool:
+        """Those of the file."""
+        return True
+
+    def stepped(self, step_ms: int) -> None:
+        """Change nothing: a row is due when its own time is over."""
+
+    @property
     def first_ms(self) -> int:
         """Time of the first row that is played."""
         return int(self._times_ms[0])

@@ -100,6 +100,15 @@ class PlantSimulator:
         """Never."""
         return False
 
+    @property
+    def has_own_times(self) -> bool:
+        """Read by the clock, as a meter is."""
+        return False
+
+    def stepped(self, step_ms: int) -> None:
+        """Go on at the same interval."""
+        self._given = {name: time_ms + step_ms for name, time_ms in self._given.items()}
+
     def resume(self, last_time_ms: Mapping[str, int]) -> None:
         """Give nothing again that is stored."""
         self._given = {channel.name: last_time_ms.get(channel.name, -1) for channel in self._channels}
@@ -111,14 +120,17 @@ class PlantSimulator:
             grid = channel.interval_s * 1000 or self._sample_ms
             latest = (now_ms - channel.interval_s * 1000) // grid * grid
             oldest = latest - CATCH_UP_MS if self._polled else latest
-            first = max(oldest, (self._given.get(channel.name, -1) // grid + 1) * grid)
+            given = self._given.get(channel.name, -1)
+            if not self._polled:
+                given = min(given, latest)  # stored by a clock that was ahead: a meter is read all the same
+            first = max(oldest, (given // grid + 1) * grid)
             for time_ms in range(first, latest + 1, grid):
                 reading = self.read(channel, time_ms)
                 if reading is None:
                     self._skipped += 1
                 else:
                     readings.append(reading)
-            self._given[channel.name] = max(latest, self._given.get(channel.name, -1))
+            self._given[channel.name] = max(latest, given)
         self._polled = True
         self._sampled += len(readings)
         return sorted(readings, key=lambda reading: reading.time_ms)

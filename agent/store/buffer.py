@@ -69,6 +69,7 @@ class ReadingCheck:
         # A little below what the block allows, so that rounding there cannot tip a value over.
         self._limits = {name: 0.999 * MAX_STEPS / 10.0**channel.decimals for name, channel in channels.items()}
         self.last_ms: dict[str, int] = {}
+        self._fresh_ms: dict[str, int] = {}  # of this run
 
     @property
     def channels(self) -> Collection[str]:
@@ -95,9 +96,27 @@ class ReadingCheck:
             raise ConfigError(
                 f"channel {exc.args[0]!r} is not configured", todo="Add it under [[channel]], or to its source"
             ) from exc
+        self._fresh_ms |= latest
         for channel, time_ms in latest.items():
             if time_ms > self.last_ms.get(channel, -1):
                 self.last_ms[channel] = time_ms
+
+    def moved(self, shift_ms: int, own_times: Collection[str], now_ms: int) -> dict[str, int]:
+        """Return the latest times under another clock, but of channels with times of their own.
+
+        What was read last is the latest, whatever the clock said.
+        """
+        times = {
+            name: self._fresh_ms[name] + shift_ms if name in self._fresh_ms else min(time_ms, now_ms)
+            for name, time_ms in self.last_ms.items()
+            if name not in own_times
+        }
+        return self.last_ms | times
+
+    def move(self, times: Mapping[str, int], shift_ms: int) -> None:
+        """Take `moved` over."""
+        self.last_ms = dict(times)
+        self._fresh_ms = {name: time_ms + shift_ms for name, time_ms in self._fresh_ms.items()}
 
 
 def accept_rows(stream: str, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.contract.acknowledgement import Mark
 from agent.contract.errors import RejectedError
 from agent.store import retention
-from agent.store.identity import Identity
+from agent.store.identity import CLOCK_FLOOR, Identity
 from agent.store.journal import Journal
 from agent.store.marks import covered, meeting, unaccounted, uncovered, without
 from agent.store.pieces import Piece
@@ -132,12 +132,12 @@ class Custody:
     def _changes(self, raw_from_ms: int | None) -> Iterator[None]:
         """Make one change after the other."""
         journal, bounds = self._journal, self._bounds
-        while pieces := retention.aged(journal.shelves, self._now_ms(), bounds.keep_acknowledged_days, raw_from_ms):
+        while pieces := retention.aged(journal.shelves, self._old_by_ms(), bounds.keep_acknowledged_days, raw_from_ms):
             with journal.transaction():
                 journal.shelves.remove(pieces, acknowledged=True)
             yield
         thinned = journal.shelves.thinned
-        if thinned.has_before(before_ms := self._now_ms() - round(bounds.keep_acknowledged_days * retention.DAY_MS)):
+        if thinned.has_before(before_ms := self._old_by_ms() - round(bounds.keep_acknowledged_days * retention.DAY_MS)):
             with journal.transaction():
                 thinned.drop_before(before_ms)
             yield
@@ -203,6 +203,11 @@ class Custody:
         with self._journal.transaction(retention.gaps(pieces, reason, self._now_ms())):
             shelves.remove(pieces, acknowledged=False)
             shelves.add("evicted_rows", sum(piece.count for piece in pieces))
+
+    def _old_by_ms(self) -> int:
+        """The time by which the acknowledged is old: not later than the centre's word, were the clock years ahead."""
+        heard_ms = self._identity.floor(CLOCK_FLOOR)
+        return min(self._now_ms(), heard_ms) if heard_ms else self._now_ms()
 
     def _used_bytes(self) -> int:
         return retention.used_bytes(self._journal.shelves) + self._journal.salvage.kept_bytes()

@@ -14,11 +14,13 @@ from typing import Any
 
 from agent.contract.blocks import Block, encode_readings, encode_rows
 from agent.contract.channels import Channel
+from agent.contract.corrections import Correction, correction_row
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.rows import event_row, gap_row
 from agent.contract.topics import STREAMS
 from agent.store import packing, retention
 from agent.store.buffer import Buffer, ReadingCheck
+from agent.store.clocks import Clocks, Stamping
 from agent.store.damage import aside
 from agent.store.damage.ends import MOST_EPOCHS
 from agent.store.damage.legacy import Legacy
@@ -50,6 +52,7 @@ class Journal:
         pieces: the journal, not packed yet.
         notes: notes that wait for the next transaction, by name.
         check: what readings are accepted, and each channel's latest time.
+        clocks: by which clock each epoch was stamped.
         writes: transactions that succeeded.
         ring_writes: records that the ring took.
         births: how often a database was opened or begun.
@@ -69,7 +72,9 @@ class Journal:
         limits: Mapping[str, int],
         now_ms: Callable[[], int],
         written_bytes: Callable[[], int],
+        stamping: Callable[[], Stamping | None],
     ) -> None:
+        self.clocks, self._stamping = Clocks(), stamping
         self.wear = Wear(written_bytes, now_ms)
         self._path, self._identity, self._channels, self._now_ms = path, identity, dict(channels), now_ms
         self.check = ReadingCheck(channels)
@@ -157,6 +162,7 @@ class Journal:
         newest = self.reader.newest_epoch()
         if newest >= self._identity.epoch:  # the identity is older than the store
             self._identity.new_epoch(above=newest)
+        self.clocks.open(self.shelves.clocks, self._identity.epoch, self._stamping())
         self.pieces = self.shelves.journal()
         self.births += 1
         self._ended = _newest(self._ends())
@@ -226,10 +232,12 @@ class Journal:
     def _fill_ring(self) -> None:
         """Write the readings in memory to the ring, as far as they belong there; the others wait for a transaction.
 
-        What is to be on disk with a note, or with the gap of what was dropped, belongs into one transaction with it.
+        What is to be on disk with a note, with its epoch's clock, or with the gap of what was dropped, belongs into one
+        transaction with it.
         """
         buffer = self.buffers["readings"]
-        if not buffer.rows or buffer.dropped or self.notes or len(buffer.rows) >= DIRECT_ROWS:
+        alone = not (buffer.dropped or self.notes or self.clocks.unsaved)
+        if not buffer.rows or not alone or len(buffer.rows) >= DIRECT_ROWS:
             return
         try:
             piece = self.shelves.put_ring(self._encode("readings", buffer.rows, buffer.first))
@@ -276,6 +284,7 @@ class Journal:
                     released = self._note_released(self._moving)
                 for name, data in self.notes.items():
                     self.shelves.notes.put(name, data)
+                self.clocks.save(self.shelves.clocks)
                 yield
         except BaseException:
             del queue[before:]
@@ -286,6 +295,7 @@ class Journal:
             self._moving = set()
         self.pieces += pieces
         self.notes.clear()
+        self.clocks.unsaved.clear()
         for stream, buffer in self.buffers.items():
             self.durable[stream] = buffer.last
             buffer.written(buffer.last)
@@ -318,6 +328,7 @@ class Journal:
         Raises:
             StorageError: when the disk cannot be used.
         """
+        self._note_clock()
         self.change()
         with self.transaction():
             packed = self._pack_into([piece for piece in self.pieces if piece.stream in streams])
@@ -327,6 +338,39 @@ class Journal:
         self._forget(packed, released)
         self._ended = _newest(self._ends()) | self._behind
         self.quarantine()
+
+    def begin_epoch(
+        self, offset_ms: int, time_ms: int, text: str, *, own_times: Sequence[str], slots_first_ms: int | None
+    ) -> None:
+        """Go on under a new epoch, whose clock is another, with the event that corrects the epochs before.
+
+        Raises:
+            StorageError: when the disk cannot be used; the clock is the one before then, whatever the epoch.
+        """
+        self.pack(STREAMS)
+        epoch = self._identity.new_epoch()
+        for stream, buffer in self.buffers.items():
+            buffer.renumber()
+            self.durable[stream] = 0
+        if (stamping := self._stamping()) is None:
+            raise ValueError("this store was not told of a clock")
+        self.clocks.begin(epoch, stamping)
+        shift_ms = offset_ms - self.clocks.known[epoch].offset_ms
+        times = self.check.moved(shift_ms, own_times, time_ms)
+        slots = slots_first_ms is not None
+        found: list[Correction] = self.clocks.corrected(epoch, offset_ms, slots_first_ms, slots=slots)
+        changed = self.clocks.after(found, own_times, epoch, offset_ms)
+        with self.transaction([correction_row(time_ms, text, found, own_times)]):
+            for one, clock in changed.items():
+                self.shelves.clocks.put(one, clock)
+            self.shelves.note_times(times)
+        self.clocks.known |= changed
+        self.check.move(times, shift_ms)
+
+    def _note_clock(self) -> None:
+        stamping = self._stamping()
+        if stamping is not None:
+            self.clocks.note(self._identity.epoch, stamping.offset_ms)
 
     def _ends(self) -> dict[tuple[int, str], int]:
         """Return the last number of each epoch and stream of which there are rows."""

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from agent.contract.blocks import Block, decode_readings, decode_rows
 from agent.contract.channels import Reading
+from agent.contract.corrections import DERIVED, Correction
 from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS
+from agent.store.clocks import EpochClock
 from agent.store.damage import aside
 from agent.store.damage.salvagelog import SalvageLog, SalvageState
 from agent.store.damage.scrub import Scrub
@@ -147,20 +149,38 @@ class Reader:
         """
         found: list[Reading] = []
         with transaction(self._shelves.db, self._path):
-            for piece in self._overlapping("readings", start_ms, end_ms):
-                found += self._columns(piece, channel).between(start_ms, end_ms)
-            found += self._shelves.thinned.readings(channel, start_ms, end_ms)
+            clocks = self._shelves.clocks.corrected()
+            shifts = {epoch: clock.shift_of(channel) for epoch, clock in clocks.items()}
+            for shift_ms in {0, *shifts.values()}:
+                low, high = start_ms - shift_ms, end_ms - shift_ms
+                rows = [
+                    row
+                    for epoch, row in self._shelves.thinned.readings(channel, low, high)
+                    if shifts.get(epoch, 0) == shift_ms
+                ]
+                for piece in self._overlapping("readings", low, high):
+                    if shifts.get(piece.epoch, 0) == shift_ms:
+                        rows += self._columns(piece, channel).between(low, high)
+                found += [row._replace(time_ms=row.time_ms + shift_ms) for row in rows] if shift_ms else rows
         return sorted(found, key=lambda row: row.time_ms)
 
     def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
         """Return the rows of any other stream in [start_ms, end_ms), by time, equal times in order of writing.
 
+        Of an epoch whose clock was wrong the times are as they should have been, and what was made of them is left out.
+
         Raises:
             StorageError: when the disk cannot be read.
         """
-        found = [
-            row for row in self._decoded(stream, start_ms, end_ms, decode_rows) if start_ms <= row["time_ms"] < end_ms
-        ]
+        found: list[dict[str, Any]] = []
+        with transaction(self._shelves.db, self._path):
+            clocks = self._shelves.clocks.corrected()
+            shifts = {} if stream in DERIVED else {epoch: clock.shift_ms for epoch, clock in clocks.items()}
+            for shift_ms in sorted({0, *shifts.values()}):
+                for piece in self._overlapping(stream, start_ms - shift_ms, end_ms - shift_ms):
+                    if shifts.get(piece.epoch, 0) == shift_ms:
+                        rows = self._try(piece, decode_rows)
+                        found += _corrected(stream, rows, piece.epoch, clocks.get(piece.epoch), start_ms, end_ms)
         return sorted(found, key=lambda row: int(row["time_ms"]))
 
     def note(self, name: str) -> bytes | None:
@@ -182,36 +202,47 @@ class Reader:
         with transaction(self._shelves.db, self._path):
             if channel is not None:
                 return self.channel_times([channel]).get(channel)
-            packed = self._shelves.db.execute("SELECT max(end_ms) FROM block WHERE stream = ?", [stream]).fetchone()[0]
-            times = [piece.end_ms for piece in self._shelves.journal() if piece.stream == stream]
-        return max(times if packed is None else [*times, packed], default=None)
+            clocks = self._shelves.clocks.corrected()
+            journal = [(piece.epoch, piece.end_ms) for piece in self._shelves.journal() if piece.stream == stream]
+            ends = [*journal, *self._shelves.ends(stream, clocks)]
+        times = (_end(stream, end_ms, epoch, clocks.get(epoch)) for epoch, end_ms in ends)
+        return max((time_ms for time_ms in times if time_ms is not None), default=None)
 
-    def first_time_ms(self, channel: str) -> int | None:
-        """Return the oldest time of a channel's readings, from the oldest pieces; None where none of these has any.
+    def first_time_ms(self, channel: str, since_ms: int = 0) -> int | None:
+        """Return the oldest time of a channel's readings from `since_ms` on; None where the oldest pieces have none.
 
         Raises:
             StorageError: when the disk cannot be read.
         """
-        where = f"WHERE stream = ? ORDER BY end_ms LIMIT {_OLDEST_PIECES}"
+        where = f"WHERE stream = ? AND end_ms >= ? ORDER BY end_ms LIMIT {_OLDEST_PIECES}"
         with transaction(self._shelves.db, self._path):
+            clocks = self._shelves.clocks.corrected()
+            shifts = {epoch: clock.shift_of(channel) for epoch, clock in clocks.items()}
             journal = [piece for piece in self._shelves.journal() if piece.stream == "readings"]
-            for piece in [*self._shelves.pieces(BLOCK, where, ["readings"]), *journal]:
-                rows = self._try(piece, lambda block: decode_readings(block)[1])
-                times = [row.time_ms for row in rows if row.channel == channel]
-                if times:
-                    return min(times)
-        return None
+            firsts = []
+            for shift_ms in {0, *shifts.values()}:
+                low = since_ms - shift_ms
+                for piece in [*self._shelves.pieces(BLOCK, where, ["readings", low]), *journal]:
+                    if shifts.get(piece.epoch, 0) != shift_ms:
+                        continue
+                    rows = self._try(piece, lambda block: decode_readings(block)[1])
+                    times = [row.time_ms for row in rows if row.channel == channel and row.time_ms >= low]
+                    if times:
+                        firsts.append(min(times) + shift_ms)
+                        break
+        return min(firsts, default=None)
 
     def channel_times(self, channels: Sequence[str]) -> dict[str, int]:
         """Return the latest durable time of each channel: what was noted when packing, and the journal since."""
-        times = self._shelves.noted_times(channels)
+        times, clocks = self._shelves.noted_times(channels), self._shelves.clocks.corrected()
         journal = (piece for piece in self._shelves.journal() if piece.stream == "readings")
         for piece in sorted(journal, key=lambda piece: -piece.end_ms):  # the newest mostly tell all there is to know
-            if all(times.get(channel, -1) >= piece.end_ms for channel in channels):
+            if not clocks and all(times.get(channel, -1) >= piece.end_ms for channel in channels):
                 break
             for row in self._try(piece, lambda block: decode_readings(block)[1]):
                 if row.channel in channels:
-                    times[row.channel] = max(row.time_ms, times.get(row.channel, row.time_ms))
+                    time_ms = row.time_ms + clocks.get(piece.epoch, EpochClock()).shift_of(row.channel)
+                    times[row.channel] = max(time_ms, times.get(row.channel, time_ms))
         return times
 
     def waiting(self) -> Iterator[Block]:
@@ -280,7 +311,9 @@ class Reader:
             for piece in journal:
                 rows[piece.stream] += piece.count
             there = aside.names(self._path)
-            oldest = [self._oldest_waiting(stream) for stream in STREAMS] + [piece.start_ms for piece in journal]
+            oldest = [piece for stream in STREAMS for piece in self._oldest_waiting(stream)] + journal
+            clocks = self._shelves.clocks.corrected()
+            starts = [piece.start_ms + clocks.get(piece.epoch, EpochClock()).shift_ms for piece in oldest]
             return StoreStats(
                 epoch=self.newest_epoch(),
                 boot=0,
@@ -289,7 +322,7 @@ class Reader:
                 backlog_rows=sum(state.waiting_rows for state in states) + sum(piece.count for piece in journal),
                 backlog_blocks=sum(state.waiting_blocks for state in states),
                 backlog_bytes=sum(state.waiting_bytes for state in states) + sum(piece.size for piece in journal),
-                oldest_unacknowledged_ms=min((time_ms for time_ms in oldest if time_ms is not None), default=None),
+                oldest_unacknowledged_ms=min(starts, default=None),
                 bytes_on_disk=_size(self._path),
                 kept_bytes=sum(state.waiting_bytes for state in states if state.stream in KEPT),
                 evicted_rows=self._shelves.counter("evicted_rows"),
@@ -299,18 +332,9 @@ class Reader:
                 scrubbed_ms=self._shelves.counter("scrubbed_ms"),
             )
 
-    def _oldest_waiting(self, stream: str) -> int | None:
-        found = self._shelves.pieces(
-            "block", "WHERE stream = ? AND acknowledged = 0 ORDER BY epoch, first LIMIT 1", [stream]
-        )
-        return found[0].start_ms if found else None
-
-    def _decoded(self, stream: str, start_ms: int, end_ms: int, decode: Callable[[Block], list[_T]]) -> list[_T]:
-        found: list[_T] = []
-        with transaction(self._shelves.db, self._path):
-            for piece in self._overlapping(stream, start_ms, end_ms):
-                found += self._try(piece, decode)
-        return found
+    def _oldest_waiting(self, stream: str) -> list[Piece]:
+        where = "WHERE stream = ? AND acknowledged = 0 ORDER BY epoch, first LIMIT 1"
+        return self._shelves.pieces(BLOCK, where, [stream])
 
     def _overlapping(self, stream: str, start_ms: int, end_ms: int) -> list[Piece]:
         """List the pieces that may hold rows in [start_ms, end_ms), blocks first."""
@@ -339,6 +363,28 @@ class Reader:
         except RejectedError as exc:
             self.damaged.append((piece, exc.what))
             return []
+
+
+def _corrected(
+    stream: str, rows: list[dict[str, Any]], epoch: int, clock: EpochClock | None, start_ms: int, end_ms: int
+) -> list[dict[str, Any]]:
+    """Return the rows of a piece in [start_ms, end_ms) as the clock of their epoch is known to have been."""
+    if clock is not None and stream in DERIVED:
+        told = Correction(epoch, clock.shift_ms, clock.slots_from_ms)
+        rows = [row for row in rows if told.counts(stream, row["time_ms"])]
+    elif clock is not None:
+        rows = [{**row, "time_ms": row["time_ms"] + clock.shift_ms} for row in rows]
+    return [row for row in rows if start_ms <= row["time_ms"] < end_ms]
+
+
+def _end(stream: str, end_ms: int, epoch: int, clock: EpochClock | None) -> int | None:
+    """Return up to when rows of an epoch reach that ends then as it is written; None where none of it counts."""
+    if clock is None:
+        return end_ms
+    if stream not in DERIVED:
+        return end_ms + clock.shift_ms
+    told = Correction(epoch, clock.shift_ms, clock.slots_from_ms)
+    return next((at for at in (end_ms, clock.slots_from_ms - 1) if at >= 0 and told.counts(stream, at)), None)
 
 
 def _size(path: Path) -> int:

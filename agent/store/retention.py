@@ -51,8 +51,7 @@ def safe_readings(shelves: Shelves) -> list[Piece]:
 
 def too_old(shelves: Shelves, before_ms: int) -> list[Piece]:
     """Choose a batch of readings that wait and end before a time."""
-    where = f"WHERE stream = ? AND end_ms < ? AND +acknowledged = 0 ORDER BY end_ms LIMIT {BATCH}"
-    return shelves.pieces("block", where, [RAW, before_ms])
+    return _ending(shelves, RAW, before_ms, "+acknowledged = 0")
 
 
 def _pragma(shelves: Shelves, name: str) -> int:
@@ -72,12 +71,23 @@ def aged(shelves: Shelves, now_ms: int, keep_raw_days: float, raw_from_ms: int |
     for stream, keep in days.items():
         if not safe.get(stream):
             continue
-        where = f"WHERE stream = ? AND end_ms < ? AND acknowledged = 1 ORDER BY end_ms LIMIT {BATCH}"
         before_ms = int(now_ms - keep * DAY_MS)
         if stream == RAW and raw_from_ms is not None:
             before_ms = min(before_ms, raw_from_ms)
-        chosen += shelves.pieces("block", where, [stream, before_ms])
+        chosen += _ending(shelves, stream, before_ms, "acknowledged = 1")
     return chosen
+
+
+def _ending(shelves: Shelves, stream: str, before_ms: int, state: str) -> list[Piece]:
+    """Return up to a batch of blocks that end before a time, by the clock as it is known to have been."""
+    shifts = {epoch: clock.shift_ms for epoch, clock in shelves.clocks.corrected().items()}
+    apart = ", ".join(map(str, shifts)) or "0"
+    where = f"WHERE stream = ? AND end_ms < ? AND {state} AND epoch NOT IN ({apart}) ORDER BY end_ms LIMIT {BATCH}"
+    found = shelves.pieces("block", where, [stream, before_ms])
+    where = f"WHERE stream = ? AND end_ms < ? AND {state} AND epoch = ? ORDER BY end_ms LIMIT {BATCH}"
+    for epoch, shift_ms in shifts.items():
+        found += shelves.pieces("block", where, [stream, before_ms - shift_ms, epoch])
+    return found
 
 
 def victims(shelves: Shelves, *, only_acknowledged: bool = False) -> tuple[list[Piece], bool]:

@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from agent.contract.durable import fsync_folder
 from agent.contract.errors import ConfigError, StorageError
-from agent.store import notes, thinning
+from agent.store import clocks, notes, thinning
 from agent.store.damage import salvagelog
 from agent.store.damage.logcheck import keep_passed_over
 
@@ -99,6 +99,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _with_marks,
     salvagelog.create_tables,
     thinning.create_table,
+    clocks.create_table,
 )
 
 

@@ -21,6 +21,7 @@ from sqlite_utils import Database
 from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, BlockHeader, seal_block, unseal_block
 from agent.contract.topics import STREAMS
+from agent.store.clocks import ClockTable
 from agent.store.damage import aside
 from agent.store.damage.ends import WITHIN as ENDS_WITHIN
 from agent.store.damage.ends import find as find_ends
@@ -51,6 +52,7 @@ class Shelves:
         self.ring = RingShelf(path.with_name(f"{path.name}-ring"))
         self.notes = Notes(db, key, self.tag)
         self.thinned = Thinned(db, key)
+        self.clocks = ClockTable(db, key)
         self.distrusted = ""
         self._follow: Callable[[Piece, int, int], None] = lambda *_: None
 
@@ -280,6 +282,21 @@ class Shelves:
         if type(value) is not int:
             raise DamagedError("is damaged (a value is of another type)", where=str(self._path))
         return value
+
+    def ends(self, stream: str, apart: Iterable[int]) -> list[tuple[int, int]]:
+        """Return the greatest time in the blocks of each epoch in `apart`, and that of all others under epoch 0."""
+        names = ", ".join(str(int(epoch)) for epoch in apart)
+        queries = (
+            [f"SELECT 0, max(end_ms) FROM block WHERE stream = ? AND epoch NOT IN ({names})"]
+            if names
+            else ["SELECT 0, max(end_ms) FROM block WHERE stream = ?"]
+        )
+        if names:
+            queries.append(
+                f"SELECT epoch, max(end_ms) FROM block WHERE stream = ? AND epoch IN ({names}) GROUP BY epoch"
+            )
+        found = [row for query in queries for row in self.db.execute(query, [stream]).fetchall()]
+        return [(self._number(epoch), self._number(end_ms)) for epoch, end_ms in found if end_ms is not None]
 
     def counted(self, stream: str, epoch: int) -> list[int]:
         """Count rows, and of what waits rows, blocks and bytes; reads every block of the stream."""

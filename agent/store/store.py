@@ -23,6 +23,7 @@ from agent.contract.errors import RejectedError, StorageError
 from agent.contract.topics import STREAMS
 from agent.store import outbox
 from agent.store.buffer import accept_rows
+from agent.store.clocks import Stamping
 from agent.store.custody import Bounds, Custody
 from agent.store.damage import aside
 from agent.store.damage.salvage import LEAST_FREE_BYTES
@@ -73,6 +74,7 @@ class Store:
         ring_readings: most readings held in memory while the disk cannot be written.
         salvage_kib_s: how much is read in a second of a store that was set aside.
         written_bytes: what this process has caused to be written, for the wear of the flash.
+        stamping: the plant clock as it is now, where it is a steady one.
 
     Raises:
         StorageError: when another process has the store.
@@ -96,12 +98,13 @@ class Store:
         ring_readings: int = 100_000,
         salvage_kib_s: int = 2048,
         written_bytes: Callable[[], int] = lambda: 0,
+        stamping: Callable[[], Stamping | None] = lambda: None,
     ) -> None:
         self._path, self._identity, self._monotonic, self._now_ms = path, identity, monotonic, now_ms
         self._window_s, self._pack_after_s = commit_window_s, pack_after_s
         self._scales = {name: 10.0**channel.decimals for name, channel in channels.items()}
         limits = dict.fromkeys(STREAMS, OTHER_RING_ROWS) | {"readings": ring_readings}
-        self._journal = Journal(path, identity, channels, limits, now_ms, written_bytes)
+        self._journal = Journal(path, identity, channels, limits, now_ms, written_bytes, stamping)
         bounds = Bounds(max_bytes, reserved_bytes, keep_acknowledged_days, keep_unacknowledged_days)
         self._custody = Custody(self._journal, identity, path, bounds, now_ms)
         self._error: StorageError | None = None
@@ -161,6 +164,40 @@ class Store:
         if self._opened and self._lost is None and not self._journal.unwritten:
             return True
         return self._guarded(self._journal.change)
+
+    def begin_epoch(
+        self, offset_ms: int, time_ms: int, text: str, *, own_times: Sequence[str], slots_first_ms: int | None
+    ) -> bool:
+        """Go on under a new epoch with another clock, and correct all that the clock until now has stamped.
+
+        Args:
+            offset_ms: of the clock that is right, as in `Stamping`; it is to be used once this has returned True.
+            time_ms: the time by it.
+            text: for people.
+            own_times: channels that have times of their own, as from a file.
+            slots_first_ms: by the clock until now, of the oldest reading that slots can be made of; None where slots
+                are not made of what this clock stamps.
+
+        Returns:
+            Whether that is durable; where it is not, nothing was corrected, and rows go on by the clock until now.
+        """
+        if not self.commit():
+            return False
+        begun = False
+
+        def begin() -> None:
+            nonlocal begun
+            self._journal.begin_epoch(offset_ms, time_ms, text, own_times=own_times, slots_first_ms=slots_first_ms)
+            begun = True
+
+        self._guarded(begin)
+        return begun
+
+    @property
+    def offset_ms(self) -> int | None:
+        """The offset of the clock by which the present epoch is stamped; None where it is no steady one."""
+        clock = self._journal.clocks.known.get(self._identity.epoch)
+        return None if clock is None else clock.offset_ms
 
     def durable_through(self) -> dict[str, int]:
         """Return, by stream, the sequence number of the present epoch up to which rows survive a power cut.
@@ -375,14 +412,15 @@ class Store:
         stored = self._stored(lambda reader: reader.last_time_ms(stream), None)
         return max(fresh if stored is None else [*fresh, stored], default=None)
 
-    def first_time_ms(self, channel: str) -> int | None:
-        """Return the oldest time of a channel's readings, as far as the oldest pieces tell; None where they do not.
+    def first_time_ms(self, channel: str, since_ms: int = 0) -> int | None:
+        """Return the oldest time of a channel's readings from `since_ms` on; None where the oldest pieces have none.
 
         Raises:
             StorageError: when the disk cannot be read.
         """
-        stored = self._stored(lambda reader: reader.first_time_ms(channel), None)
-        fresh = [row.time_ms for row in self._journal.buffers["readings"].rows if row.channel == channel]
+        stored = self._stored(lambda reader: reader.first_time_ms(channel, since_ms), None)
+        waiting = self._journal.buffers["readings"].rows
+        fresh = [row.time_ms for row in waiting if row.channel == channel and row.time_ms >= since_ms]
         return min(fresh if stored is None else [stored, *fresh], default=None)
 
     def last_seq(self, stream: str) -> int:

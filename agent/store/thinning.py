@@ -73,19 +73,21 @@ class Thinned:
         row = [left.header.start_ms, left.header.end_ms, sealed]
         self._db.execute("INSERT INTO thin (start_ms, end_ms, data) VALUES (?, ?, ?)", row)
 
-    def readings(self, channel: str, start_ms: int, end_ms: int) -> list[Reading]:
-        """Return the values of one channel in [start_ms, end_ms); what is damaged is left out."""
+    def readings(self, channel: str, start_ms: int, end_ms: int) -> list[tuple[int, Reading]]:
+        """Return the values of one channel in [start_ms, end_ms), each with its epoch; what is damaged is left out."""
         if not self._exists():
             return []
         query = "SELECT data FROM thin WHERE end_ms >= ? AND start_ms < ?"
-        found: list[Reading] = []
+        found: list[tuple[int, Reading]] = []
         for (data,) in self._db.execute(query, [start_ms, end_ms]).fetchall():
             try:
                 plain = self._cipher.decrypt(data[:_NONCE], data[_NONCE:], _PURPOSE)
-                _, rows = decode_readings(Block.from_bytes(plain))
+                block = Block.from_bytes(plain)
+                _, rows = decode_readings(block)
             except (InvalidTag, ValueError, RejectedError):  # ValueError: shorter than a nonce
                 continue
-            found += [row for row in rows if row.channel == channel and start_ms <= row.time_ms < end_ms]
+            epoch = block.header.epoch
+            found += [(epoch, row) for row in rows if row.channel == channel and start_ms <= row.time_ms < end_ms]
         return found
 
     def has_any(self) -> bool:

@@ -95,6 +95,10 @@ class Shadow:
             raise ConfigError("the days of a trial and its margin must not be negative")
         self.label = label
         self._min_days, self._loss, self._margin = min_days, loss, margin
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget what was scored."""
         self._rounds: list[_Round] = []
         self._duels = {rival: _Duel() for rival in Rival}
         self._first_ms: int | None = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
-from agent.contract.blocks import Block, BlockHeader
+from agent.contract.blocks import Block, BlockHeader, decode_rows
+from agent.contract.corrections import KIND, read_correction
 from agent.contract.errors import RejectedError
 from agent.store import packing
 from agent.store.damage.salvagelog import End, Place
@@ -78,10 +80,19 @@ class Taking:
             except RejectedError:
                 return False
             self._small |= {_piece(part.header): part for part in parts}
+        if head.stream == "events":
+            self._learn(block)
         self.blocks += 1
         self.rows += sum(last - first + 1 for first, last in spans)
         self.see(place, head.first, head.last)
         return True
+
+    def _learn(self, block: Block) -> None:
+        """Corrections of a clock come back with their events."""
+        with contextlib.suppress(RejectedError):
+            for row in decode_rows(block):
+                if row.get("kind") == KIND:
+                    self._shelves.clocks.learn(*read_correction(row), block.header.epoch)
 
     def see(self, place: Place, first: int, last: int) -> None:
         """Note that these rows were found and are held."""

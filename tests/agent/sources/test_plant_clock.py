@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 
 from agent.contract.errors import ConfigError
-from agent.sources.clock import PlantClock, SystemPlantClock
+from agent.sources.clock import PlantClock, SteadyClock
 
 
 def test_runs_at_its_rate_from_the_anchor():
@@ -46,5 +47,50 @@ def test_refuses_a_rate_that_is_none(rate):
         PlantClock(0, 0, rate, real_ms=lambda: 0)
 
 
+class Machine:
+    """A machine with a real clock that can be set."""
+
+    def __init__(self) -> None:
+        self.since_start_ms = 5_000
+        self.real_ms = 1_770_000_000_000
+
+    def pass_ms(self, milliseconds: int) -> None:
+        self.since_start_ms += milliseconds
+        self.real_ms += milliseconds
+
+    def clock(self) -> SteadyClock:
+        return SteadyClock(lambda: self.real_ms, lambda: self.since_start_ms)
+
+
 def test_in_production_it_is_the_real_time():
-    assert SystemPlantClock(lambda: 42).now_ms() == 42
+    machine = Machine()
+    clock = machine.clock()
+    machine.pass_ms(1234)
+    assert clock.now_ms() == machine.real_ms
+    assert clock.drift_ms() == 0
+
+
+@pytest.mark.parametrize("set_ms", [-3_600_000, 60_001, 10 * 365 * 86_400_000])
+def test_a_clock_that_is_set_moves_the_plant_clock_only_when_that_is_adopted(set_ms):
+    machine = Machine()
+    clock = machine.clock()
+    machine.real_ms += set_ms
+    machine.pass_ms(1000)
+    assert clock.drift_ms() == set_ms
+    clock.adopt(clock.offset_ms + set_ms)
+    assert clock.now_ms() == machine.real_ms
+
+
+@pytest.mark.parametrize("set_ms", [-60_000, -40, 40, 60_000])
+def test_a_small_difference_is_made_up_without_a_step(set_ms):
+    machine = Machine()
+    clock = machine.clock()
+    machine.real_ms += set_ms
+    times = []
+    for _ in range(700):
+        machine.pass_ms(1000)
+        times.append(clock.now_ms())
+    passed = [after - before for before, after in itertools.pairwise(times)]
+    assert min(passed) >= 900
+    assert max(passed) <= 1100
+    assert times[-1] == machine.real_ms

@@ -1,0 +1,178 @@
+"""Whether the machine's clock is to be believed, and what is done when it was set.
+
+Judges once a turn; what a corrected time means for stored rows is the store's decision. Slots, forecasts and costs wait
+while the time is not known. A replay has a plant clock of its own, which nobody sets: there is nothing to judge there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.contract.zones import utc_iso
+from agent.daemon.forecasting import Forecasting
+from agent.daemon.history import KEEP_DAYS, History
+from agent.daemon.slots import SlotCloser
+from agent.daemon.views import stored_slots
+from agent.sources.base import Source
+from agent.sources.clock import SLEWED_MS, SteadyClock
+from agent.store.store import Store
+
+EARLIEST_MS = 1_735_689_600_000  # 2025: older than this program is no time that it runs in
+_NEAR_MS = 60_000  # the centre's word is on its way for so long at most, or the clock is not what it says
+_HOLDS_MS = 30 * 86_400_000  # in so long a clock that nobody sets may go wrong by a minute
+
+Heard = tuple[int, int]  # the real clock at the last acknowledgement, and how far it was ahead of the centre's
+
+
+class ClockWatch:
+    """What is known of the time.
+
+    Args:
+        clock: the plant clock; None in a replay.
+        floor_ms: the least that the time can be: when the centre last signed something for this device.
+        heard: the last acknowledgement of this run; None before the first.
+    """
+
+    def __init__(
+        self, clock: SteadyClock | None, *, floor_ms: Callable[[], int], heard: Callable[[], Heard | None]
+    ) -> None:
+        self._clock, self._floor_ms, self._heard = clock, floor_ms, heard
+        self._confirmed_ms: int | None = None  # when the centre last agreed with the plant clock
+        self._last: Heard | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the plant clock may be right."""
+        return self._clock is None or self._clock.now_ms() >= self._least_ms
+
+    @property
+    def quality(self) -> str:
+        """`bounded` where the centre agrees to a minute, else `unknown`; `unset` where it cannot be right."""
+        if not self.is_known:
+            return "unset"
+        heard = self._heard()
+        return "bounded" if heard is not None and abs(heard[1]) <= _NEAR_MS else "unknown"
+
+    @property
+    def ahead_ms(self) -> int | None:
+        """How far the real clock was ahead of the centre's when it was heard last."""
+        heard = self._heard()
+        return None if heard is None else heard[1]
+
+    def step_ms(self) -> int:
+        """Return by how much the plant clock is to be set; 0 where it is not.
+
+        What the centre has confirmed holds for thirty days, whatever the real clock says, until the centre agrees with
+        that: a time that was mistyped must not move a year of readings.
+        """
+        if self._clock is None:
+            return 0
+        drift_ms = self._clock.drift_ms()
+        now_ms = self._clock.now_ms()
+        self._listen(now_ms, drift_ms)
+        holds = self._confirmed_ms is not None and now_ms - self._confirmed_ms <= _HOLDS_MS
+        if abs(drift_ms) <= SLEWED_MS or now_ms + drift_ms < self._least_ms or holds:
+            return 0
+        return drift_ms
+
+    def complaint(self) -> str:
+        """Say what is wrong with the clock; nothing where all is well."""
+        if self._clock is None:
+            return ""
+        now_ms, drift_ms = self._clock.now_ms(), self._clock.drift_ms()
+        if now_ms < self._least_ms:
+            return f"it is {utc_iso(now_ms)} by the clock, which cannot be: slots and forecasts wait. Set the clock"
+        if abs(drift_ms) > SLEWED_MS:
+            return (
+                f"the clock was set to {utc_iso(now_ms + drift_ms)}, but readings go on at {utc_iso(now_ms)}: the "
+                "centre says otherwise, or it is too early to be true, or the disk is full. Set the clock right"
+            )
+        return ""
+
+    @property
+    def _least_ms(self) -> int:
+        return max(EARLIEST_MS, self._floor_ms())
+
+    def _listen(self, now_ms: int, drift_ms: int) -> None:
+        heard = self._heard()
+        if heard is None or heard == self._last:
+            return
+        self._last = heard
+        if abs(heard[1]) <= _NEAR_MS:
+            self._confirmed_ms = now_ms if abs(drift_ms) <= SLEWED_MS else None
+
+
+@dataclass(frozen=True)
+class Plant:
+    """What the time of the readings matters to."""
+
+    store: Store
+    sources: list[Source]
+    closer: SlotCloser
+    history: History
+    forecasting: Forecasting
+    channel: str  # of which slots are made
+    is_steady: bool  # whether its clock is one that can be set
+
+    @property
+    def own_times(self) -> list[str]:
+        """The channels that are not stamped by the clock."""
+        return [channel.name for source in self.sources if source.has_own_times for channel in source.channels]
+
+    def rewind(self) -> None:
+        """Take up the slots that count, and forget what was forecast from others."""
+        self.history.replace(stored_slots(self.store, KEEP_DAYS))
+        self.place()
+        self.forecasting.forget()
+
+    def place(self) -> None:
+        """Let slots begin after the last one that counts, or with the first reading, as the store has them."""
+        last = self.history.last
+        # What another start of the machine stamped without a time is never corrected, and makes no slots.
+        earliest_ms = EARLIEST_MS if self.is_steady and self.channel not in self.own_times else 0
+        self.closer.begin(
+            last_slot_ms=None if last is None else last.start_ms,
+            first_reading_ms=self.store.first_time_ms(self.channel, earliest_ms if last is None else last.end_ms),
+            last_reading_ms=self.store.last_time_ms("readings", self.channel),
+        )
+
+
+class ClockRoom:
+    """Sets the plant clock, and lets everything that remembers times go on by it.
+
+    Invariants: nothing is sampled between a step and its correction; where that cannot be made durable all goes on by
+    the clock until now, and the step is made at a later turn.
+    """
+
+    def __init__(self, clock: SteadyClock | None, watch: ClockWatch, plant: Plant) -> None:
+        self.watch = watch
+        self._clock, self._plant = clock, plant
+        self._knew = watch.is_known
+
+    def turn(self) -> int:
+        """Adopt a step where there is one, and return by how much the plant clock was set."""
+        step_ms = self.watch.step_ms()
+        if step_ms and not self._step(step_ms):
+            step_ms = 0
+        known = self.watch.is_known
+        if step_ms or (known and not self._knew):
+            self._plant.rewind()
+        self._knew = known
+        return step_ms
+
+    def _step(self, step_ms: int) -> bool:
+        clock, plant = self._clock, self._plant
+        if clock is None:
+            return False
+        before_ms = clock.now_ms()
+        now_ms, offset_ms = before_ms + step_ms, clock.offset_ms + step_ms
+        text = f"the clock was set from {utc_iso(before_ms)} to {utc_iso(now_ms)}: earlier times are corrected by that"
+        own_times = plant.own_times
+        first_ms = None if plant.channel in own_times else plant.store.first_time_ms(plant.channel) or 0
+        if not plant.store.begin_epoch(offset_ms, now_ms, text, own_times=own_times, slots_first_ms=first_ms):
+            return False
+        clock.adopt(offset_ms)
+        for source in plant.sources:
+            source.stepped(step_ms)
+        return True

@@ -1,0 +1,206 @@
+"""By which clock the rows of each epoch were stamped, and by how much their times are wrong as is known by now.
+
+Decides what a clock that is set means for the epochs before, and how that lies in its table. Rows, blocks and numbers
+stay as they were written: `reader.py` moves the times when it is asked. Callers hold the transaction.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from sqlite_utils import Database
+
+from agent.contract import jsonform
+from agent.contract.corrections import MAX_EPOCHS, Correction
+from agent.contract.errors import RejectedError
+from agent.contract.jsonform import MAX_TIME_MS, Fields
+
+EXACT_MS = 60_000  # as far as a plant clock may be from the real one without a correction
+_MARGIN_MS = 3_600_000  # the longest slot: one that holds an epoch's first reading begins before it
+_NONCE = 12
+_PURPOSE = b"edgewatt/clock/v1\0"
+_MAX_BYTES = 2**17
+
+
+@dataclass(frozen=True, slots=True)
+class Stamping:
+    """The plant clock, as far as it is a steady one.
+
+    Attributes:
+        machine: names the start of the machine whose time it counts on from.
+        offset_ms: plant time less the time since that start.
+        at_ms: the time since that start now.
+    """
+
+    machine: str
+    offset_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochClock:
+    """The clock of one epoch.
+
+    Attributes:
+        machine, offset_ms: as in `Stamping`; empty and 0 where only a correction is known.
+        began_ms: when the first epoch of that start of the machine began, in time since that start.
+        shift_ms, slots_from_ms: as in `Correction`.
+        own_times: channels that were not stamped by the clock.
+        told: the epoch of the event that says so, 0 where there was none: the last one counts.
+    """
+
+    machine: str = ""
+    offset_ms: int = 0
+    began_ms: int = 0
+    shift_ms: int = 0
+    slots_from_ms: int = 0
+    own_times: tuple[str, ...] = ()
+    told: int = 0
+
+    def shift_of(self, channel: str) -> int:
+        """Return what is to be added to the times of a channel."""
+        return 0 if channel in self.own_times else self.shift_ms
+
+    def told_of(self, one: Correction, own_times: Sequence[str], told: int) -> EpochClock:
+        """Return it as an event of epoch `told` says."""
+        if told < self.told:
+            return self
+        return replace(
+            self, shift_ms=one.shift_ms, slots_from_ms=one.slots_from_ms, own_times=tuple(own_times), told=told
+        )
+
+
+def create_table(db: Database) -> None:
+    """Make the table; a migration of the database."""
+    db.execute("CREATE TABLE clock (epoch INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT")
+
+
+class ClockTable:
+    """Reads and writes the table under one storage key."""
+
+    def __init__(self, db: Database, key: bytes) -> None:
+        self._db, self._cipher = db, ChaCha20Poly1305(key)
+        self._parsed: dict[tuple[int, bytes], EpochClock | None] = {}
+
+    def all(self) -> dict[int, EpochClock]:
+        """Return every epoch's clock that is known; a damaged row is left out."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'clock'").fetchone():
+            return {}  # read only, from a store that this version has not opened for writing yet
+        rows = {(int(epoch), bytes(data)) for epoch, data in self._db.execute("SELECT epoch, data FROM clock")}
+        self._parsed = {row: self._parsed[row] if row in self._parsed else self._parse(*row) for row in rows}
+        return {epoch: clock for (epoch, _), clock in self._parsed.items() if clock is not None}
+
+    def corrected(self) -> dict[int, EpochClock]:
+        """Return those whose times are wrong."""
+        return {epoch: clock for epoch, clock in self.all().items() if clock.shift_ms}
+
+    def put(self, epoch: int, clock: EpochClock) -> None:
+        """Write one."""
+        nonce = os.urandom(_NONCE)
+        sealed = nonce + self._cipher.encrypt(nonce, jsonform.dumps(asdict(clock)), _PURPOSE + str(epoch).encode())
+        self._db.execute("INSERT OR REPLACE INTO clock VALUES (?, ?)", [epoch, sealed])
+
+    def learn(self, corrections: Sequence[Correction], own_times: Sequence[str], told: int) -> None:
+        """Take in an event of epoch `told`."""
+        known = self.all()
+        for one in corrections:
+            before = known.get(one.epoch, EpochClock())
+            self.put(one.epoch, before.told_of(one, own_times, told))
+
+    def forget(self, epochs: Sequence[int]) -> None:
+        """Forget the clocks of epochs."""
+        self._db.conn.executemany("DELETE FROM clock WHERE epoch = ?", [(epoch,) for epoch in epochs])
+
+    def _parse(self, epoch: int, data: bytes) -> EpochClock | None:
+        try:
+            plain = self._cipher.decrypt(data[:_NONCE], data[_NONCE:], _PURPOSE + str(epoch).encode())
+            fields = Fields(jsonform.loads(plain, where="clock", max_bytes=_MAX_BYTES), "clock")
+            return EpochClock(**{**fields.as_dict(), "own_times": tuple(fields.items("own_times", 1024))})
+        except (InvalidTag, ValueError, TypeError, RejectedError):  # ValueError: shorter than a nonce
+            return None
+
+
+class Clocks:
+    """What the writer knows of its epochs: of those before, and of the present one.
+
+    Attributes:
+        known: by epoch.
+        unsaved: those of them that are to be written with the next transaction, before any of their readings.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[int, EpochClock] = {}
+        self.unsaved: set[int] = set()
+
+    def open(self, table: ClockTable, epoch: int, stamping: Stamping | None) -> None:
+        """Begin in a database, in a transaction: what is known of one before this goes there.
+
+        The clock of a run before this one goes on as it was, while the machine was not started anew.
+        """
+        here = table.all()
+        for before, clock in self.known.items():
+            if before not in here:
+                table.put(before, clock)
+        self.known = here | self.known
+        if stamping is None:
+            return
+        gone = [one for one, clock in self.known.items() if clock.machine != stamping.machine and not clock.shift_ms]
+        table.forget(gone)
+        for one in gone:
+            del self.known[one]
+        self.begin(epoch, stamping)
+        self.save(table)
+
+    def begin(self, epoch: int, stamping: Stamping) -> None:
+        """Note a new epoch: its clock is that of the epoch before, while the machine was not started anew."""
+        same = [one for one, clock in self.known.items() if clock.machine == stamping.machine and one < epoch]
+        clock = EpochClock(stamping.machine, stamping.offset_ms, stamping.at_ms)
+        if same:
+            last = self.known[max(same)]
+            clock = EpochClock(last.machine, last.offset_ms, last.began_ms)
+        self.known[epoch] = clock
+        self.unsaved.add(epoch)
+
+    def save(self, table: ClockTable) -> None:
+        """Write, in a transaction, what is unsaved; `saved` once it is on disk."""
+        for epoch in self.unsaved:
+            table.put(epoch, self.known[epoch])
+
+    def note(self, epoch: int, offset_ms: int) -> None:
+        """Note how far the clock of the present epoch has come by going faster or slower."""
+        clock = self.known.get(epoch)
+        if clock is not None and abs(clock.offset_ms - offset_ms) > EXACT_MS // 10:
+            self.known[epoch] = replace(clock, offset_ms=offset_ms)
+            self.unsaved.add(epoch)
+
+    def corrected(self, epoch: int, offset_ms: int, first_ms: int | None, *, slots: bool) -> list[Correction]:
+        """Return what the epochs of this start of the machine are to be corrected by when `epoch` has another clock.
+
+        Args:
+            epoch: that begins now.
+            offset_ms: of its clock.
+            first_ms: by the clock until now, of the oldest reading from which slots could be made anew.
+            slots: whether slots were made by this clock.
+        """
+        present = self.known[epoch]
+        began_ms = max(present.began_ms, -MAX_TIME_MS if first_ms is None else first_ms - present.offset_ms)
+        found = []
+        for one, clock in self.known.items():
+            if clock.machine != present.machine or one == epoch:
+                continue
+            shift_ms = offset_ms - clock.offset_ms
+            shift_ms = 0 if abs(shift_ms) <= EXACT_MS else shift_ms
+            from_ms = max(0, began_ms + min(clock.offset_ms, offset_ms) - _MARGIN_MS) if slots else MAX_TIME_MS
+            found.append(Correction(one, shift_ms, from_ms))
+        return sorted(found)[-MAX_EPOCHS:]
+
+    def after(
+        self, corrections: Sequence[Correction], own_times: Sequence[str], epoch: int, offset_ms: int
+    ) -> Mapping[int, EpochClock]:
+        """Return what changes by them, the clock of `epoch` included, which tells them."""
+        changed = {one.epoch: self.known[one.epoch].told_of(one, own_times, epoch) for one in corrections}
+        return {**changed, epoch: replace(self.known[epoch], offset_ms=offset_ms)}
