@@ -82,11 +82,11 @@ class ClockWatch:
             return ""
         now_ms, drift_ms = self._clock.now_ms(), self._clock.drift_ms()
         if now_ms < self._least_ms:
-            return f"it is {utc_iso(now_ms)} by the clock, which cannot be: slots and forecasts wait. Set the clock"
+            return "the time by the clock cannot be: slots and forecasts wait. Set the clock"
         if abs(drift_ms) > SLEWED_MS:
             return (
-                f"the clock was set to {utc_iso(now_ms + drift_ms)}, but readings go on at {utc_iso(now_ms)}: the "
-                "centre says otherwise, or it is too early to be true, or the disk is full. Set the clock right"
+                f"the clock was set {_span(drift_ms)}, but readings go on by the time before: the centre says "
+                "otherwise, or it is too early to be true, or the disk is full. Set the clock right"
             )
         return ""
 
@@ -176,3 +176,11 @@ class ClockRoom:
         for source in plant.sources:
             source.stepped(step_ms)
         return True
+
+
+def _span(step_ms: int) -> str:
+    """Say how far a clock was set; in whole minutes, so that the same step is told in the same words."""
+    minutes = round(abs(step_ms) / 60_000)
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    way = "ahead" if step_ms > 0 else "back"
+    return f"{way} by {days} days {hours} h {minutes} min" if days else f"{way} by {hours} h {minutes} min"

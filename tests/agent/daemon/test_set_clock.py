@@ -1,0 +1,238 @@
+"""A clock that is wrong and is set: every reading stands at its true time afterwards, and every slot counts once."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.contract.errors import StorageError
+from agent.store.clocks import ClockTable
+from agent.store.identity import Identity
+from agent.store.journal import Journal
+from agent.store.shelves import Shelves
+from tests.support.set_clocks import HOUR_MS, MINUTE_MS, NOON_MS, YEAR_MS, Device
+from tests.support.stores import failing
+
+TO_1970 = -NOON_MS + 20_000  # the clock counts from 1 January 1970, 00:00:20
+
+
+def check(device: Device) -> None:
+    """All that was read stands once, at its true time, and slots are as with a perfect clock."""
+    device.catch_up()
+    assert device.readings() == device.meter.truth
+    assert device.slots() == device.perfect_slots()
+
+
+def test_a_device_that_starts_in_1970_has_every_reading_at_its_true_time_afterwards(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=TO_1970)
+    device.pass_minutes(22)
+    assert device.readings()[-1].time_ms < 2 * HOUR_MS
+    assert device.slots() == []
+    assert "cannot be" in device.daemon.troubles.open["clock"]
+    device.error_ms = 0
+    device.pass_minutes(13)
+    assert "clock" not in device.daemon.troubles.open
+    check(device)
+    device.restart(off_ms=7 * MINUTE_MS)
+    device.pass_minutes(9)
+    check(device)
+    device.daemon.close()
+
+
+def test_slots_go_on_after_two_starts_in_1970(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch)
+    device.pass_minutes(31)
+    device.error_ms = TO_1970
+    device.restart(off_ms=2 * HOUR_MS, machine="machine-2")
+    device.pass_minutes(12)
+    device.restart()
+    device.pass_minutes(12)
+    device.error_ms = 0
+    device.pass_minutes(12)
+    check(device)
+    device.daemon.close()
+
+
+def test_what_a_machine_stamped_that_never_had_the_time_stays_and_makes_no_slots(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=TO_1970)
+    device.pass_minutes(12)
+    device.error_ms = 0
+    device.restart(machine="machine-2")
+    lost = len(device.meter.truth)
+    device.pass_minutes(12)
+    assert [reading.time_ms < YEAR_MS for reading in device.readings()] == [True] * lost + [False] * 12
+    assert min(slot.start_ms for slot in device.slots()) > NOON_MS
+    device.daemon.close()
+
+
+def test_a_clock_that_is_set_back_an_hour_twice_drops_and_doubles_nothing(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=2 * HOUR_MS)
+    for error_ms in (2 * HOUR_MS, HOUR_MS, 0):
+        device.error_ms = error_ms
+        device.pass_minutes(23)
+    assert device.meter.steps == [-HOUR_MS, -HOUR_MS]
+    check(device)
+    rows = device.daemon.rooms.store.rows("events", 0, 2**52)
+    assert [row["kind"] for row in rows].count("clock") == 2
+    assert [row["time_ms"] for row in rows] == sorted(row["time_ms"] for row in rows)
+    assert all(NOON_MS - MINUTE_MS <= row["time_ms"] <= device.true_ms for row in rows)
+    device.daemon.close()
+
+
+def test_a_clock_that_is_ten_years_ahead_and_set_back_leaves_nothing_there(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch)
+    device.pass_minutes(40)
+    device.error_ms = 10 * YEAR_MS
+    device.pass_minutes(40)
+    assert device.readings()[0].time_ms > NOON_MS + 9 * YEAR_MS  # the whole start of the machine is corrected
+    device.error_ms = 0
+    device.pass_minutes(11)
+    check(device)
+    store = device.daemon.rooms.store
+    for stream in ("readings", "slots", "events", "health"):
+        assert (store.last_time_ms(stream) or 0) <= device.true_ms, stream
+    device.restart()
+    device.pass_minutes(11)
+    check(device)
+    device.daemon.close()
+
+
+@pytest.mark.parametrize("error_ms", [-3 * HOUR_MS, 5 * HOUR_MS, 40 * 24 * HOUR_MS])
+@pytest.mark.parametrize("clock_is_right_before", [True, False])
+def test_a_counter_over_a_step_gives_the_energy_of_a_perfect_clock(
+    tmp_path, monkeypatch, error_ms, clock_is_right_before
+):
+    device = Device(tmp_path, monkeypatch, channel="energy", error_ms=0 if clock_is_right_before else error_ms)
+    device.pass_minutes(17)  # and it has rolled over by then
+    device.error_ms = error_ms
+    device.pass_minutes(16)
+    device.error_ms = 0
+    device.pass_minutes(24)
+    check(device)
+    whole = [slot for slot in device.slots() if slot.completeness == 1.0]
+    assert {slot.energy_wh for slot in whole} == {1000}
+    assert len(whole) >= 9
+    device.daemon.close()
+
+
+@pytest.mark.parametrize(
+    "at_ms",
+    [
+        1_774_746_000_000,  # 29 March 2026, 01:00 UTC: clocks go forward in Europe
+        1_792_890_000_000,  # 25 October 2026, 01:00 UTC: and back
+        1_835_395_200_000,  # 29 February 2028, 00:00 UTC
+    ],
+)
+@pytest.mark.parametrize("error_ms", [-HOUR_MS, HOUR_MS, 24 * HOUR_MS])
+def test_a_step_at_a_change_of_the_clock_or_on_a_leap_day_is_as_any_other(tmp_path, monkeypatch, at_ms, error_ms):
+    device = Device(tmp_path, monkeypatch)
+    device.restart(off_ms=at_ms - NOON_MS - 10 * MINUTE_MS, machine="machine-2")
+    device.pass_minutes(8)
+    device.error_ms = error_ms
+    device.pass_minutes(9)
+    device.error_ms = 0
+    device.pass_minutes(9)
+    check(device)
+    device.daemon.close()
+
+
+class Fault:
+    """Fails once at a named step of a correction, before it or after it."""
+
+    def __init__(self, owner: type, name: str, monkeypatch, *, after: bool) -> None:
+        real = getattr(owner, name)
+        self.met = False
+
+        def failing(*arguments, **more):
+            if after:
+                real(*arguments, **more)
+            if not self.met:
+                self.met = True
+                raise StorageError("fails, as was asked for")
+            return None if after else real(*arguments, **more)
+
+        monkeypatch.setattr(owner, name, failing)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (Journal, "pack"),
+        (Identity, "new_epoch"),
+        (ClockTable, "put"),
+        (Shelves, "note_times"),
+        (Journal, "begin_epoch"),
+    ],
+)
+def test_a_correction_that_is_cut_off_at_any_step_loses_and_doubles_nothing(
+    tmp_path, monkeypatch, owner, name, after, killed
+):
+    device = Device(tmp_path, monkeypatch, error_ms=3 * HOUR_MS)
+    device.pass_minutes(12)
+    with monkeypatch.context() as patch:
+        fault = Fault(owner, name, patch, after=after)
+        device.error_ms = 0
+        device.pass_ms(MINUTE_MS)
+        device.daemon.rooms.time.turn()
+        assert fault.met
+    if killed:
+        device.crash()
+    device.pass_minutes(8)
+    check(device)
+    device.restart()
+    device.pass_minutes(3)
+    check(device)
+    device.daemon.close()
+
+
+def test_a_disk_that_cannot_be_written_puts_the_correction_off(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=3 * HOUR_MS)
+    device.pass_minutes(7)
+    store = device.daemon.rooms.store
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", failing())
+        patch.setattr(Shelves, "put_journal", _full)
+        device.error_ms = 0
+        device.pass_minutes(7)
+        assert store.stats().pending_rows
+        assert device.meter.steps == []
+    store._commit_at = 0.0  # the disk is well again, and it is time to try
+    device.pass_minutes(7)
+    assert device.meter.steps == [-3 * HOUR_MS]
+    check(device)
+    device.daemon.close()
+
+
+def _full(*_):
+    raise StorageError("the disk is full")
+
+
+ERRORS = st.sampled_from([0, 0, -2 * HOUR_MS, -7 * MINUTE_MS, 11 * MINUTE_MS, 3 * HOUR_MS, YEAR_MS, TO_1970])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    channel=st.sampled_from(["power", "energy"]),
+    parts=st.lists(st.tuples(ERRORS, st.integers(1, 12), st.sampled_from(["", "", "crash", "restart"])), max_size=6),
+)
+def test_whatever_the_steps_a_clock_that_is_right_in_the_end_gives_the_slots_of_a_perfect_one(
+    tmp_path_factory, monkeypatch, channel, parts
+):
+    with monkeypatch.context() as patch:
+        device = Device(tmp_path_factory.mktemp("device"), patch, channel=channel)
+        for error_ms, minutes, ending in parts:
+            device.error_ms = error_ms
+            device.pass_minutes(minutes)
+            if ending == "crash":
+                device.crash()
+            elif ending:
+                device.restart(off_ms=6 * MINUTE_MS)
+        device.error_ms = 0
+        device.pass_minutes(8)
+        check(device)
+        device.daemon.close()
