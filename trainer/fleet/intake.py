@@ -26,13 +26,15 @@ from agent.contract import jsonform
 from agent.contract.acknowledgement import MAX_MARKS, MAX_MISSING, Acknowledgement
 from agent.contract.blocks import Block, BlockHeader, Columns, decode_columns, decode_rows
 from agent.contract.channels import Channel
+from agent.contract.corrections import KIND as CLOCK
+from agent.contract.corrections import Correction, read_correction
 from agent.contract.envelope import EnvelopeHeader
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.jsonform import Fields
 from agent.contract.messages import MAX_TO_DEVICE_BYTES
 from agent.contract.topics import STREAMS
 from trainer.fleet import database as db
-from trainer.fleet import trusted
+from trainer.fleet import times, trusted
 from trainer.fleet.bulk import insert_rows
 from trainer.fleet.coverage import Coverage, Span, intersect, subtract
 
@@ -106,6 +108,7 @@ class _Decoded:
     rows: Sequence[_Row] = ()
     gaps: Sequence[tuple[_Key, Span]] = ()
     starts: bool = False  # whether it tells of a start of the agent
+    corrections: Sequence[tuple[list[Correction], tuple[str, ...]]] = ()
 
 
 class _Transaction:
@@ -133,6 +136,8 @@ class _Transaction:
         for block in blocks:
             for key, span in block.gaps:
                 self._of(key).give_up(*span)
+            for corrections, own_times in block.corrections:
+                times.note(self._connection, self._device, corrections, own_times, block.header.epoch)
         self._write_coverage()
         if any(block.starts for block in blocks):
             for key in self._keys(with_holes=True):  # what a device lost in its sleep is asked for by name
@@ -300,7 +305,8 @@ def _decode(block: Block) -> _Decoded:
         return _Decoded(header, None, rows)
     declared = [_gap(row) for row in values if row.get("kind") == "gap"]
     starts = any(row.get("kind") == "boot" for row in values)
-    return _Decoded(header, None, rows, [gap for gap in declared if gap is not None], starts)
+    told = [found for row in values if row.get("kind") == CLOCK and (found := _correction(row)) is not None]
+    return _Decoded(header, None, rows, [gap for gap in declared if gap is not None], starts, told)
 
 
 def _gap(row: dict[str, Any]) -> tuple[_Key, Span] | None:
@@ -311,6 +317,13 @@ def _gap(row: dict[str, Any]) -> tuple[_Key, Span] | None:
     except RejectedError:
         return None  # kept as the event it is; the rows stay missing, so nothing is given up by mistake
     return gap if stream in STREAMS else None
+
+
+def _correction(row: dict[str, Any]) -> tuple[list[Correction], tuple[str, ...]] | None:
+    try:
+        return read_correction(row)
+    except RejectedError:
+        return None  # kept as the event it is; times stay as they were stamped
 
 
 def _table(stream: str) -> sa.Table:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, func, select
 from agent.contract.errors import ConfigError
 from agent.contract.featurespec import MAX_HISTORY_DAYS
 from trainer.dataset.tables import plant
-from trainer.fleet.database import HELD, coverage, envelope, read, reading, record, rejection
+from trainer.fleet import times
+from trainer.fleet.database import HELD, coverage, envelope, read, rejection
 from trainer.fleet.database import device as device_table
 from trainer.service.picture import MAX_TIME_MS, Arrival
 
@@ -121,6 +122,7 @@ def device_rows(engine: Engine, name: str, days: int, now_ms: int) -> DeviceRows
     """
     with read(engine) as connection:
         device = connection.execute(select(device_table).where(device_table.c.name == name)).one()
+        record = times.records()
         newest = connection.execute(
             select(func.max(record.c.time_ms)).where(
                 record.c.device == device.number, record.c.stream == "slots", record.c.time_ms <= MAX_TIME_MS
@@ -162,6 +164,7 @@ def _counts(connection: Connection, device: int) -> Counts:
         .group_by(coverage.c.epoch)
     ).all()
     missing = sum(int(last) - int(held) for _, held, last in ranges)
+    reading = times.readings(connection, device)
     mine = select(reading.c.channel, reading.c.time_ms).where(reading.c.device == device)
     held = connection.execute(select(func.count()).select_from(mine.subquery())).scalar_one()
     different = connection.execute(select(func.count()).select_from(mine.distinct().subquery())).scalar_one()
@@ -169,13 +172,18 @@ def _counts(connection: Connection, device: int) -> Counts:
 
 
 def _bodies(connection: Connection, device: int, stream: str, since_ms: int) -> list[dict[str, Any]]:
+    record = times.records()
     found = connection.execute(
-        select(record.c.body)
+        select(record.c.body, record.c.shift_ms)
         .where(record.c.device == device, record.c.stream == stream, record.c.time_ms >= since_ms)
         .order_by(record.c.epoch.desc(), record.c.seq.desc())
         .limit(MAX_ROWS)
-    ).scalars()
-    return [json.loads(body) for body in reversed(found.all())]
+    ).all()
+    return [_moved(json.loads(body), shift_ms) for body, shift_ms in reversed(found)]
+
+
+def _moved(row: dict[str, Any], shift_ms: int) -> dict[str, Any]:
+    return {**row, "time_ms": row["time_ms"] + shift_ms} if shift_ms else row
 
 
 def _arrivals(connection: Connection, device: int, since_ms: int) -> list[Arrival]:
