@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.contract.channels import Channel, Kind, Reading
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.slots import SLOT_LENGTHS_S, Slot, build_slot, check_slot_length, floor_slot
+from agent.contract.slots import SLOT_LENGTHS_S, Slot, build_slot, check_slot_length, floor_slot, latest_rows
 from agent.contract.zones import local_day_bounds_ms, parse_zone
 from tests.support.nasty import mutations
 
@@ -203,3 +203,8 @@ class TestChannels:
     def test_wrong_settings_are_refused(self, wrong):
         with pytest.raises(ConfigError, match="channel"):
             Channel(**{"name": "load", "unit": "kW", **wrong})
+
+
+def test_of_slot_rows_with_one_start_the_one_written_last_counts():
+    rows = [{"time_ms": start, "energy_wh": wh} for start, wh in ((900, 1), (0, 2), (900, 3), (1800, 4))]
+    assert [(row["time_ms"], row["energy_wh"]) for row in latest_rows(rows)] == [(0, 2), (900, 3), (1800, 4)]

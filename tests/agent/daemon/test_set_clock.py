@@ -8,11 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.contract.acknowledgement import Mark
+from agent.contract.blocks import Block
 from agent.contract.errors import StorageError
 from agent.store.clocks import ClockTable
 from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.shelves import Shelves
+from agent.store.store import Store
 from tests.support.set_clocks import HOUR_MS, MINUTE_MS, NOON_MS, YEAR_MS, Device
 from tests.support.stores import failing
 
@@ -236,3 +239,76 @@ def test_whatever_the_steps_a_clock_that_is_right_in_the_end_gives_the_slots_of_
         device.pass_minutes(8)
         check(device)
         device.daemon.close()
+
+
+def test_corrections_come_back_with_a_store_that_was_damaged(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=TO_1970)
+    device.pass_minutes(7)
+    device.error_ms = 0
+    device.pass_minutes(7)
+    device.daemon.close()
+    path = tmp_path / "state" / "store.db"
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(bytes(40))
+    device.start()
+    journal = device.daemon.rooms.store._journal
+    while journal.salvage.is_due:
+        journal.mend(2**24, 0)
+    device.pass_minutes(2)
+    assert device.readings() == device.meter.truth
+    device.daemon.close()
+
+
+def test_a_repair_after_a_step_keeps_the_correction(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=2 * HOUR_MS)
+    device.pass_minutes(7)
+    device.error_ms = 0
+    device.pass_minutes(7)
+    store = device.daemon.rooms.store
+    assert store.repair()
+    while store._journal.salvage.is_due:
+        store._journal.mend(2**24, 0)
+    device.pass_minutes(2)
+    assert device.readings() == device.meter.truth
+    device.error_ms = 5 * HOUR_MS
+    device.pass_minutes(2)
+    device.error_ms = 0
+    device.pass_minutes(2)
+    assert device.readings() == device.meter.truth
+    device.daemon.close()
+
+
+def test_what_was_stamped_in_1970_does_not_leave_for_its_age(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=TO_1970)
+    device.pass_minutes(7)
+    device.error_ms = 0
+    device.pass_minutes(7)
+    store = device.daemon.rooms.store
+    marks = [Mark(block.header.epoch, block.header.stream, block.header.last) for block in blocks_of(store)]
+    assert store.apply_marks(marks) == len(marks)
+    store.keep_readings_from(None)
+    store._retain()
+    assert device.readings() == device.meter.truth
+    device.pass_ms(8 * 24 * HOUR_MS)
+    store._retain()
+    assert device.readings() == []
+    device.daemon.close()
+
+
+def test_thinned_values_stand_at_their_true_times(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=2 * HOUR_MS)
+    device.pass_minutes(7)
+    device.error_ms = 0
+    device.pass_minutes(7)
+    store = device.daemon.rooms.store
+    marks = [Mark(block.header.epoch, block.header.stream, block.header.last) for block in blocks_of(store)]
+    store.apply_marks(marks)
+    assert store._custody._thin()
+    assert device.readings() == device.meter.truth
+    device.daemon.close()
+
+
+def blocks_of(store: Store) -> list[Block]:
+    store._journal.pack(("readings",))
+    return [found.block for found in store.unacknowledged(10**9)]

@@ -158,3 +158,21 @@ def test_refuses_numbers_out_of_range(numbers):
 def test_refuses_a_shift_over_midnight():
     with pytest.raises(ConfigError, match="Split a night shift"):
         Shift(22, 6, 10)
+
+
+@pytest.mark.parametrize("step_ms", [-365 * 86_400_000, -3_600_000, 3_600_000, 365 * 86_400_000])
+def test_sampling_goes_on_at_its_interval_when_the_clock_was_set(step_ms):
+    plant = PlantSimulator([Channel("power", "kW")], seed=1, zone="UTC", sample_s=60)
+    at_ms = 1_780_315_200_000
+    plant.poll(at_ms)
+    plant.stepped(step_ms)
+    times = [[reading.time_ms for reading in plant.poll(at_ms + step_ms + minutes * 60_000)] for minutes in range(4)]
+    assert times == [[], *([at_ms + step_ms + minutes * 60_000] for minutes in (1, 2, 3))]
+
+
+def test_a_plant_that_was_stored_by_a_clock_years_ahead_is_read_all_the_same():
+    plant = PlantSimulator([Channel("power", "kW")], seed=1, zone="UTC", sample_s=60)
+    at_ms = 1_780_315_200_000
+    plant.resume({"power": at_ms + 10 * 365 * 86_400_000})
+    plant.poll(at_ms)
+    assert [reading.time_ms for reading in plant.poll(at_ms + 60_000)] == [at_ms + 60_000]
