@@ -161,8 +161,7 @@ class Fault:
         monkeypatch.setattr(owner, name, failing)
 
 
-@pytest.mark.parametrize("killed", [False, True])
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("after", "killed"), [(False, False), (False, True), (True, True)])
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
