@@ -55,6 +55,11 @@ class View:
         self._config = config
         self._enrolled = enrolled
 
+    @property
+    def is_enrolled(self) -> bool:
+        """Whether the device has a centre."""
+        return self._enrolled is not None
+
     def status(self) -> Answer:
         """How the device was when the newest row was written."""
         slots = self.history(days=2)
@@ -134,6 +139,7 @@ class View:
             **self._head(),
             "epoch": stats.epoch,
             "rows": dict(stats.rows),
+            "pending_rows": stats.pending_rows,
             "backlog_rows": stats.backlog_rows,
             "backlog_blocks": stats.backlog_blocks,
             "backlog_bytes": stats.backlog_bytes,
