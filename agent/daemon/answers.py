@@ -70,6 +70,7 @@ class Answers:
             "sampled": sum(source.stats().sampled for source in daemon.rooms.sources),
             "shortage": daemon.rooms.forecasting.shortage,
             "model": self._model(),
+            "certificate": exchange.certificate() if exchange is not None else answer["certificate"],
         }
 
     def _alerts(self, arguments: Fields) -> Answer:
