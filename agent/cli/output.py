@@ -86,6 +86,7 @@ def way_out(buffer: Payload) -> list[tuple[str, object]]:
     ]
     if buffer["storage_error"]:
         pairs.append(("disk", buffer["storage_error"]))
+        pairs.append(("in memory", f"{buffer['pending_rows']} rows, which are lost if the power fails"))
     if link is not None:
         with_what = f" for {span(link['since_ms'])}, MQTT {link['protocol']}" if link["protocol"] else ""
         pairs.append(("centre", link["state"] + with_what))

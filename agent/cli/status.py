@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from agent.cli.output import Payload, band_held, emit, facts, json_option, local, span, way_out
@@ -42,6 +44,8 @@ def _human(answer: Payload) -> str:
         ("open alerts", answer["alerts_open"]),
         *way_out(answer["buffer"]),
     ]
+    if answer["certificate"]:
+        pairs.append(("certificate", _certificate(answer["certificate"], zone)))
     if answer["live"]:
         pairs += [
             ("up for", span(answer["uptime_ms"])),
@@ -51,3 +55,13 @@ def _human(answer: Payload) -> str:
     if model["note"]:
         pairs.append(("note", model["note"]))
     return facts(pairs)
+
+
+def _certificate(certificate: Payload, zone: str) -> str:
+    now_ms, ends_ms = time.time() * 1000, certificate["ends_ms"]
+    if now_ms >= ends_ms:
+        return f"ended {local(ends_ms, zone)}: run edgewatt enroll FILE with a new file of the centre"
+    text = f"ends {local(ends_ms, zone)}"
+    if certificate["asked"]:
+        return f"{text}; a newer one was asked for {certificate['asked']} times and did not come yet"
+    return f"{text}; a newer one is due" if now_ms >= certificate["renewal_from_ms"] else text

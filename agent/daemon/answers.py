@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agent.contract.errors import RejectedError
+from agent.contract.errors import RejectedError, UnavailableError
 from agent.contract.jsonform import Fields
 from agent.control import Operation
 from agent.daemon.health import peak_rss_mib, rss_mib
@@ -70,6 +70,7 @@ class Answers:
             "sampled": sum(source.stats().sampled for source in daemon.rooms.sources),
             "shortage": daemon.rooms.forecasting.shortage,
             "model": self._model(),
+            "certificate": exchange.certificate() if exchange is not None else answer["certificate"],
         }
 
     def _alerts(self, arguments: Fields) -> Answer:
@@ -90,6 +91,8 @@ class Answers:
 
     def _take_answer(self, arguments: Fields) -> Answer:
         exchange = self._daemon.rooms.exchange
+        if exchange is None and self._view.is_enrolled:
+            raise UnavailableError("the store is not open yet", where="buffer import", todo="See edgewatt status")
         if exchange is None:
             raise RejectedError("this device is not enrolled", where="buffer import", todo="Run edgewatt enroll FILE")
         try:
@@ -108,7 +111,8 @@ class Answers:
         exchange, watch = self._daemon.rooms.exchange, self._daemon.rooms.time.watch
         clock = {"quality": watch.quality, "ahead_ms": watch.ahead_ms}
         if exchange is None:
-            link = {"state": "not enrolled", "protocol": None, "since_ms": None}
+            state = "away" if self._view.is_enrolled else "not enrolled"  # away: the store is not open yet
+            link = {"state": state, "protocol": None, "since_ms": None}
             return {"drain_s": None, "link": link, "clock": clock}
         stats, connected = exchange.uplink.stats(), exchange.link.connected
         drain_s = stats.drain_s(backlog_bytes) if connected else None

@@ -71,11 +71,16 @@ def build(config: Config) -> Daemon:
         stack.callback(store.close)
         if isinstance(clock, SteadyClock) and store.offset_ms is not None:
             clock.adopt(store.offset_ms)  # as in the run before, until the clock is looked at
-        rooms = _make_rooms(config, paths, identity, clock, store, sources, tariff)
+        control, notifier = Control(config.device.socket), Notifier()
+
+        def make() -> Rooms:
+            return _make_rooms(config, paths, identity, clock, store, sources, tariff, control, notifier)
+
+        rooms = make()
         _tell_boot(config, identity, clock, store)
         view = View(store, config, identity.enrolment)
         held = stack.pop_all()
-        return Daemon(
+        daemon = Daemon(
             rooms,
             lambda daemon: Answers(daemon, view),
             tick_s=config.loop.tick_ms / 1000,
@@ -83,7 +88,10 @@ def build(config: Config) -> Daemon:
             reserved_bytes=config.store.reserved_bytes,
             monotonic=time.monotonic,
             on_close=held.close,
+            make_again=make,
         )
+        daemon.troubles.note("identity", identity.trouble)
+        return daemon
 
 
 def make_sources(config: Config) -> list[Source]:
@@ -207,13 +215,16 @@ def _make_rooms(
     store: Store,
     sources: list[Source],
     tariff: Tariff | None,
+    control: Control,
+    notifier: Notifier,
 ) -> Rooms:
+    """Make the rooms from what the store holds; as long as it is not open they are empty, and there is no centre."""
     view = View(store, config, identity.enrolment)
     history = view.history(days=KEEP_DAYS)
     ladder = Ladder(config.plant.slot_s, config.horizon)
     newest = view.newest_forecast()
     slots = ModelSlots(paths.models)
-    exchange, updater = _make_centre(config, paths, identity, store, slots)
+    exchange, updater = _make_centre(config, paths, identity, store, slots) if store.is_open else (None, None)
     models = Models(
         slots, ladder, load=lambda bundle: Model.load(bundle, threads=config.forecast.threads), updater=updater
     )
@@ -250,8 +261,8 @@ def _make_rooms(
         board=_make_board(config, store),
         models=models,
         exchange=exchange,
-        control=Control(config.device.socket),
-        notifier=Notifier(),
+        control=control,
+        notifier=notifier,
     )
 
 
@@ -320,3 +331,6 @@ def _tell_boot(config: Config, identity: Identity, clock: Clock, store: Store) -
     )
     store.append("events", [row])
     _log.info("%s", text)
+    for what in identity.mended:
+        _log.warning("identity: %s", what)
+        store.append("events", [event_row(clock.now_ms(), "trouble", f"identity: {what}", room="identity")])

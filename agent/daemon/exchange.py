@@ -68,6 +68,10 @@ class Exchange:
         if self._renewal is not None:
             self._renewal.pump()
 
+    def certificate(self) -> dict[str, int] | None:
+        """Return when the certificate ends and how its renewal goes; None without one that can be read."""
+        return None if self._renewal is None else self._renewal.told()
+
     def acknowledged(self, payload: bytes, *, carried: bool = False) -> AckResult:
         """Take an acknowledgement in, from the line or carried here.
 

@@ -89,6 +89,7 @@ class Daemon:
         reserved_bytes: int,
         monotonic: Callable[[], float],
         on_close: Callable[[], None],
+        make_again: Callable[[], Rooms],
     ) -> None:
         """Compose.
 
@@ -100,6 +101,7 @@ class Daemon:
             reserved_bytes: what alerts, events and slots may fill before somebody is told.
             monotonic: seconds that never step.
             on_close: closes the store, and releases what else the builder holds.
+            make_again: makes the rooms from the store, once it could be opened.
         """
         self.rooms = rooms
         self.troubles = Troubles(self._report)
@@ -109,7 +111,8 @@ class Daemon:
         self._answers = answers(self)
         self._tick_s, self._reserved_bytes = tick_s, reserved_bytes
         self._monotonic = monotonic
-        self._on_close = on_close
+        self._on_close, self._make_again = on_close, make_again
+        self._whole = rooms.store.is_open
         self._stop = threading.Event()
         self._read_errors: dict[int, int] = {}
         self._looked_s = self.started_s
@@ -136,30 +139,37 @@ class Daemon:
     def start(self) -> None:
         """Open the ear and the line, and take the first samples."""
         self.rooms.control.start()
-        if self.rooms.exchange is not None:
-            self.rooms.exchange.link.start()
-        # Before the first turn: a forecast that is due then is the installed model's.
-        self.troubles.run("update", self.rooms.models.refresh)
+        if self._whole:
+            self._begin()
         self.turn()
         self.rooms.notifier.ready()
         _log.info("the agent runs")
 
+    def _begin(self) -> None:
+        if self.rooms.exchange is not None:
+            self.rooms.exchange.link.start()
+        # Before the first turn: a forecast that is due then is the installed model's.
+        self.troubles.run("update", self.rooms.models.refresh)
+
     def turn(self) -> None:
-        """One turn of the loop."""
+        """One turn of the loop. Before the store was opened it only samples, watches and tells."""
         self.pulse.turn(self._monotonic())
         run = self.troubles.run
         run("time", self._look_at_time)
         now_ms = self.rooms.clock.now_ms()
         self._look_at_clock(now_ms)
         run("sources", lambda: self._sample(now_ms))
-        if self.rooms.time.watch.is_known:  # else all that is made of times waits
+        if self._whole and self.rooms.time.watch.is_known:  # else all that is made of times waits
             run("slots", lambda: self._close_slots(now_ms))
             run("forecast", lambda: self._forecast(now_ms))
             run("costs", self._cost)
         run("alerts", lambda: self._watch(now_ms))
-        run("sync", self._exchange)
-        run("update", lambda: self._update(now_ms))
+        if self._whole:
+            run("sync", self._exchange)
+            run("update", lambda: self._update(now_ms))
         run("store", self._keep)
+        if not self._whole and self.rooms.store.is_open:
+            run("start", self._complete)
         run("health", lambda: self._health(now_ms))
         run("commands", self._listen)
         self.rooms.notifier.alive()
@@ -180,6 +190,12 @@ class Daemon:
     def exhausted(self) -> bool:
         """Whether no source will ever give another reading: the end of a replay."""
         return all(source.exhausted for source in self.rooms.sources)
+
+    def _complete(self) -> None:
+        """Begin as at any start: what was sampled meanwhile is in the store by now, and slots are made of it."""
+        self.rooms = self._make_again()
+        self._whole = True
+        self._begin()
 
     # -- the protocol ---------------------------------------------------------------------------------------------
 
@@ -210,6 +226,8 @@ class Daemon:
 
     def _sample(self, now_ms: int) -> None:
         for number, source in enumerate(self.rooms.sources):
+            if source.has_own_times and not self._whole:
+                continue  # how far it was taken in, only the store knows
             readings: list[Reading] = []
             well = self.troubles.run(f"source {number + 1}", lambda s=source, r=readings: r.extend(s.poll(now_ms)))  # type: ignore[misc]
             if readings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ class StatePaths:
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
-        """Hold the folder for writing; it is made where it does not exist.
+        """Hold the folder for writing; it is made where it does not exist. It may be one that takes nothing now.
 
         Raises:
             UnavailableError: when another process holds it.
@@ -64,12 +65,12 @@ class StatePaths:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o750)
-            lock = (self.root / "lock").open("w")
+            lock = self._open_lock()
         except OSError as exc:
             raise StorageError(
                 f"cannot be used ({exc.strerror})", where=str(self.root), todo="Mend device.state_dir or its rights"
             ) from exc
-        with lock:
+        try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as exc:
@@ -77,3 +78,15 @@ class StatePaths:
                     "another edgewatt process holds it", where=str(self.root), todo="Stop the agent first"
                 ) from exc
             yield
+        finally:
+            os.close(lock)
+
+    def _open_lock(self) -> int:
+        """Open the file that is locked; on a disk that is read-only or full the one that is there, or the folder."""
+        lock = self.root / "lock"
+        try:
+            return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as exc:
+            if exc.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+                raise
+            return os.open(lock if lock.exists() else self.root, os.O_RDONLY | os.O_CLOEXEC)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent.config import Config
-from agent.contract.errors import StorageError, UnavailableError
+from agent.contract.errors import RejectedError, StorageError, UnavailableError
 from agent.contract.rows import ForecastSource
 from agent.contract.slots import Slot, latest_rows
 from agent.daemon.calibrating import read_coverage
@@ -55,6 +55,11 @@ class View:
         self._config = config
         self._enrolled = enrolled
 
+    @property
+    def is_enrolled(self) -> bool:
+        """Whether the device has a centre."""
+        return self._enrolled is not None
+
     def status(self) -> Answer:
         """How the device was when the newest row was written."""
         slots = self.history(days=2)
@@ -76,7 +81,21 @@ class View:
             "backlog_rows": buffer["backlog_rows"],
             "buffer": buffer,
             "model": self.model(),
+            "certificate": self._certificate(),
         }
+
+    def _certificate(self) -> Answer | None:
+        """When the device's certificate for the broker ends, where it has one that can be read."""
+        if self._enrolled is None or self._enrolled.tls is None:
+            return None
+        from agent.contract.certificates import check_certificate  # noqa: PLC0415 - X.509 is loaded only where needed
+        from agent.sync.renew import told  # noqa: PLC0415 - likewise
+
+        tls = self._enrolled.tls
+        try:
+            return told(check_certificate(tls.chain, tls.key, self._enrolled.device))
+        except RejectedError:
+            return None
 
     def forecast(self) -> Answer:
         """The newest forecast that counts.
@@ -134,6 +153,7 @@ class View:
             **self._head(),
             "epoch": stats.epoch,
             "rows": dict(stats.rows),
+            "pending_rows": stats.pending_rows,
             "backlog_rows": stats.backlog_rows,
             "backlog_blocks": stats.backlog_blocks,
             "backlog_bytes": stats.backlog_bytes,

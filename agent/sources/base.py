@@ -45,7 +45,7 @@ class Source(Protocol):
         """Go on when the plant clock was set ahead by so much, or back."""
 
     def resume(self, last_time_ms: Mapping[str, int]) -> None:
-        """Skip what is stored already: for each channel, everything up to this time. Called once, before `poll`."""
+        """Skip what is stored already: for each channel, everything up to this time. Called before `poll`."""
 
     def poll(self, now_ms: int) -> list[Reading]:
         """Return what has become known up to `now_ms` of the plant clock and was not returned before."""

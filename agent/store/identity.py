@@ -6,7 +6,7 @@ whole; one process at a time writes here (the daemon; `edgewatt enroll` while th
 Files: `counters.json` {boot, epoch, floors}, `storage.key` (32 bytes, 0600; only the daemon makes it, since it sees if
 the system gives it one), `enrolment.json` (0600: whom the device trusts, its signing key, its TLS key and certificate),
 each with a copy beside it, `<name>.copy`, that is written after it; `pending.key`, `pending-tls.pem` (0600: keys that
-wait for the centre's answer). What a file looks like is decided in `kept/`.
+wait for the centre's answer); `ends` (how far the store's streams went). What a file looks like is decided in `kept/`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from agent.store.kept.storagekey import CREDENTIAL, KEY_BYTES, StorageKey
 __all__ = ["CLOCK_FLOOR", "CREDENTIAL", "KEY_BYTES", "ClientTls", "Enrolled", "Identity"]
 
 CLOCK_FLOOR = "clock"  # the least that the real time can be: when the centre last signed something for this device
+_ENDS = "ends"
 _ENROL = "Run edgewatt enroll FILE with a new file of the centre"
 
 
@@ -192,6 +193,20 @@ class Identity:
         """
         if value > self.floor(name):
             self._count(replace(self._counters, floors={**self._counters.floors, name: value}))
+
+    def ends(self) -> bytes:
+        """Return what `note_ends` kept; empty where that is nothing or cannot be read."""
+        with contextlib.suppress(StorageError):
+            return twofold.read(self._folder.path / _ENDS) or b""
+        return b""
+
+    def note_ends(self, data: bytes) -> None:
+        """Keep how far the store's streams went, sealed by the store.
+
+        Raises:
+            StorageError: when it cannot be written.
+        """
+        self._folder.put(_ENDS, data)
 
     def key_for_enrolment(self) -> SigningKey:
         """Return the signing key for a request, the same one until `enrol`: an offline answer may take days.

@@ -21,7 +21,7 @@ from agent.contract.topics import STREAMS
 from agent.store import packing, retention
 from agent.store.buffer import Buffer, ReadingCheck
 from agent.store.clocks import Clocks, Stamping
-from agent.store.damage import aside
+from agent.store.damage import aside, ends
 from agent.store.damage.ends import MOST_EPOCHS
 from agent.store.damage.legacy import Legacy
 from agent.store.damage.salvage import Salvage
@@ -37,6 +37,7 @@ from agent.store.wear import Wear
 DIRECT_ROWS = 8_192  # a commit of so many readings is a block at once
 MOST_PIECES = 2_000
 _FULL_RING = 0.5
+_LOG_LOST = "the log of the store has lost them"
 _log = logging.getLogger(__name__)
 
 
@@ -98,8 +99,10 @@ class Journal:
             StorageError: when the disk cannot be used.
         """
         self._identity.settle()  # first: an epoch that is not on disk could be drawn once more
-        if not self._path.exists():
+        if is_removed := not self._path.exists():
             aside.set_aside(self._path, self._identity.epoch)  # a log without its database
+            is_removed = not aside.names(self._path)  # else what is salvaged tells
+        removed = ends.find(self._identity.ends(), self._identity.storage_key)
         db = open_database(self._path)
         try:
             self.shelves = Shelves(db, self._identity.storage_key, self._path)
@@ -109,8 +112,8 @@ class Journal:
                 self._check_key()
                 told = self.shelves.told_ends()
                 why = self.shelves.open_ring()
-                newest = self._load()
-                self._behind = {} if why else self._told_beyond(told)
+                newest = self._load(told)
+                self._behind = {} if why else self._told_beyond(removed if is_removed else told)
                 self._ended |= self._behind  # until they are declared
                 self.salvage.begin()
                 # What is salvaged may have them, and the centre asks for those that it misses.
@@ -128,15 +131,24 @@ class Journal:
                 self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
                 self.change()  # before anything is written where they were
             if not self.salvage.is_due:
-                self._declare_behind()
+                self._declare_behind("the store was removed, these at least were in it" if is_removed else _LOG_LOST)
+            self.note_beside()
 
     def _told_beyond(self, told: Mapping[tuple[int, str], int]) -> dict[tuple[int, str], int]:
         """Return what the ring tells of earlier epochs beyond all that the tables know: it went with their log."""
         known, epoch = self._ends(), self._identity.epoch
         return {place: last for place, last in told.items() if place[0] < epoch and last > known.get(place, 0)}
 
-    def _declare_behind(self) -> None:
-        """Declare rows of which only the ring still tells that they were."""
+    def note_beside(self) -> None:
+        """Tell the identity how far each stream went: should the store be removed, that is all that is left of it."""
+        lasts = {**self._ended, **{(self._identity.epoch, stream): last for stream, last in self.durable.items()}}
+        told = {place: last for place, last in lasts.items() if last}
+        if told:
+            with contextlib.suppress(StorageError):
+                self._identity.note_ends(ends.seal(told, self._identity.storage_key))
+
+    def _declare_behind(self, why: str) -> None:
+        """Declare rows of which only the ring, or the identity, still tells that they were."""
         if not self._behind:
             return
         with translated(self._path):
@@ -145,10 +157,11 @@ class Journal:
             lost = [
                 (stream, epoch, known.get((epoch, stream), 0) + 1, last) for (epoch, stream), last in behind.items()
             ]
-            gaps = retention.gap_rows(lost, "the log of the store has lost them", self._now_ms())
+            gaps = retention.gap_rows(lost, why, self._now_ms())
             with self.transaction(gaps):
-                pass
-            _log.warning("the log of the store has lost rows of %d streams: they are declared", len(lost))
+                for (epoch, stream), last in behind.items():
+                    self.shelves.note_last(stream, epoch, last)  # or the next start would declare them once more
+            _log.warning("%s: rows of %d streams are declared as lost", why, len(lost))
         self._behind = {}
 
     def _check_key(self) -> None:
@@ -157,7 +170,7 @@ class Journal:
         if self.shelves.db.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()[0] != tag:
             raise DamagedError("is encrypted under another storage key", where=str(self._path))
 
-    def _load(self) -> int:
+    def _load(self, told: Mapping[tuple[int, str], int]) -> int:
         """Begin an epoch, and return the newest one before it."""
         newest = self.reader.newest_epoch()
         if newest >= self._identity.epoch:  # the identity is older than the store
@@ -166,7 +179,7 @@ class Journal:
         self.pieces = self.shelves.journal()
         self.births += 1
         self._ended = _newest(self._ends())
-        self.shelves.forget_epochs(before=self._identity.epoch)
+        self.shelves.forget_epochs(before=self._identity.epoch, told={epoch for epoch, _ in told})
         for stream in STREAMS:
             self.buffers[stream].renumber()
             self.durable[stream] = 0
@@ -477,7 +490,7 @@ class Journal:
             self.scrub.step(scrub_bytes)
         elif not self.salvage.step(salvage_bytes):
             self.salvaged += 1
-            self._declare_behind()
+            self._declare_behind(_LOG_LOST)
 
 
 def _inode(path: Path) -> tuple[int, int]:

@@ -106,8 +106,15 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Return a bare connection, made in one place so that tests can put a failing disk under the store."""
     if read_only:
-        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
+        more = "&immutable=1" if _is_still(path) else ""
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{more}", uri=True, timeout=5.0)
     return sqlite3.connect(path, timeout=5.0)
+
+
+def _is_still(path: Path) -> bool:
+    """Whether all is in the file itself, and nobody can change it: SQLite cannot make an index of the log there."""
+    log = path.with_name(f"{path.name}-wal")
+    return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY) and not (log.exists() and log.stat().st_size)
 
 
 def open_database(path: Path) -> Database:

@@ -328,9 +328,20 @@ class Shelves:
         found = [self.db.execute(query, [stream, epoch]).fetchone() for query in queries]
         return max((int(row[0]) for row in found if row), default=0)
 
-    def forget_epochs(self, *, before: int) -> None:
-        """Drop counters and marks of epochs before this one of which no row is left, neither here nor in the ring."""
-        kept = {piece.epoch for piece in self.journal()}
+    def note_last(self, stream: str, epoch: int, last: int) -> None:
+        """Note that numbers were given out up to this one, of which there may be no rows."""
+        self.db.execute(
+            "INSERT INTO stream_state (stream, epoch, last) VALUES (?, ?, ?) ON CONFLICT (stream, epoch) DO UPDATE SET"
+            " last = max(last, excluded.last)",
+            [stream, epoch, last],
+        )
+
+    def forget_epochs(self, *, before: int, told: Iterable[int]) -> None:
+        """Drop counters and marks of epochs before this one of which no row is left, neither here nor in the ring.
+
+        Those of which the ring's file still tells stay: without its counter an epoch that has gone would pass for lost.
+        """
+        kept = {piece.epoch for piece in self.journal()} | set(told)
         kept |= {state.epoch for state in self.states() if state.rows or state.epoch >= before}
         for table in ("stream_state", "mark"):
             found = self.db.execute(f"SELECT DISTINCT epoch FROM {table}").fetchall()

@@ -38,6 +38,7 @@ OTHER_RING_ROWS = 2_000
 RETAIN_EVERY_S = 60.0
 RETRY_AFTER_S = 1.0
 REOPEN_AFTER_S = 3.0
+NOTE_EVERY_S = 3600.0
 UNREADABLE_S = 600.0  # a block that the disk does not give is passed over for so long
 _MOST_UNREADABLE = 64
 MEND_EVERY_S = 0.25
@@ -115,6 +116,7 @@ class Store:
         self._commit_at = self._retain_at = self._mended_at = self._monotonic()
         self._lock: int | None = None
         self._opened, self._open_at = False, self._monotonic()
+        self._note_at = self._monotonic() + NOTE_EVERY_S
         try:
             self._bring_up()
         except aside.InUseError:
@@ -234,6 +236,9 @@ class Store:
             self._guarded(lambda: self._journal.mend(salvage_bytes, scrub_bytes))
 
     def _retain(self) -> None:
+        if self._monotonic() >= self._note_at:
+            self._note_at = self._monotonic() + NOTE_EVERY_S
+            self._journal.note_beside()
         if not self._custody.retain(self._raw_from_ms):
             self._retain_at = self._monotonic()  # goes on with the next turn
 
@@ -248,6 +253,8 @@ class Store:
         """Commit what is in memory and close."""
         self.commit()
         if self._opened:
+            if self._lost is None:
+                self._journal.note_beside()
             self._journal.shelves.close()
         self._unlock()
 

@@ -29,6 +29,16 @@ _ASK_AGAIN_S = 900.0
 _log = logging.getLogger(__name__)
 
 
+def due_ms(validity: Validity) -> int:
+    """Return from when on a newer certificate is asked for, by the centre's time, within a day."""
+    return validity.not_after_ms - int((validity.not_after_ms - validity.not_before_ms) * _LEFT)
+
+
+def told(validity: Validity, asked: int = 0) -> dict[str, int]:
+    """Return when a certificate ends, from when on a newer one is asked for, and how often that was so far."""
+    return {"ends_ms": validity.not_after_ms, "renewal_from_ms": due_ms(validity), "asked": asked}
+
+
 class Renewal:
     """Asks for a newer certificate from a third of its life left, until one comes."""
 
@@ -54,20 +64,25 @@ class Renewal:
         self._monotonic, self._rng = monotonic, rng
         self._spread_ms = int(rng() * _SPREAD_MS)
         self._not_before_s = float("-inf")
+        self._asked = 0
         self._validity = self._read()
 
     def pump(self) -> None:
         """Ask, when it is due and the line is there. Call it often: it returns at once where nothing is."""
         if self._validity is None or self._monotonic() < self._not_before_s or not self._link.connected:
             return
-        begins_ms, ends_ms = self._validity
-        due_ms = ends_ms - int((ends_ms - begins_ms) * _LEFT) + self._spread_ms
+        from_ms = due_ms(self._validity) + self._spread_ms
         tls, enrolled = self._tls, self._identity.enrolment
-        if tls is None or enrolled is None or self._identity.floor(CLOCK_FLOOR) < due_ms:
+        if tls is None or enrolled is None or self._identity.floor(CLOCK_FLOOR) < from_ms:
             return
         request = renewal.sign_request(enrolled.device, certificate_request(tls.key, enrolled.device), self._key)
         if self._link.publish(DeviceTopics(enrolled.device).cert_request, request):
+            self._asked += 1
             self._not_before_s = self._monotonic() + _ASK_AGAIN_S * (0.5 + self._rng())
+
+    def told(self) -> dict[str, int] | None:
+        """Return what `told` says of the certificate in use; None where it cannot be read."""
+        return None if self._validity is None else told(self._validity, self._asked)
 
     def on_response(self, payload: bytes, trust: FleetTrust) -> None:
         """Judge an answer and keep its certificate; the next connection shows that.
@@ -86,7 +101,7 @@ class Renewal:
         if validity.not_after_ms <= self._validity.not_after_ms:
             raise RejectedError("ends no later than the one in use", where="certificate")
         self._identity.set_certificate(ClientTls(tls.key, chain))
-        self._validity = validity
+        self._validity, self._asked = validity, 0
         _log.info("the certificate for the broker is renewed")
 
     @property

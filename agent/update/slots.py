@@ -6,6 +6,7 @@ nothing about when to change. Not thread-safe.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -110,16 +111,14 @@ class ModelSlots:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open the folder, or make it.
+        """Open the folder, or make it where the disk allows: without it there is no model, and none can be taken in.
 
         Raises:
-            StorageError: when it cannot be used.
+            StorageError: when it cannot be read.
         """
         self._folder = folder
-        try:
+        with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise StorageError(f"cannot be made ({exc.strerror})", where=str(folder), todo="Mend the rights") from exc
         self._state = self._read()
         self._sweep()
 
@@ -278,7 +277,8 @@ class ModelSlots:
         except RejectedError as exc:
             # Only a failing disk does this. Forecasts go on by the naive rung; the assignment brings the model back.
             _log.warning("the list of models is damaged and begun anew: %s", exc)
-            path.replace(path.with_suffix(".damaged"))
+            with contextlib.suppress(OSError):
+                path.replace(path.with_suffix(".damaged"))
             return _State()
 
     def _sweep(self) -> None:

@@ -75,6 +75,7 @@ class PlantDay:
             reserved_bytes=2**30,
             monotonic=lambda: float(self.now_s),
             on_close=self.store.close,
+            make_again=lambda: self.daemon.rooms,
         )
         text = f"start {identity.boot} of {field.name}, edgewatt 0.1.0"
         more = {"boot": identity.boot, "epoch": identity.epoch, "version": "0.1.0", "zone": _ZONE}
@@ -152,7 +153,7 @@ class PlantDay:
 class _Meters:
     """The meters as a source: a second's readings in that second."""
 
-    exhausted = False
+    exhausted = has_own_times = False
 
     def __init__(self):
         self.channels = tuple(channels().values())

@@ -28,6 +28,10 @@ class Disk:
         """Give back what `fill` took."""
         self._filler.unlink()
 
+    def take_away(self) -> None:
+        """Pull it out: its folder is there, and empty."""
+        _run("umount", "--lazy", str(self.folder))
+
     def read_only(self, yes: bool = True) -> None:
         """Remount it read-only, or for writing again."""
         _run("mount", "-o", "remount,ro" if yes else "remount,rw", str(self.folder))
@@ -42,7 +46,8 @@ def small_disk(folder: Path, *, size_kib: int) -> Iterator[Disk]:
     try:
         yield Disk(folder)
     finally:
-        _run("umount", "--lazy", str(folder))
+        if folder.is_mount():
+            _run("umount", "--lazy", str(folder))
 
 
 def _run(*command: str) -> None:

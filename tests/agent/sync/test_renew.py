@@ -75,8 +75,12 @@ def test_asks_from_a_third_of_its_life_left_and_again_until_a_newer_one_comes(de
     assert topic == TOPICS.cert_request
     csr = renewal.verify_request(request, {device.key.id: device.key.public}, device="press-1")
     newer = device.authority.issue(csr, "press-1", due_ms).pem
+    ends_ms = BEGIN_MS - DAY_MS + LIFE_MS
+    assert device.renewal.told() == {"ends_ms": ends_ms, "renewal_from_ms": ends_ms - LIFE_MS // 3, "asked": 2}
     device.answer(newer)
     assert device.chain == newer
+    assert device.renewal.told()["ends_ms"] > ends_ms
+    assert device.renewal.told()["asked"] == 0
     device.now_s += 1000
     assert device.at(due_ms) == 0
 
