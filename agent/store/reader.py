@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from agent.contract.blocks import Block, decode_readings, decode_rows
 from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError
-from agent.contract.topics import STREAMS
+from agent.contract.topics import STREAMS, URGENT
 from agent.store.damage import aside
 from agent.store.damage.salvagelog import SalvageLog, SalvageState
 from agent.store.damage.scrub import Scrub
-from agent.store.outbox import URGENT, of_stream
+from agent.store.outbox import of_stream
 from agent.store.pieces import BLOCK, GoneError, Piece
 from agent.store.retention import KEPT
 from agent.store.schema import DamagedError, open_database_read_only, transaction, translated
