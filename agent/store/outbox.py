@@ -35,7 +35,8 @@ def waiting(
 ) -> list[tuple[Piece, bool]]:
     """Choose blocks, each with whether it is backlog.
 
-    First `now_streams`, one after the other, then what reaches to `live_from_ms`, then, when `backlog` is set, the rest; the oldest first.
+    First `now_streams`, one after the other; then what reaches to `live_from_ms`; then, when `backlog` is set, the
+    rest; the oldest first.
     About `limit_bytes` of the first and as much of all else, of either at least one: those that the centre refuses
     must not take the place of the others.
     """

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.contract.blocks import Block, decode_readings, decode_rows
+from agent.contract.blocks import Block, decode_columns, decode_readings, decode_rows
 from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS, URGENT
@@ -29,6 +29,7 @@ from agent.store.shelves import Shelves
 _T = TypeVar("_T")
 _VERIFY_STEP = 2**20
 _OLDEST_PIECES = 64  # looked into for a first time; a start must not read all there is
+_NEWEST_BLOCKS = 32  # looked into for a latest time, likewise
 _OPENED_BLOCKS = 4  # slots are built one by one from the same few blocks
 _OVERLAPS = "WHERE stream = ? AND end_ms >= ? AND start_ms < ? ORDER BY epoch, first"
 
@@ -203,8 +204,12 @@ class Reader:
         return None
 
     def channel_times(self, channels: Sequence[str]) -> dict[str, int]:
-        """Return the latest durable time of each channel: what was noted when packing, and the journal since."""
+        """Return the latest durable time of each channel: what was noted when packing, and the journal since.
+
+        Of a channel of which nothing is noted, or something damaged, the newest blocks tell.
+        """
         times = self._shelves.noted_times(channels)
+        times |= self._times_in_blocks([channel for channel in channels if channel not in times])
         journal = (piece for piece in self._shelves.journal() if piece.stream == "readings")
         for piece in sorted(journal, key=lambda piece: -piece.end_ms):  # the newest mostly tell all there is to know
             if all(times.get(channel, -1) >= piece.end_ms for channel in channels):
@@ -212,6 +217,20 @@ class Reader:
             for row in self._try(piece, lambda block: decode_readings(block)[1]):
                 if row.channel in channels:
                     times[row.channel] = max(row.time_ms, times.get(row.channel, row.time_ms))
+        return times
+
+    def _times_in_blocks(self, channels: Sequence[str]) -> dict[str, int]:
+        """Return the latest time of channels in the newest blocks, as far as these have them."""
+        times: dict[str, int] = {}
+        where = f"WHERE stream = ? ORDER BY end_ms DESC LIMIT {_NEWEST_BLOCKS}"
+        for piece in self._shelves.pieces(BLOCK, where, ["readings"]) if channels else ():
+            if all(times.get(channel, -1) >= piece.end_ms for channel in channels):
+                break
+            for columns in self._try(piece, lambda block: [decode_columns(block)]):
+                for number, channel in enumerate(columns.channels):
+                    found = columns.times_ms[columns.places == number]
+                    if channel.name in channels and len(found):
+                        times[channel.name] = max(int(found.max()), times.get(channel.name, 0))
         return times
 
     def waiting(self) -> Iterator[Block]:
