@@ -10,6 +10,7 @@ from agent.contract.errors import ConfigError, RejectedError
 DEVICE_ID = r"[a-z0-9-]{1,32}"
 ROOT = "ew/v1"
 STREAMS = ("readings", "slots", "forecasts", "costs", "alerts", "events", "health")
+URGENT = ("alerts", "events")  # leave before all others, in this order, and without waiting to be many
 ENVELOPE_STREAM = "batch"  # an envelope that carries several streams
 
 # What the centre subscribes to.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,6 @@ from agent.contract.topics import STREAMS
 from agent.store.pieces import Piece
 from agent.store.shelves import Shelves
 
-URGENT = ("alerts", "events")
 _PAGE = 256
 
 
@@ -33,23 +33,28 @@ def waiting(
     live_from_ms: int,
     backlog: bool,
 ) -> list[tuple[Piece, bool]]:
-    """Choose blocks of about `limit_bytes` altogether, at least one, each with whether it is backlog.
+    """Choose blocks, each with whether it is backlog.
 
-    First `now_streams`, then what reaches to `live_from_ms`, then, when `backlog` is set, the rest; the oldest first.
+    First `now_streams`, one after the other; then what reaches to `live_from_ms`; then, when `backlog` is set, the
+    rest; the oldest first.
+    About `limit_bytes` of the first and as much of all else, of either at least one: those that the centre refuses
+    must not take the place of the others.
     """
     rest = [stream for stream in STREAMS if stream not in now_streams]
     live = sorted((piece for stream in rest for piece in _since(shelves, stream, live_from_ms)), key=_by_id)
     taken = {*skip}
     chosen: list[tuple[Piece, bool]] = []
-    size = 0
-    for pieces, is_old in ((_oldest(shelves, now_streams), False), (live, False), (_oldest(shelves, rest), True)):
-        if is_old and not backlog:
-            break
-        for piece in pieces:
+    at_once = ((piece, False) for stream in now_streams for piece in of_stream(shelves, stream))
+    others = itertools.chain(
+        ((piece, False) for piece in live), ((piece, True) for piece in _oldest(shelves, rest if backlog else ()))
+    )
+    for pieces in (at_once, others):
+        size = 0
+        for piece, is_old in pieces:
             if piece.id in taken:
                 continue
-            if chosen and size + piece.size > limit_bytes:
-                return chosen
+            if size and size + piece.size > limit_bytes:
+                break
             chosen.append((piece, is_old))
             taken.add(piece.id)
             size += piece.size

@@ -13,16 +13,16 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.contract.blocks import Block, decode_readings, decode_rows
+from agent.contract.blocks import Block, decode_columns, decode_readings, decode_rows
 from agent.contract.channels import Reading
 from agent.contract.corrections import DERIVED, Correction
 from agent.contract.errors import RejectedError
-from agent.contract.topics import STREAMS
+from agent.contract.topics import STREAMS, URGENT
 from agent.store.clocks import EpochClock
 from agent.store.damage import aside
 from agent.store.damage.salvagelog import SalvageLog, SalvageState
 from agent.store.damage.scrub import Scrub
-from agent.store.outbox import URGENT, of_stream
+from agent.store.outbox import of_stream
 from agent.store.pieces import BLOCK, GoneError, Piece
 from agent.store.retention import KEPT
 from agent.store.schema import DamagedError, open_database_read_only, transaction, translated
@@ -31,6 +31,7 @@ from agent.store.shelves import Shelves
 _T = TypeVar("_T")
 _VERIFY_STEP = 2**20
 _OLDEST_PIECES = 64  # looked into for a first time; a start must not read all there is
+_NEWEST_BLOCKS = 32  # looked into for a latest time, likewise
 _OPENED_BLOCKS = 4  # slots are built one by one from the same few blocks
 _OVERLAPS = "WHERE stream = ? AND end_ms >= ? AND start_ms < ? ORDER BY epoch, first"
 
@@ -233,8 +234,12 @@ class Reader:
         return min(firsts, default=None)
 
     def channel_times(self, channels: Sequence[str]) -> dict[str, int]:
-        """Return the latest durable time of each channel: what was noted when packing, and the journal since."""
+        """Return the latest durable time of each channel: what was noted when packing, and the journal since.
+
+        Of a channel of which nothing is noted, or something damaged, the newest blocks tell.
+        """
         times, clocks = self._shelves.noted_times(channels), self._shelves.clocks.corrected()
+        times |= self._times_in_blocks([channel for channel in channels if channel not in times])
         journal = (piece for piece in self._shelves.journal() if piece.stream == "readings")
         for piece in sorted(journal, key=lambda piece: -piece.end_ms):  # the newest mostly tell all there is to know
             if not clocks and all(times.get(channel, -1) >= piece.end_ms for channel in channels):
@@ -243,6 +248,23 @@ class Reader:
                 if row.channel in channels:
                     time_ms = row.time_ms + clocks.get(piece.epoch, EpochClock()).shift_of(row.channel)
                     times[row.channel] = max(time_ms, times.get(row.channel, time_ms))
+        return times
+
+    def _times_in_blocks(self, channels: Sequence[str]) -> dict[str, int]:
+        """Return the latest time of channels in the newest blocks, as far as these have them."""
+        times: dict[str, int] = {}
+        clocks = self._shelves.clocks.corrected() if channels else {}
+        where = f"WHERE stream = ? ORDER BY end_ms DESC LIMIT {_NEWEST_BLOCKS}"
+        for piece in self._shelves.pieces(BLOCK, where, ["readings"]) if channels else ():
+            if not clocks and all(times.get(channel, -1) >= piece.end_ms for channel in channels):
+                break
+            clock = clocks.get(piece.epoch, EpochClock())
+            for columns in self._try(piece, lambda block: [decode_columns(block)]):
+                for number, channel in enumerate(columns.channels):
+                    found = columns.times_ms[columns.places == number]
+                    if channel.name in channels and len(found):
+                        time_ms = int(found.max()) + clock.shift_of(channel.name)
+                        times[channel.name] = max(time_ms, times.get(channel.name, time_ms))
         return times
 
     def waiting(self) -> Iterator[Block]:

@@ -91,6 +91,14 @@ def _with_marks(db: Database) -> None:
     )  # what the centre said last: from a file that was set aside blocks come back that it may have
 
 
+def _with_sealed_times(db: Database) -> None:
+    db.execute("DROP TABLE IF EXISTS channel_state")  # its times had no seal; blocks tell them
+    db.execute(
+        "CREATE TABLE channel_time (tag BLOB PRIMARY KEY, last_ms INTEGER NOT NULL, seal BLOB NOT NULL)"
+        " STRICT, WITHOUT ROWID"
+    )  # tag and seal: keyed hashes, of the name, so that the file does not tell names, and of the time with it
+
+
 # The file's user_version counts the migrations that it has had; each is applied and counted in one transaction.
 MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     _first_tables,
@@ -100,6 +108,7 @@ MIGRATIONS: tuple[Callable[[Database], None], ...] = (
     salvagelog.create_tables,
     thinning.create_table,
     clocks.create_table,
+    _with_sealed_times,
 )
 
 

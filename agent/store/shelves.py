@@ -407,15 +407,28 @@ class Shelves:
         return self._number(found[0]) if found else 0
 
     def note_times(self, last_ms: Mapping[str, int]) -> None:
-        """Keep the latest time of each channel, under a tag that does not tell its name."""
-        rows = [(self.tag(f"channel/{name}"), time_ms) for name, time_ms in last_ms.items()]
-        self.db.conn.executemany("INSERT OR REPLACE INTO channel_state VALUES (?, ?)", rows)
+        """Keep the latest time of each channel, sealed, under a tag that does not tell its name."""
+        rows = [
+            (self.tag(f"channel/{name}"), time_ms, self._time_seal(name, time_ms)) for name, time_ms in last_ms.items()
+        ]
+        self.db.conn.executemany("INSERT OR REPLACE INTO channel_time VALUES (?, ?, ?)", rows)
 
     def noted_times(self, channels: Iterable[str]) -> dict[str, int]:
-        """Return what `note_times` kept of these channels."""
-        found = dict(self.db.execute("SELECT tag, last_ms FROM channel_state").fetchall())
-        tags = {name: self.tag(f"channel/{name}") for name in channels}
-        return {name: self._number(found[tag]) for name, tag in tags.items() if tag in found}
+        """Return what `note_times` kept of these channels; what is damaged is left out."""
+        if not self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'channel_time'").fetchone():
+            return {}  # read only, from a store that this version has not opened for writing yet
+        found = {
+            tag: (time_ms, seal) for tag, time_ms, seal in self.db.execute("SELECT * FROM channel_time").fetchall()
+        }
+        times: dict[str, int] = {}
+        for name in channels:
+            time_ms, seal = found.get(self.tag(f"channel/{name}"), (0, b""))
+            if seal == self._time_seal(name, time_ms):
+                times[name] = time_ms
+        return times
+
+    def _time_seal(self, channel: str, time_ms: int) -> bytes:
+        return self.tag(f"channel/{channel} {time_ms}")
 
     def tag(self, text: str) -> bytes:
         """A name for `text` that only the holder of the storage key can make."""

@@ -20,7 +20,7 @@ from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Row
 from agent.contract.channels import Channel, Reading
 from agent.contract.errors import RejectedError, StorageError
-from agent.contract.topics import STREAMS
+from agent.contract.topics import STREAMS, URGENT
 from agent.store import outbox
 from agent.store.buffer import accept_rows
 from agent.store.clocks import Stamping
@@ -270,13 +270,13 @@ class Store:
         limit_bytes: int,
         *,
         skip: Collection[int] = (),
-        now_streams: Sequence[str] = ("alerts", "events"),
+        now_streams: Sequence[str] = URGENT,
         backlog: bool = True,
     ) -> list[StoredBlock]:
         """Return durable blocks that wait for the centre: `now_streams`, then what is new, then the oldest.
 
         Args:
-            limit_bytes: of stored size, for all together; one block is always returned where there is one.
+            limit_bytes: of stored size, for `now_streams` and for all else; of either at least one block is returned.
             skip: ids that are on their way already.
             now_streams: streams whose journal is packed for this, however young.
             backlog: whether what was packed longer ago than twice `pack_after_s` is wanted.

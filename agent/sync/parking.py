@@ -1,9 +1,13 @@
-"""Blocks that the centre, though awake, does not acknowledge: when each is tried again. They hold up no others."""
+"""Blocks that the centre does not acknowledge: when each is tried again, and with how many others.
+
+The centre refuses whole envelopes and does not say why. One that went unanswered goes again in halves, until what is
+refused goes alone: it holds up no others.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.contract.acknowledgement import Mark
@@ -33,14 +37,30 @@ class Parking:
     def __init__(self, resend_after_s: float, jittered: Callable[[float], float]) -> None:
         self._resend_s, self._jittered = resend_after_s, jittered
         self._parked: dict[int, _Parked] = {}
+        self._halved: dict[int, tuple[int, BlockHeader]] = {}
 
     def __len__(self) -> int:
         return sum(parked.refusals > 0 for parked in self._parked.values())
 
-    def park(self, block_id: int, header: BlockHeader, now_s: float, sent_s: float) -> None:
+    def halve(self, blocks: Mapping[int, BlockHeader]) -> None:
+        """Let blocks that went together, and were not acknowledged in time, go with half as many."""
+        most = max(len(blocks) // 2, 1)
+        self._halved |= {block_id: (most, header) for block_id, header in blocks.items()}
+
+    def most_together(self, block_ids: Sequence[int]) -> int:
+        """Return how many of these, from the first on, may go into one envelope."""
+        most = len(block_ids)
+        for count, block_id in enumerate(block_ids, start=1):
+            most = min(most, self._halved[block_id][0]) if block_id in self._halved else most
+            if count > most:
+                return max(count - 1, 1)
+        return most
+
+    def park(self, block_id: int, header: BlockHeader, now_s: float, sent_s: float, *, alone: bool) -> None:
         """A block was sent at `sent_s`, others since were acknowledged, it was not."""
         before = self._parked.get(block_id)
-        refusals = before.refusals + 1 if before else 1
+        refusals = before.refusals if before else 0
+        refusals = refusals + 1 if alone else max(refusals, 1)  # among others it may be another's fault
         # Once may be chance: again at once. After that the centre has a reason, and others go first.
         pause_s = 0.0 if refusals == 1 else min(self._resend_s * 2.0 ** min(refusals, 16), 12 * MAX_RESEND_S)
         self._parked[block_id] = _Parked(refusals, now_s + self._jittered(pause_s), sent_s, header)
@@ -84,16 +104,21 @@ class Parking:
         self._parked = {
             block_id: parked for block_id, parked in self._parked.items() if not is_covered(parked.header, marks)
         }
+        self._halved = {
+            block_id: halved for block_id, halved in self._halved.items() if not is_covered(halved[1], marks)
+        }
 
     def hurry(self) -> None:
         """End all pauses, and forget what may have been the line's fault."""
         self._parked = {block_id: parked for block_id, parked in self._parked.items() if parked.refusals}
+        self._halved = {block_id: halved for block_id, halved in self._halved.items() if block_id in self._parked}
         for parked in self._parked.values():
             parked.not_before_s = 0.0
 
     def clear(self) -> None:
         """Forget all: another centre may take them."""
         self._parked.clear()
+        self._halved.clear()
 
 
 def is_covered(header: BlockHeader, marks: Sequence[Mark]) -> bool:

@@ -37,9 +37,9 @@ class Outbox(Protocol):
         ...
 
     def unacknowledged(self, limit_bytes: int, *, skip: Collection[int], backlog: bool) -> Sequence[WaitingBlock]:
-        """Return durable blocks but `skip`, about `limit_bytes`: alerts and events, then what is new, then the backlog.
+        """Return durable blocks but `skip`: alerts and events, then what is new, then the backlog.
 
-        The last only when `backlog` is set.
+        About `limit_bytes` of alerts and events, and as much of all else; the backlog only when `backlog` is set.
         """
         ...
 

@@ -17,15 +17,14 @@ from agent.contract.acknowledgement import Acknowledgement
 from agent.contract.blocks import BlockHeader
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.keys import SigningKey
-from agent.contract.topics import ENVELOPE_STREAM, DeviceTopics
+from agent.contract.topics import ENVELOPE_STREAM, URGENT, DeviceTopics
 from agent.contract.trust import FleetTrust
 from agent.sync.acks import AckJudge, AckResult, Floors, Verdict
 from agent.sync.pacing import Pacing
 from agent.sync.parking import Parking, is_covered
 from agent.sync.ports import Line, Outbox, WaitingBlock
 
-ALERTS = frozenset({"alerts"})  # do not wait their part of the spread after a connection
-URGENT = ALERTS | {"events"}  # may go although all places in flight are taken
+ALERTS = ("alerts",)  # do not wait their part of the spread after a connection
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +134,7 @@ class Uplink:
         self._judge = AckJudge(device)
         self._seen = seen
         self._flights: list[_Flight] = []
-        self._asked: list[_Flight] = []  # what last asked a silent centre: other blocks do so next, if there are any
+        self._asked: list[_Flight] = []  # what has asked a silent centre: other blocks do so next, if there are any
         self._poison: set[int] = set()  # cannot be sealed; stays in the store, and is tried again after a restart
         self._connections = self._births = 0
         self._last_ack_s = float("-inf")
@@ -286,6 +285,7 @@ class Uplink:
         silent: list[_Flight] = []
         for flight in late:
             self._resent += len(flight.blocks)
+            self._parking.halve(flight.blocks)
             if self._is_refused(flight, now_s):
                 continue
             if flight.urgent:
@@ -294,11 +294,11 @@ class Uplink:
                 silent.append(flight)
         if silent:
             self._flights.clear()  # they were sent into the same silence
-            self._asked = silent
+            self._asked += silent
             self._pacing.silent(now_s)
 
     def _note_asked(self) -> None:
-        """The centre is awake: it was, perhaps, the blocks that asked last."""
+        """The centre is awake: it was, perhaps, the blocks that asked."""
         for flight in self._asked:
             for block_id, header in flight.blocks.items():
                 self._parking.unanswered(block_id, header, self._last_ack_s, flight.sent_s)
@@ -313,7 +313,7 @@ class Uplink:
         refused = True
         for block_id, header in flight.blocks.items():
             if self._last_ack_s >= self._parking.sent_before_s(block_id, flight.sent_s):
-                self._parking.park(block_id, header, now_s, flight.sent_s)
+                self._parking.park(block_id, header, now_s, flight.sent_s, alone=len(flight.blocks) == 1)
             else:
                 refused &= self._parking.is_refused(block_id)
                 if flight.urgent or self._parking.is_refused(block_id):  # all else is never sent alone for long
@@ -325,12 +325,12 @@ class Uplink:
         return flying | self._parking.waiting(now_s) | self._poison
 
     def _split(self, queue: Sequence[WaitingBlock]) -> tuple[list[WaitingBlock], list[WaitingBlock]]:
-        """Cut the front of the queue that fits into one envelope; one block where not even that does."""
+        """Cut the front of the queue that fits and may go into one envelope; one block where not even that does."""
         try:
             count = envelope.take([item.block for item in queue], max_bytes=self._max_bytes)
         except RejectedError:  # one of them is damaged: it is found when it is sealed alone
             count = 0
-        count = max(count, 1)
+        count = self._parking.most_together([item.id for item in queue[: max(count, 1)]])
         return list(queue[:count]), list(queue[count:])
 
     def _send(self, batch: Sequence[WaitingBlock], now_s: float, *, urgent: bool) -> bool:

@@ -8,6 +8,7 @@ from agent.contract import envelope
 from agent.contract.acknowledgement import Acknowledgement, Mark
 from agent.contract.blocks import Block, encode_rows
 from agent.contract.keys import SealingKey, SigningKey
+from agent.contract.topics import URGENT
 from agent.contract.trust import FleetKey, FleetTrust, KeyState, KeyUse
 
 
@@ -121,15 +122,13 @@ class MemoryOutbox:
 
     def unacknowledged(self, limit_bytes: int, *, skip: Collection[int], backlog: bool) -> list[Waiting]:
         wanted = self.waiting() - set(skip) - (set() if backlog else self.old)
-        order = sorted(
-            wanted, key=lambda i: (self.blocks[i].header.stream not in {"alerts", "events"}, i in self.old, i)
-        )
-        result, size = [], 0
+        order = sorted(wanted, key=lambda i: (self.blocks[i].header.stream not in URGENT, i in self.old, i))
+        result, sizes = [], {True: 0, False: 0}
         for block_id in order:
-            size += len(self.blocks[block_id].body)
-            if result and size > limit_bytes:
-                break
-            result.append(Waiting(block_id, self.blocks[block_id], block_id in self.old))
+            urgent = self.blocks[block_id].header.stream in URGENT
+            before, sizes[urgent] = sizes[urgent], sizes[urgent] + len(self.blocks[block_id].body)
+            if not before or sizes[urgent] <= limit_bytes:
+                result.append(Waiting(block_id, self.blocks[block_id], block_id in self.old))
         return result
 
     def covered(self, marks: Sequence[Mark]) -> set[int]:

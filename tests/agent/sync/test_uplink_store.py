@@ -1,7 +1,11 @@
 """The uplink with the device's real store under it."""
 
+import secrets
+
+import pytest
+
 from agent.contract.channels import Reading
-from agent.contract.rows import alert_row
+from agent.contract.rows import alert_row, event_row
 from agent.sync.acks import Verdict
 from agent.sync.uplink import Uplink
 from tests.support.small_centre import SmallCentre, Wire
@@ -42,6 +46,19 @@ class Plant:
         for _, data in self.wire.sent[self.seen :]:
             self.centre.take(data)
         self.seen = len(self.wire.sent)
+
+    def run(self, seconds: int, refuses) -> None:
+        """Let time pass at a centre that refuses whole envelopes, and answers the others."""
+        for _ in range(0, seconds, 5):
+            self.send()
+            for _, data in self.wire.sent[self.seen :]:
+                rows = {key: set(held) for key, held in self.centre.rows.items()}
+                if any(refuses(block.header) for block in self.centre.take(data)):
+                    self.centre.rows = rows
+                else:
+                    self.ack()
+            self.seen = len(self.wire.sent)
+            self.bench.pass_time(5)
 
     def ack(self):
         return self.uplink.on_ack(self.centre.acknowledge(), self.bench.store, self.bench.identity)
@@ -132,3 +149,28 @@ def test_what_a_replaced_store_takes_in_is_sent_though_its_ids_are_those_of_the_
         plant.take()
         assert plant.centre.rows["alerts", epoch] == {1, 2}
         assert plant.bench.store.repair()
+
+
+def test_events_that_fill_all_that_is_fetched_and_are_all_refused_hold_up_nothing(tmp_path):
+    plant = Plant(tmp_path)
+    for _ in range(40):  # more than there are places in flight
+        plant.bench.store.append("events", [event_row(T0, "test", secrets.token_hex(20_000)) for _ in range(2)])
+        plant.bench.store.unacknowledged(1)  # packs them
+    plant.run(20, refuses=lambda header: header.stream == "events")
+    for _ in range(3):
+        plant.sample(100)
+        plant.run(300, refuses=lambda header: header.stream == "events")
+    assert plant.centre.rows["readings", 1] == set(range(1, 301))
+    plant.bench.store.append("alerts", [alert_row(T0, "peak", "raised", "high", "peak ahead")])
+    plant.run(300, refuses=lambda header: header.stream == "events")  # the longest pause
+    assert plant.centre.rows["alerts", 1] == {1}
+
+
+@pytest.mark.parametrize("stream", ["events", "health"])
+def test_one_row_that_is_refused_holds_up_none_that_went_with_it(tmp_path, stream):
+    plant = Plant(tmp_path)
+    for number in range(50):
+        plant.bench.store.append(stream, [event_row(T0 + number, "test", f"row {number}")])
+        plant.bench.pass_time(70)
+    plant.run(1500, refuses=lambda header: (header.stream, header.first) == (stream, 20))
+    assert plant.centre.rows[stream, 1] == {*range(1, 51)} - {20}
