@@ -123,6 +123,11 @@ class MqttLink:
         return self._up
 
     @property
+    def reason(self) -> str:
+        """Why there is no connection, or why the last one ended; empty while all is well."""
+        return "" if self._up else self._reason
+
+    @property
     def state_s(self) -> float:
         """How many seconds the link has been as it is: connected, or not."""
         return time.monotonic() - self._changed_s
