@@ -16,6 +16,7 @@ from typing import Annotated
 from agent.configform import Complaints, Limits, read_toml
 from agent.contract.channels import CHANNEL_NAME, Channel, Kind
 from agent.contract.errors import ConfigError
+from agent.contract.givenfiles import check_file
 from agent.contract.slots import SLOT_LENGTHS_S
 from agent.contract.topics import DEVICE_ID
 from agent.contract.zones import parse_zone
@@ -259,15 +260,17 @@ def load(path: Path) -> Config:
         ConfigError: with every problem that the file has, each with its path in the file.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigError(f"is larger than {MAX_FILE_BYTES} bytes", where=str(path))
+        path.stat()
+        check_file(path, MAX_FILE_BYTES, todo="Is this the configuration?")
         text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError as exc:
         raise ConfigError(
             "does not exist", where=str(path), todo="Give the file by --config or EDGEWATT_CONFIG"
         ) from exc
     except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"cannot be read ({exc})", where=str(path)) from exc
+        raise ConfigError(
+            f"cannot be read ({exc})", where=str(path), todo="Give a text file of TOML in UTF-8, with its rights"
+        ) from exc
     return parse(text, folder=path.parent.absolute(), where=str(path))
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agent.contract.bundle import Bundle, Golden, Manifest, Training
+from agent.contract.bundle import MAX_BYTES, Bundle, Golden, Manifest, Training
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.featurespec import FeatureSpec
+from agent.contract.givenfiles import BUNDLE, read_file
 from agent.contract.zones import utc_iso
 from agent.inference.forecaster import Model
 from agent.inference.litert import load as load_litert
@@ -82,10 +83,7 @@ def read(path: Path) -> Bundle:
         ConfigError: when it cannot be read.
         RejectedError: when it is damaged or would be refused on a device; with the file.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as exc:
-        raise ConfigError(f"cannot be read ({exc.strerror})", where=str(path), todo="Check path and rights") from exc
+    data = read_file(path, MAX_BYTES, wanted=BUNDLE, todo="Take the file that `edgewatt-converter bundle` has written")
     try:
         return Bundle.from_bytes(data)
     except RejectedError as exc:

@@ -133,7 +133,7 @@ def bundle(model_dir: Path, out: Path, *, as_json: bool) -> None:
 
 
 @converter.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def inspect(file: Path, *, as_json: bool) -> None:
     """Print manifest and model card of a bundle.

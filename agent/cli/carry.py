@@ -17,7 +17,8 @@ from agent.control import Operation
 if TYPE_CHECKING:
     from agent.store.identity import Enrolled
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = click.Path(path_type=Path)
+_TODO = "Take the file that edgewatt-trainer buffer import has written"
 _REMARK_EVERY = 64 * 2**20
 
 
@@ -91,19 +92,17 @@ def import_answers(session: Session, file: Path, as_json: bool) -> None:
     Example:
       edgewatt buffer import /media/stick/press-shop-1.ewy
     """
-    from agent.contract.export import read_answers
+    from agent.contract.export import MAX_ANSWERS_BYTES, read_answers
+    from agent.contract.givenfiles import ANSWERS, given_file
 
     verdicts = {"accepted": 0, "replayed": 0, "rejected": 0}
     blocks, reason = 0, ""
-    try:
-        with file.open("rb") as source:
-            for data in read_answers(source):
-                answer = session.ask(Operation.BUFFER_IMPORT, acknowledgement=base64.b64encode(data).decode("ascii"))
-                verdicts[answer["verdict"]] += 1
-                blocks += answer["blocks"]
-                reason = answer["reason"] or reason
-    except OSError as exc:
-        raise ConfigError(f"cannot be read ({exc.strerror})", where=str(file), todo="Name a file that exists") from exc
+    with given_file(file, MAX_ANSWERS_BYTES, wanted=ANSWERS, todo=_TODO) as source:
+        for data in read_answers(source):
+            answer = session.ask(Operation.BUFFER_IMPORT, acknowledgement=base64.b64encode(data).decode("ascii"))
+            verdicts[answer["verdict"]] += 1
+            blocks += answer["blocks"]
+            reason = answer["reason"] or reason
     emit({**verdicts, "blocks": blocks, "reason": reason}, as_json, _imported)
     if verdicts["rejected"]:
         raise RejectedError(reason, where=str(file), todo="Take the answer that the centre wrote for this device")

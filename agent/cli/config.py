@@ -26,7 +26,7 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", required=False, type=click.Path(path_type=Path))
 @json_option
 @pass_session
 def check(session: Session, file: Path | None, as_json: bool) -> None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from agent.contract.trust import Enrolment
     from agent.store.identity import Identity
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = click.Path(path_type=Path)
+_TODO_FILE = "Ask the centre for a new one: edgewatt-trainer device add NAME --out FILE"
+_TODO_ANSWER = "Take the answer that edgewatt-trainer device accept has written"
 
 
 @click.command()
@@ -54,16 +56,20 @@ def _exchange(
 ) -> bool:
     """Go one step; return whether the device is enrolled now."""
     from agent.contract.durable import write_durable
+    from agent.contract.givenfiles import ANSWER, check_replaceable, given_file
+    from agent.contract.signed import MAX_BYTES as MAX_ANSWER_BYTES
     from agent.store.identity import CLOCK_FLOOR, ClientTls
     from agent.sync import enrol
 
     key = identity.key_for_enrolment()
     tls = identity.tls_key_for_enrolment() if enrolment.broker.ca_pem else None
     if request_out is not None:
+        check_replaceable(request_out, b"EWR1")
         write_durable(request_out, enrol.request_file(enrolment, key, tls, now_ms=time.time_ns() // 1_000_000))
         return False
     if response is not None:
-        answer = enrol.response_file(enrolment, key, _read(response), tls)
+        with given_file(response, MAX_ANSWER_BYTES, wanted=ANSWER, todo=_TODO_ANSWER) as file:
+            answer = enrol.response_file(enrolment, key, file.read(), tls)
     else:
         answer = enrol.enrol_over_mqtt(enrolment, key, timeout_s, tls=tls)
     identity.raise_floor(CLOCK_FLOOR, answer.issued_at_ms)  # a board without a battery clock may start in 1970
@@ -73,9 +79,13 @@ def _exchange(
 
 
 def _read_enrolment(file: Path, device: str) -> Enrolment:
-    from agent.contract.trust import Enrolment
+    from agent.cli.enrolmentfile import check_parts
+    from agent.contract.givenfiles import ENROLMENT, given_file
+    from agent.contract.trust import MAX_ENROLMENT_BYTES, Enrolment
 
-    enrolment = Enrolment.from_bytes(_read(file))
+    with given_file(file, MAX_ENROLMENT_BYTES, wanted=ENROLMENT, todo=_TODO_FILE) as source:
+        enrolment = Enrolment.from_bytes(source.read())
+        check_parts(enrolment)
     if enrolment.device != device:
         raise ConfigError(
             f"is for device {enrolment.device}, but device.id is {device}",
@@ -93,16 +103,6 @@ def _identity(session: Session) -> Iterator[Identity]:
     paths = StatePaths(session.config.device.state_dir)
     with paths.owned():
         yield Identity.open_without_key(paths.identity)
-
-
-def _read(path: Path) -> bytes:
-    from agent.contract.trust import MAX_ENROLMENT_BYTES
-
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_ENROLMENT_BYTES + 1)  # one more than is allowed: the parser then says so
-    except OSError as exc:
-        raise ConfigError(f"cannot be read ({exc.strerror})", where=str(path), todo="Name a file that exists") from exc
 
 
 def _human(result: Payload, request_out: Path | None) -> str:

@@ -20,7 +20,7 @@ from agent.control import Operation
 if TYPE_CHECKING:
     from agent.contract.features import Floats
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = click.Path(path_type=Path)
 _LINES = 24
 
 
@@ -66,10 +66,13 @@ def forecast(
 def _from_files(
     bundle: Path, history: Path, zone: str, timestamp_column: str, value_column: str, scale: float
 ) -> dict[str, Any]:
+    from agent.contract.bundle import MAX_BYTES
+    from agent.contract.givenfiles import BUNDLE, given_file
     from agent.inference.forecaster import Model
     from agent.sources.csv_file import read_load_csv
 
-    model = Model.load(_read(bundle))
+    with given_file(bundle, MAX_BYTES, wanted=BUNDLE, todo="Take the file that the centre has bundled") as file:
+        model = Model.load(file.read())
     load = read_load_csv(history, zone=zone, timestamp_column=timestamp_column, value_column=value_column, scale=scale)
     remark(f"{history}: {load.report.summary()}")
     slot_s = model.spec.slot_s
@@ -103,16 +106,6 @@ def _slots(times_ms: Any, values: Floats, slot_s: int, *, whole: bool) -> tuple[
     power_kw: Floats = np.full(len(count), np.nan)
     np.divide(total, count, out=power_kw, where=count > 0)
     return int(places[0]) * slot_ms + phase_ms, power_kw
-
-
-def _read(path: Path) -> bytes:
-    from agent.contract.bundle import MAX_BYTES
-
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)  # one more than is allowed: the parser then says so
-    except OSError as exc:
-        raise ConfigError(f"cannot be read ({exc.strerror})", where=str(path), todo="Name a file that exists") from exc
 
 
 def _title(made: Forecast, answer: Payload) -> str:

@@ -31,7 +31,7 @@ _SIGINT = 130
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     envvar="EDGEWATT_CONFIG",
     default=_DEFAULT,
     show_default=True,

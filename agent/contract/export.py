@@ -24,6 +24,7 @@ from agent.contract.topics import DEVICE_ID
 KIND = "export"
 MAX_ENVELOPES = 100_000
 MAX_ANSWERS = 10_000
+MAX_ANSWERS_BYTES = 2**30
 EXPORT_MAGIC, ANSWERS_MAGIC = _EXPORT, _ANSWERS = b"EWX1", b"EWY1"
 _LENGTH = struct.Struct(">I")
 

@@ -2,10 +2,66 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from agent.contract.errors import ConfigError
+from agent.contract.errors import ConfigError, RejectedError
+
+ENROLMENT, REQUEST, ANSWER = "an enrolment file", "an enrolment request", "the centre's answer to an enrolment"
+EXPORT, ANSWERS = "an export of a device", "the centre's answer to an export"
+BUNDLE, CERTIFICATE = "a model bundle", "a certificate"
+_KINDS = {  # how files of each kind begin
+    b'{"broker":': ENROLMENT,
+    b"EWR1": REQUEST,
+    b"EWS1": ANSWER,
+    b"EWX1": EXPORT,
+    b"EWY1": ANSWERS,
+    b"PK\x03\x04": BUNDLE,
+    b"-----BEGIN ": CERTIFICATE,
+}
+_BEGIN = 16
+
+
+@contextlib.contextmanager
+def given_file(path: Path, max_bytes: int, *, wanted: str, todo: str) -> Iterator[BinaryIO]:
+    """Open a file that somebody has named; errors of what is read from it name it.
+
+    Args:
+        path: as it was given.
+        max_bytes: the most that a file of this kind has.
+        wanted: what it should be, one of the kinds above.
+        todo: where a good one comes from.
+
+    Raises:
+        ConfigError: when it is not there, is no file, or cannot be read.
+        RejectedError: when it is empty or of another kind, or what reads it refuses it.
+    """
+    check_file(path, max_bytes, todo=todo)
+    try:
+        with path.open("rb") as file:
+            begin = file.read(_BEGIN)
+            file.seek(0)
+            kind = next(
+                (name for magic, name in _KINDS.items() if begin.startswith(magic)), "empty" if not begin else ""
+            )
+            if kind not in {"", wanted}:
+                raise RejectedError(f"is {kind}, not {wanted}", where=str(path), todo=todo)
+            try:
+                yield file
+            except RejectedError as exc:
+                what = f"{exc.where} {exc.what}" if exc.where else exc.what
+                raise RejectedError(f"is not {wanted} that can be used: {what}", where=str(path), todo=todo) from exc
+    except OSError as exc:
+        raise ConfigError(f"cannot be read ({exc.strerror})", where=str(path), todo="Check path and rights") from exc
+
+
+def read_file(path: Path, max_bytes: int, *, wanted: str, todo: str) -> bytes:
+    """Return what is in a file that somebody has named; see `given_file`."""
+    with given_file(path, max_bytes, wanted=wanted, todo=todo) as file:
+        return file.read(max_bytes)
 
 
 def check_file(path: Path, max_bytes: int, *, todo: str = "Split the file") -> None:
@@ -15,7 +71,7 @@ def check_file(path: Path, max_bytes: int, *, todo: str = "Split the file") -> N
 
     Args:
         path: as it was given.
-        max_bytes: whole MiB.
+        max_bytes: whole KiB.
         todo: what to do about one that is too large.
 
     Raises:
@@ -32,7 +88,8 @@ def check_file(path: Path, max_bytes: int, *, todo: str = "Split the file") -> N
             "cannot be read (it is a folder, a device or a pipe)", where=where, todo="Give the path of a file"
         )
     if found.st_size > max_bytes:
-        raise ConfigError(f"is larger than {max_bytes >> 20} MiB", where=where, todo=todo)
+        most = f"{max_bytes >> 20} MiB" if max_bytes >= 2**20 else f"{max_bytes >> 10} KiB"
+        raise ConfigError(f"is larger than {most}", where=where, todo=todo)
 
 
 def check_replaceable(path: Path, magic: bytes) -> None:

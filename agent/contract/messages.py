@@ -2,7 +2,7 @@
 
 `repo/get`   JSON {id, path, offset, length}
 `repo/data`  `u16 header length | JSON {id, status, total, offset} | bytes`
-`status`     JSON {state, time_ms, version, boot}
+`status`     JSON {state, time_ms, version, boot, epoch}
 """
 
 from __future__ import annotations
@@ -93,17 +93,19 @@ class RepoData:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Retained birth (`online`) and will (`offline`) of a device."""
+    """Retained birth (`online`) and will (`offline`) of a device; `epoch` is its start's, 0 if it does not say."""
 
     state: str
     time_ms: int
     version: str
     boot: int
+    epoch: int = 0
 
     def to_bytes(self) -> bytes:
         """The message."""
         return jsonform.dumps(
             {"schema": 1, "state": self.state, "time_ms": self.time_ms, "version": self.version, "boot": self.boot}
+            | ({"epoch": self.epoch} if self.epoch else {})
         )
 
     @classmethod
@@ -119,4 +121,5 @@ class Status:
             time_ms=fields.instant("time_ms"),
             version=fields.text("version", max_length=32),
             boot=fields.integer("boot"),
+            epoch=fields.integer("epoch") if "epoch" in fields else 0,
         )

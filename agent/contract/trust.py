@@ -23,6 +23,7 @@ from agent.contract.topics import DEVICE_ID
 
 MAX_ENROLMENT_BYTES = 262_144
 MAX_KEYS = 32
+MAX_REQUEST_BYTES = 8192
 MAX_CSR_CHARS, MAX_CHAIN_CHARS = 2048, 8192
 _REQUEST_CONTEXT = b"edgewatt/enrol-request/v1\0"
 _RESPONSE_KIND = "enrol-response"
@@ -276,12 +277,18 @@ def open_request(data: bytes, keys: Mapping[str, SealingKey]) -> EnrolmentReques
         RejectedError: when malformed, sealed to another key, or not signed by the key in it.
     """
     where = "enrolment request"
-    if not 16 + SIGNATURE_BYTES <= len(data) <= 8192 or data[:4] != _MAGIC:
+    if not 16 + SIGNATURE_BYTES <= len(data) <= MAX_REQUEST_BYTES or data[:4] != _MAGIC:
         raise RejectedError("is not a request of this size", where=where)
     recipient = data[4:12].hex()
     sealed = data[16:-SIGNATURE_BYTES]
-    if struct.unpack_from(">I", data, 12)[0] != len(sealed) or recipient not in keys:
-        raise RejectedError("is cut short or sealed to another centre", where=where)
+    if struct.unpack_from(">I", data, 12)[0] != len(sealed):
+        raise RejectedError("is cut short or has bytes too many", where=where)
+    if recipient not in keys:
+        raise RejectedError(
+            f"is sealed to key {recipient}, which was revoked or is another centre's",
+            where=where,
+            todo="Make a new enrolment file: `edgewatt-trainer device add NAME --out FILE`",
+        )
     try:
         plain = keys[recipient].open(sealed, _REQUEST_CONTEXT)
     except (InvalidTag, ValueError) as exc:

@@ -157,10 +157,11 @@ def _make_renewal(identity: Identity, enrolled: Enrolled, key: SigningKey, link:
 
 def _make_link(config: Config, identity: Identity, enrolled: Enrolled, check_time: Callable[[], bool]) -> MqttLink:
     topics = DeviceTopics(enrolled.device)
+    epoch = identity.epoch  # of this start: two clones of one folder have the same boot number, never this
 
     def status(state: str) -> bytes:
         version = importlib.metadata.version("edgewatt")
-        return Status(state=state, time_ms=real_ms(), version=version, boot=identity.boot).to_bytes()
+        return Status(state=state, time_ms=real_ms(), version=version, boot=identity.boot, epoch=epoch).to_bytes()
 
     return MqttLink(
         config.sync.host or enrolled.broker.host,

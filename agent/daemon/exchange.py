@@ -59,6 +59,7 @@ class Exchange:
 
     def turn(self, troubles: Troubles) -> None:
         """Take what came, send what is due. Returns at once; the network is waited for elsewhere."""
+        troubles.note("identity", self.link.rival)
         for topic, payload in self.link.receive():
             room, handler = self._rooms.get(topic, ("", None))
             if handler is not None:

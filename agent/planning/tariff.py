@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.contract.errors import ConfigError
+from agent.contract.givenfiles import check_file
 from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local
 
 MAX_FILE_BYTES = 1 << 18
@@ -111,9 +112,8 @@ class Tariff:
         Raises:
             ConfigError: when it cannot be read, or with everything that is wrong in it.
         """
+        check_file(path, MAX_FILE_BYTES, todo="Check [tariff] file")
         try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise ConfigError(f"is larger than {MAX_FILE_BYTES} bytes", where=str(path))
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"cannot be read ({exc})", where=str(path), todo="Check [tariff] file") from exc

@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable
 
 from agent.contract.certificates import certificate_request, check_certificate
-from agent.contract.errors import RejectedError, UnavailableError
+from agent.contract.errors import EdgewattError, RejectedError, UnavailableError
 from agent.contract.keys import SigningKey, TlsKey
 from agent.contract.topics import DeviceTopics
 from agent.contract.trust import Enrolment, EnrolmentResponse, KeyUse, seal_request
+from agent.contract.zones import utc_iso
 from agent.sync.mqtt import MqttLink
 
 _ASK_AGAIN_S = 5.0
 _POLL_S = 0.05
+_NEW_FILE = "Ask the centre for a new file: edgewatt-trainer device add NAME --out FILE"
+_NOT_LET_IN = ("Not authorized", "Bad user name or password")
 
 
 def request_file(enrolment: Enrolment, key: SigningKey, tls: TlsKey | None = None, *, now_ms: int) -> bytes:
@@ -28,7 +31,9 @@ def request_file(enrolment: Enrolment, key: SigningKey, tls: TlsKey | None = Non
         RejectedError: when the enrolment file is out of date or names no key to seal to.
     """
     if enrolment.expires_at_ms <= now_ms:
-        raise RejectedError("is out of date", where="enrolment file", todo="Ask the centre for a new one")
+        raise RejectedError(
+            f"is out of date since {utc_iso(enrolment.expires_at_ms)}", where="enrolment file", todo=_NEW_FILE
+        )
     csr = certificate_request(tls, enrolment.device) if tls is not None else ""
     return seal_request(enrolment, key, created_ms=now_ms, csr=csr)
 
@@ -102,7 +107,7 @@ def _converse(
 ) -> bytes:
     end_s = time.monotonic() + timeout_s
     ask_s = 0.0
-    passed_over = ""
+    passed_over, foreign = "", False
     while time.monotonic() < end_s:
         if time.monotonic() >= ask_s and link.publish(topics.enrol_request, request):
             ask_s = time.monotonic() + _ASK_AGAIN_S
@@ -112,10 +117,45 @@ def _converse(
                     payload, enrolment.trust.verifiers(KeyUse.ACK), device=enrolment.device, key=key.id
                 )
             except RejectedError as exc:
-                passed_over = f"; a message was passed over: {exc}"
+                passed_over = str(exc)
+                foreign = foreign or (key.id.encode() in payload and "not trusted" in passed_over)
                 continue
             return payload
         time.sleep(_POLL_S)
-    where = f"{enrolment.broker.host}:{enrolment.broker.port}"
-    what = "the centre does not answer" if link.connections else "the broker cannot be reached"
-    raise UnavailableError(what + passed_over, where=where, todo="Check the line and that edgewatt-trainer ingest runs")
+    where = f"{enrolment.broker.host}:{enrolment.broker.enrol_port or enrolment.broker.port}"
+    if not link.connections:
+        raise _unreached(link.reason, where, named=bool(enrolment.broker.enrol_port))
+    if foreign:
+        raise RejectedError(
+            f"the centre answers with a key that the enrolment file does not name ({passed_over})",
+            where=where,
+            todo=f"Its keys were changed since the file was made. {_NEW_FILE}",
+        )
+    more = f"; a message was passed over: {passed_over}" if passed_over else ""
+    raise UnavailableError(
+        f"the centre does not answer{more}",
+        where=where,
+        todo="Check that edgewatt-trainer ingest runs. If it does, it cannot open what is sealed to key "
+        f"{enrolment.trust.recipient().id} of this file any more: its log says so. {_NEW_FILE}",
+    )
+
+
+def _unreached(reason: str, where: str, *, named: bool) -> EdgewattError:
+    """Say why the broker let nobody in, as far as the device can know."""
+    if named and any(word in reason for word in _NOT_LET_IN):
+        return RejectedError(
+            f"the broker does not take the token of the enrolment file ({reason})",
+            where=where,
+            todo=f"It was used, has expired, or a newer file was made. {_NEW_FILE}",
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in reason or "certificate verify failed" in reason:
+        return RejectedError(
+            f"the broker is not the one that the enrolment file names ({reason})",
+            where=where,
+            todo=f"It got another certificate since, or somebody else answers there. {_NEW_FILE}",
+        )
+    return UnavailableError(
+        f"the broker cannot be reached ({reason})",
+        where=where,
+        todo=f"Check the line and the firewall. If the broker has moved: {_NEW_FILE}",
+    )

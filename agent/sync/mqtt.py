@@ -25,6 +25,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.contract.errors import ConfigError
 from agent.contract.messages import MAX_TO_DEVICE_BYTES
 from agent.store.identity import ClientTls
+from agent.sync.rivals import Rivals
 from agent.sync.tls import TlsSettings, make_context
 
 Message = tuple[str, bytes]
@@ -32,6 +33,7 @@ Message = tuple[str, bytes]
 _GOODBYE_S = 2.0
 _UNHEARD_MS = 20_000  # sent bytes that nobody confirms for so long end the connection, where the system can do that
 _QOS = 1
+_TAKEN_OVER = "Session taken over"
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class MqttLink:
         - at most `max_unsent` messages wait inside paho; more are refused, not queued.
         - at most `max_inbox` messages wait to be received; more are dropped and counted (senders repeat).
         - every connection starts clean: it subscribes anew and publishes the birth message.
+        - back-off begins anew only after a session that lasted longer than two of its longest pauses.
     """
 
     def __init__(
@@ -112,6 +115,8 @@ class MqttLink:
         self._up = False  # the broker has accepted the present connection
         self._over = False  # the present connection has ended or was refused
         self._reason = self._defect = ""
+        self._rivals = Rivals()
+        self._accepted_s = 0.0
         self._away = False  # whether the loss has been logged
         self._changed_s = time.monotonic()
         self.connections = 0
@@ -121,6 +126,16 @@ class MqttLink:
     def connected(self) -> bool:
         """Whether the broker has accepted the present connection."""
         return self._up
+
+    @property
+    def reason(self) -> str:
+        """Why there is no connection, or why the last one ended; empty while all is well."""
+        return "" if self._up else self._reason
+
+    @property
+    def rival(self) -> str:
+        """What is wrong where another device seems to use this one's name; empty while all is well."""
+        return self._rivals.trouble(time.monotonic())
 
     @property
     def state_s(self) -> float:
@@ -178,14 +193,18 @@ class MqttLink:
             except Exception as exc:  # noqa: BLE001 - without this thread the device is offline until its restart
                 accepted = False
                 self._meet_defect(exc)
-            if accepted:
-                pause = self._backoff_s[0]
+            if accepted and not self._stop.is_set():
+                now_s = time.monotonic()
+                short = now_s - self._accepted_s < 2 * self._backoff_s[1]
+                self._rivals.ended(now_s, taken_over=self._reason == _TAKEN_OVER, short=short)
+                if not short:
+                    pause = self._backoff_s[0]
             if self._stop.is_set():
                 return
             if not self._away:
                 self._away = True
                 _log.warning("broker %s:%d is away: %s", self._host, self._port, self._reason)
-            self._stop.wait(pause * (0.5 + self._rng()))
+            self._stop.wait(max(pause, self._rivals.pause_s(time.monotonic())) * (0.5 + self._rng()))
             pause = min(pause * 2, self._backoff_s[1])
 
     def _meet_defect(self, exc: Exception) -> None:
@@ -298,6 +317,7 @@ class MqttLink:
         if self._birth is not None:
             client.publish(*self._birth, qos=_QOS, retain=True)
         self.connections += 1
+        self._accepted_s = time.monotonic()
         if self._away:
             self._away = False
             _log.warning("broker %s:%d is back (MQTT %s)", self._host, self._port, self.protocol)

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from trainer.backtest.backtest import Backtest
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_GIVEN = click.Path(path_type=Path)  # what it is, is said by whoever reads it
 
 
 @click.command()
-@click.option("--csv", "csv_path", type=_FILE, required=True, help="Load of the plant: columns timestamp and load.")
+@click.option("--csv", "csv_path", type=_GIVEN, required=True, help="Load of the plant: columns timestamp and load.")
 @click.option(
     "--timestamps-in",
     "frame",
@@ -32,7 +33,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--timezone", "zone", required=True, metavar="ZONE", help="The plant's zone or offset, for its calendar.")
 @click.option("--train-end", required=True, metavar="T", help="Nothing from this time on is learnt from.")
-@click.option("--origins", type=_FILE, required=True, help="CSV file with a column origin: when to forecast from.")
+@click.option("--origins", type=_GIVEN, required=True, help="CSV file with a column origin: when to forecast from.")
 @click.option("--out", type=_FILE, required=True, help="Forecasts to write: origin,timestamp,q0.1,q0.5,q0.9.")
 @click.option("--holidays", default="", metavar="CC", help="Country or part of it as AU-VIC, or dates.")
 @click.option(

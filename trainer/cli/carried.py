@@ -11,6 +11,9 @@ from agent.contract.errors import RejectedError
 from converter.cli_support import emit, json_option, remark
 from trainer.cli.home import Home, pass_home
 
+_MAX_BYTES = 2**42  # of any medium: it is read piece by piece
+_TODO = "Take the file that `edgewatt buffer export` has written"
+
 
 @click.group()
 def buffer() -> None:
@@ -23,7 +26,7 @@ def buffer() -> None:
 
 
 @buffer.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The answer to carry back.")
 @json_option
 @pass_home
@@ -38,7 +41,7 @@ def import_export(home: Home, file: Path, out: Path, *, as_json: bool) -> None:
     """
     from agent.contract.durable import write_durable
     from agent.contract.export import ANSWERS_MAGIC, answers_to_bytes
-    from agent.contract.givenfiles import check_replaceable
+    from agent.contract.givenfiles import EXPORT, check_replaceable, given_file
     from trainer.fleet.carried import take_in
     from trainer.fleet.ingest import Ingest
     from trainer.fleet.keys import OnlineKeys
@@ -51,7 +54,7 @@ def import_export(home: Home, file: Path, out: Path, *, as_json: bool) -> None:
     check_replaceable(out, ANSWERS_MAGIC)
     keys, engine = OnlineKeys.open(home.online_keys), home.database()
     ingest = Ingest(engine, keys, Pieces(home.repository), now_ms)
-    with file.open("rb") as source:
+    with given_file(file, _MAX_BYTES, wanted=EXPORT, todo=_TODO) as source:
         taken = take_in(source, ingest, Registry(engine, now_ms), keys, progress=remark)
     if taken.answers:
         write_durable(out, answers_to_bytes(taken.answers))

@@ -19,7 +19,7 @@ _SHOWN_NOTES = 10
     "--csv",
     "--file",
     "path",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     required=True,
     help="The file, CSV or Parquet.",
 )

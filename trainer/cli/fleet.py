@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _HOUR_MS = 3_600_000
 _ENROLMENT_BEGIN, _ANSWER_BEGIN = b'{"broker":', b"EWS1"
 _ADDRESS = "HOST:PORT"
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_TODO_REQUEST = "Take the file that `edgewatt enroll --request-out` has written"
+_TODO_BUNDLE = "Take the file that `edgewatt-converter bundle` has written"
+_FILE = click.Path(path_type=Path)
 _OUT = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -104,7 +106,7 @@ def add_device(
     if secured is not None:
         address = secured.for_devices(Authority.open(home.authority))
     else:
-        address = Broker(*_address(broker or _missing()), ca.read_text() if ca else "")
+        address = Broker(*_address(broker or _missing()), _certificate(ca) if ca else "")
     keys, repository = _open(home)
     root = repository.root().decode()
     engine = home.database()
@@ -158,7 +160,8 @@ def accept_device(home: Home, request: Path, out: Path) -> None:
     """
     from agent.contract.durable import write_durable
     from agent.contract.errors import RejectedError
-    from agent.contract.givenfiles import check_replaceable
+    from agent.contract.givenfiles import REQUEST, check_replaceable, given_file
+    from agent.contract.trust import MAX_REQUEST_BYTES
     from trainer.fleet.certificates import Authority
     from trainer.fleet.keys import OnlineKeys
     from trainer.fleet.registry import Registry
@@ -167,7 +170,8 @@ def accept_device(home: Home, request: Path, out: Path) -> None:
     keys = OnlineKeys.open(home.online_keys)
     authority = Authority.open(home.authority) if secured_broker(home) is not None else None
     registry = Registry(home.database(), _now_ms, authority)
-    response, message = registry.judge(request.read_bytes(), topic_device=None, seal=keys.seal, ack=keys.ack)
+    with given_file(request, MAX_REQUEST_BYTES, wanted=REQUEST, todo=_TODO_REQUEST) as file:
+        response, message = registry.judge(file.read(), topic_device=None, seal=keys.seal, ack=keys.ack)
     write_durable(out, message)
     if not response.accepted:
         raise RejectedError(
@@ -196,7 +200,9 @@ def publish(home: Home, bundles: tuple[Path, ...], *, as_json: bool) -> None:
     Example:
       edgewatt-trainer --offline-keys /media/stick/keys publish plant-3.ewb
     """
+    from agent.contract.bundle import MAX_BYTES as MAX_BUNDLE_BYTES
     from agent.contract.errors import RejectedError
+    from agent.contract.givenfiles import BUNDLE, read_file
     from trainer.fleet.keys import OfflineKeys
 
     _, repository = _open(home)
@@ -204,9 +210,11 @@ def publish(home: Home, bundles: tuple[Path, ...], *, as_json: bool) -> None:
     done = []
     for path in bundles:
         try:
-            done.append(repository.publish(path.read_bytes(), offline))
+            data = read_file(path, MAX_BUNDLE_BYTES, wanted=BUNDLE, todo=_TODO_BUNDLE)
+            done.append(repository.publish(data, offline))
         except RejectedError as exc:
-            raise RejectedError(str(exc), where=str(path), todo="Those named before it are published") from exc
+            what = str(exc) if str(path) in str(exc) else f"{path}: {exc}"
+            raise RejectedError(what, todo="Those named before it are published") from exc
     targets = [
         {"path": item.target.path, "length": item.target.length, "sha256": item.target.sha256, "new": item.new}
         for item in done
@@ -290,7 +298,7 @@ def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verb
     if secured is not None:
         link = link_to(secured, INGEST[number - 1], SUBSCRIPTIONS, SHARED)
     else:
-        ca_pem = ca.read_text() if ca else ""
+        ca_pem = _certificate(ca) if ca else ""
         link = BrokerLink(*_address(broker or _missing()), ca_pem=ca_pem, subscriptions=SUBSCRIPTIONS, shared=SHARED)
     engine = home.database()
     stopping = threading.Event()
@@ -320,6 +328,22 @@ def _open(home: Home) -> tuple[OnlineKeys, Repository]:
 
     keys = OnlineKeys.open(home.online_keys)
     return keys, Repository(home.repository, keys, _now_ms)
+
+
+def _certificate(path: Path) -> str:
+    """Return certificates in PEM form."""
+    import ssl
+
+    from agent.contract.errors import RejectedError
+    from agent.contract.givenfiles import CERTIFICATE, given_file
+
+    with given_file(path, 2**14, wanted=CERTIFICATE, todo="Give the certificate of the broker's authority") as file:
+        try:
+            text = file.read().decode("ascii")
+            ssl.create_default_context(cadata=text)
+        except (ValueError, ssl.SSLError) as exc:
+            raise RejectedError("holds none in PEM form") from exc
+    return text
 
 
 def _address(text: str) -> tuple[str, int]:

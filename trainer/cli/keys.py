@@ -70,7 +70,7 @@ def list_command(home: Home, *, as_json: bool) -> None:
 
 
 @keys.command("rotate")
-@click.argument("use", type=click.Choice([*KeyUse, *_ROLES]))
+@click.argument("use", type=click.Choice([*(use.value for use in KeyUse), *_ROLES]))
 @click.option("--in-days", type=click.IntRange(0, 365), help="Until it signs, for ack and assign.  [default: 14]")
 @pass_home
 def rotate_command(home: Home, use: str, in_days: int | None) -> None:

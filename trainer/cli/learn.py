@@ -50,7 +50,7 @@ VERSION = click.IntRange(1, MAX_SAFE_INTEGER)  # as a bundle takes it
 @click.option(
     "--options",
     "options_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="File of options, made by edgewatt-trainer search; what the command line says comes before it.",
 )
 @click.option(

@@ -16,7 +16,7 @@ from trainer.cli.home import Home, pass_home
 @click.option(
     "--bundle",
     "bundles",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     multiple=True,
     help="A model file (.ewb) whose card is shown; may be given several times.",
 )

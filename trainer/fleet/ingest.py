@@ -20,6 +20,7 @@ from agent.contract.messages import RepoGet, Status
 from agent.contract.topics import DEVICE_ID, ENVELOPE_STREAM, ROOT, STREAMS, DeviceTopics
 from trainer.fleet import database as db
 from trainer.fleet.certificates import Authority
+from trainer.fleet.clones import Births
 from trainer.fleet.intake import Intake
 from trainer.fleet.keys import OnlineKeys
 from trainer.fleet.pieces import Pieces
@@ -65,6 +66,7 @@ class Ingest:
         self._intake = Intake(engine, now_ms)
         self._registry = Registry(engine, now_ms, authority)
         self._rejections = Rejections(engine, now_ms)
+        self._births = Births()
 
     def use(self, keys: OnlineKeys) -> None:
         """Take newer keys, or newer states of them, from the next message on."""
@@ -140,6 +142,10 @@ class Ingest:
                     last_seen_ms=self._now_ms(),
                 )
             )
+        wrong = self._births.note(device, status.epoch, self._now_ms()) if status.state == "online" else ""
+        if wrong:
+            todo = f"Enrol one of them anew: `edgewatt-trainer device add {device} --replace --out FILE`"
+            raise RejectedError(wrong, where="status", todo=todo)
         return []
 
     def _enrol(self, device: str, payload: bytes) -> list[Outgoing]:

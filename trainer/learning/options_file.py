@@ -14,10 +14,12 @@ from typing import Any
 from agent.contract import jsonform
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.givenfiles import read_file
 from trainer.learning.options import Options
 
 _SCHEMA = 1
 _MAX_BYTES = 1 << 20
+_TODO = "Give a file made by edgewatt-trainer search"
 
 
 def write(path: Path, options: Options, search: Mapping[str, Any]) -> None:
@@ -38,14 +40,10 @@ def read(path: Path, *, like: Options) -> Options:
     """
     where = str(path)
     try:
-        data = path.read_bytes()
-    except OSError as exc:
-        raise ConfigError(f"cannot be read ({exc.strerror})", where=where) from exc
-    try:
+        data = read_file(path, _MAX_BYTES, wanted="a file of options", todo=_TODO)
         value = jsonform.loads(data, where=where, max_bytes=_MAX_BYTES)
     except RejectedError as exc:
-        todo = "Give a file made by edgewatt-trainer search"
-        raise ConfigError(exc.what, where=where, todo=todo) from exc
+        raise ConfigError(exc.what, where=where, todo=_TODO) from exc
     given = jsonform.Fields(value, where, ConfigError)
     given.integer("schema", _SCHEMA, _SCHEMA)
     for key in value:

@@ -28,6 +28,7 @@ from tests.support.forecasts import peaks_of
 from tests.support.small_centre import SmallCentre
 
 ROOT = Path(__file__).parents[3]
+ROOT_METADATA = (ROOT / "tests" / "agent" / "cli" / "cases" / "root.json").read_text()
 EXAMPLE = ROOT / "firmware-configs" / "agent.toml"
 
 
@@ -238,7 +239,7 @@ def test_a_device_without_a_network_is_enrolled_by_two_carried_files(
     capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
 ) -> None:
     centre = SmallCentre("press-shop-1")
-    enrolment = Enrolment("press-shop-1", "t" * 32, 2**42, Broker("b", 1883), centre.trust(), "{}")
+    enrolment = Enrolment("press-shop-1", "t" * 32, 2**42, Broker("b", 1883), centre.trust(), ROOT_METADATA)
     (tmp_path / "enrolment").write_bytes(enrolment.to_bytes())
     enroll = ["--config", str(config), "enroll", str(tmp_path / "enrolment")]
     assert run_command([*enroll, "--request-out", str(tmp_path / "request")]) == 0
@@ -262,7 +263,7 @@ def test_enrolling_by_hand_leaves_the_storage_key_to_the_agent(
     centre, folder, credentials = SmallCentre("press-shop-1"), tmp_path / "state" / "identity", tmp_path / "credentials"
     credentials.mkdir()
     (credentials / CREDENTIAL).write_bytes(bytes(range(32)))
-    enrolment = Enrolment("press-shop-1", "t" * 32, 2**42, Broker("b", 1883), centre.trust(), "{}")
+    enrolment = Enrolment("press-shop-1", "t" * 32, 2**42, Broker("b", 1883), centre.trust(), ROOT_METADATA)
     (tmp_path / "enrolment").write_bytes(enrolment.to_bytes())
     enroll = ["--config", str(config), "enroll", str(tmp_path / "enrolment")]
     for _ in range(2):

@@ -4,6 +4,8 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +13,9 @@ from agent.contract.errors import RejectedError, UnavailableError
 from agent.contract.keys import SigningKey, key_id
 from agent.contract.topics import ENROL_REQUEST, DeviceTopics, device_of
 from agent.contract.trust import Broker, Enrolment, EnrolmentResponse, open_request
-from agent.sync.enrol import enrol_over_mqtt, request_file, response_file
+from agent.sync.enrol import _unreached, enrol_over_mqtt, request_file, response_file
 from agent.sync.mqtt import MqttLink
-from tests.support.broker import Mosquitto, free_port
+from tests.support.broker import Mosquitto, free_port, running_mosquitto
 from tests.support.small_centre import SmallCentre
 from tests.support.waiting import eventually
 
@@ -93,6 +95,37 @@ def test_tells_a_silent_centre_from_a_broker_that_is_away(mosquitto: Mosquitto):
     with pytest.raises(UnavailableError, match="broker cannot be reached") as caught:
         enrol_over_mqtt(enrolment(centre, free_port()), SigningKey.generate(), 0.3)
     assert TOKEN not in str(caught.value)
+
+
+def test_a_file_older_than_the_centres_keys_is_told_from_a_silent_centre(mosquitto: Mosquitto):
+    old, new = SmallCentre(), SmallCentre()
+    new.seal_key = old.seal_key  # draining: it opens the request still
+    with (
+        office(mosquitto.port, lambda data: [judge(new, data)]),
+        pytest.raises(RejectedError, match=r"keys were changed since the file was made.+device add"),
+    ):
+        enrol_over_mqtt(enrolment(old, mosquitto.port), SigningKey.generate(), 2.0)
+
+
+def test_a_centre_that_cannot_open_the_request_any_more_is_among_the_reasons(mosquitto: Mosquitto):
+    centre = SmallCentre()
+    with pytest.raises(UnavailableError, match=rf"sealed to key {centre.seal_key.id} of this file any more"):
+        enrol_over_mqtt(enrolment(centre, mosquitto.port), SigningKey.generate(), 1.0)
+
+
+def test_a_token_that_the_broker_refuses_is_told_from_a_broker_that_is_away(tmp_path: Path):
+    centre = SmallCentre()
+    with running_mosquitto(tmp_path, settings=("allow_anonymous false",)) as broker:
+        file = replace(enrolment(centre), broker=Broker("127.0.0.1", 1, "", broker.port))
+        with pytest.raises(RejectedError, match=r"does not take the token.+newer file was made") as caught:
+            enrol_over_mqtt(file, SigningKey.generate(), 1.0)
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_broker_with_another_authority_is_not_the_one_of_the_file():
+    error = _unreached("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed", "b:1", named=True)
+    assert isinstance(error, RejectedError)
+    assert "not the one that the enrolment file names" in str(error)
 
 
 def test_an_enrolment_file_that_is_out_of_date_asks_nobody():

@@ -16,6 +16,7 @@ import pytest
 from agent.contract.errors import ConfigError
 from agent.contract.messages import MAX_TO_DEVICE_BYTES
 from agent.sync.mqtt import MqttLink
+from agent.sync.rivals import Rivals
 from tests.support.broker import Mosquitto, free_port, running_mosquitto
 from tests.support.halfopen import half_open
 from tests.support.waiting import eventually
@@ -262,6 +263,46 @@ def test_a_defect_in_one_connection_is_logged_once_and_the_next_one_is_made(tmp_
         eventually(lambda: dev.connected)
     told = [record for record in caplog.records if record.exc_info]
     assert [record.getMessage() for record in told] == [f"the line to broker 127.0.0.1:{broker.port} met a defect"]
+
+
+def test_says_when_another_device_takes_its_name_again_and_again(mosquitto: Mosquitto):
+    ours, theirs = (
+        MqttLink("127.0.0.1", mosquitto.port, "press-1", backoff_s=(0.05, 0.1), rng=lambda: 0.5) for _ in range(2)
+    )
+    ours.start()
+    try:
+        eventually(lambda: ours.connected)
+        assert ours.rival == ""
+        theirs.start()
+        eventually(lambda: ours.rival or theirs.rival)
+        assert "Enroll this device anew" in (ours.rival or theirs.rival)
+        eventually(lambda: ours.connected or theirs.connected)  # and one of them has the line now
+    finally:
+        for link in (ours, theirs):
+            link.stop()
+
+
+def test_leaves_the_line_to_a_rival_for_longer_and_longer_until_there_was_peace():
+    rivals, pauses = Rivals(), []
+    for second in range(10):
+        rivals.ended(second, taken_over=True, short=True)
+        pauses.append(rivals.pause_s(second))
+    assert pauses == [0, 0, 15, 30, 60, 120, 240, 300, 300, 300]
+    assert "uses this identity" in rivals.trouble(9 + 899)
+    assert (rivals.trouble(9 + 900), rivals.pause_s(9 + 900)) == ("", 0)
+    rivals.ended(2000, taken_over=True, short=True)
+    assert rivals.pause_s(2000) == 0  # a single one may be this device itself, after a line that died
+
+
+def test_a_line_that_breaks_now_and_then_is_no_rival():
+    rivals = Rivals()
+    for second in range(0, 4000, 200):
+        rivals.ended(second, taken_over=False, short=second % 800 != 0)
+        assert (rivals.trouble(second), rivals.pause_s(second)) == ("", 0)
+    for second in range(4000, 4005):
+        rivals.ended(second, taken_over=False, short=True)
+    assert "may use this identity, or the line is bad" in rivals.trouble(4005)
+    assert rivals.pause_s(4005) == 0
 
 
 def test_rejects_an_authority_that_is_none():

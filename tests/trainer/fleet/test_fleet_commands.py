@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -15,6 +16,7 @@ from trainer.cli.home import Home
 from trainer.cli.main import trainer
 from trainer.fleet import database as db
 from trainer.fleet.assignments import Assignments
+from trainer.fleet.certificates import Authority
 from trainer.fleet.keys import OnlineKeys
 
 
@@ -71,7 +73,7 @@ def test_offline_keys_can_lie_elsewhere_and_only_publishing_needs_them(tmp_path:
 
 
 def test_an_enrolment_file_is_private_and_complete(home: Path) -> None:
-    (home / "ca.pem").write_text("-----BEGIN CERTIFICATE-----")
+    (home / "ca.pem").write_text(Authority.create(home / "authority", "works", 1_795_000_000_000).pem)
     enrolment = add(home, "press-1", "--ca", str(home / "ca.pem"), "--plant", "north")
     assert (home / "enrol.json").stat().st_mode & 0o777 == 0o600
     assert (enrolment.device, enrolment.broker.host, enrolment.broker.port) == ("press-1", "mqtt.example.net", 8883)
@@ -157,6 +159,17 @@ def test_keys_are_rotated_and_devices_are_told(home: Path) -> None:
     assert json.loads(run(home, "trust", "publish", "--json"))["new"] is False
     with pytest.raises(ConfigError, match="only seal key in use"):
         run(home, "keys", "drain", OnlineKeys.open(home / "keys" / "online").trust.recipient().id)
+
+
+def test_the_repositorys_keys_are_replaced_by_command(home: Path) -> None:
+    run(home, "keys", "rotate", "root")
+    run(home, "keys", "rotate", "snapshot")
+    root = json.loads((home / "repository" / "metadata" / "3.root.json").read_bytes())["signed"]
+    assert root["version"] == 3
+    enrolment = add(home, "press-1")
+    assert json.loads(enrolment.tuf_root)["signed"] == root
+    with pytest.raises(click.UsageError, match="at once"):
+        run(home, "keys", "rotate", "targets", "--in-days", "3")
 
 
 def test_a_broker_with_certificates_is_prepared_and_prepared_again(home: Path, tmp_path: Path) -> None:

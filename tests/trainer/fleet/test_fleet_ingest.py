@@ -244,3 +244,23 @@ def test_a_defect_met_by_one_message_is_noted_and_the_next_one_is_handled(
         patch.setattr("trainer.fleet.intake.decode_columns", lambda _block: 1 / 0)
         assert "defect" in refused(centre, TOPICS.up("readings"), data)
     assert len(centre.ingest.handle(TOPICS.up("readings"), data)) == 1
+
+
+def test_births_of_two_starts_that_take_turns_are_an_alarm_that_says_what_to_do(centre: Centre) -> None:
+    centre.device()
+    topic = DeviceTopics("press-1").status
+
+    def born(epoch: int) -> None:
+        centre.ingest.handle(topic, Status("online", centre.clock.ms, "1", 7, epoch).to_bytes())
+
+    for epoch in (10, 20, 20, 30, 20, 0, 30):  # starts, the retained one again, an older image, one that does not say
+        born(epoch)
+    assert centre.dump()["rejection"] == []
+    born(20)
+    ((*_, reason, _bytes, _sha),) = centre.dump()["rejection"]
+    assert "two devices use the identity of press-1" in str(reason)
+    assert "device add press-1 --replace" in str(reason)
+    centre.clock.ms += 3_600_001
+    for epoch in (30, 20):
+        born(epoch)
+    assert len(centre.dump()["rejection"]) == 1
