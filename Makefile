@@ -8,6 +8,9 @@ TFLITE := .venv-tflite
 # Keras 2 and what prunes and trains quantised, without what they ask for: a second TensorFlow, which would overwrite
 # the first, and an older absl. For one child process of a benchmark; nothing else sees the folder.
 LEGACY := .legacy-keras
+# A process for each core, four at most: many tests wait for a clock, a disk or a broker. Files stay whole, since their
+# tests share what is made once, and in their order, in which the longest do not come last.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PIP    := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test check bench soak clean servers broker compiler
@@ -66,7 +69,7 @@ check: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev $(TFLITE)/.installed $(LEGACY)/.installed servers check
 	$(TFLITE)/bin/python -m pytest -q tests/agent/contract tests/agent/inference
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 bench: $(VENV)/.installed-bench $(TFLITE)/.installed $(LEGACY)/.installed
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -1,8 +1,8 @@
-"""What this device shall run: judges assignments, has them fetched, tried, and kept or rolled back.
+"""What this device shall run: has what is assigned fetched, tried, and kept or rolled back.
 
 All decisions are made, and everything is written, in the thread that calls `poll`; only `download.py` has one of its
-own. Which bytes are genuine is `repository.py`'s to say, which model is better `trial.py`'s, whether a model runs at
-all the caller's, by the callables it passes in.
+own. Which assignment counts is `assigned.py`'s to say, which bytes are genuine `repository.py`'s, which model is better
+`trial.py`'s, whether a model runs at all the caller's, by the callables it passes in.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from agent.contract.bundle import Manifest
 from agent.contract.durable import write_durable
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.rows import event_row
-from agent.contract.trust import FleetTrust, KeyUse
-from agent.store.identity import CLOCK_FLOOR
+from agent.contract.trust import FleetTrust
 from agent.update import trustnews
+from agent.update.assigned import Assigned
 from agent.update.download import Download, Fetched
 from agent.update.slots import Change, ModelSlots, SlotRecord
 from agent.update.trial import Loss, Shadow
@@ -31,11 +31,8 @@ if TYPE_CHECKING:
     from agent.update.late import LateRepository
     from agent.update.repository import Floors, Repository, Target
 
-COUNTER_FLOOR = "assignment"
-SETTLED_FLOOR = "assignment-settled"
-TRUST_SETTLED_FLOOR = "trust-settled"
 _INSTALLED = {ItemKind.MODEL, ItemKind.TRUST}
-_ASSIGNMENT, _TRIAL = "assignment.bin", "trial.json"
+_TRIAL = "trial.json"
 _BACKOFF_S = (5.0, 300.0)
 _SAVE_TRIAL_S = 60.0
 _TELL = {
@@ -69,7 +66,6 @@ class Updater:
     """Brings the model that the centre assigns, tries it, and keeps it or not.
 
     Invariants:
-        - an assignment counts only when signed, for this device, not expired, and not older than one seen before.
         - a model below the active one's version runs only by an assignment that allows it; roll-back needs none.
         - what was refused is not fetched again; what could not be reached is, with back-off.
         - after a restart it goes on where it was: in the download, in the trial.
@@ -118,12 +114,10 @@ class Updater:
         self.trust = trust
         self.slots = slots
         self.shadow: Shadow | None = None
-        self._folder, self._device, self._floors, self._repository = folder, device, floors, repository
+        self._folder, self._repository = folder, repository
         self._loss, self._shadow_days = loss, shadow_days
         self._real_ms, self._monotonic, self._reachable, self._rng = real_ms, monotonic, reachable, rng
         self._on_trust = on_trust
-        self._assignment: Assignment | None = None
-        self._payload = b""
         self._download = Download(repository, check)
         self._backoff_s, self._not_before_s = _BACKOFF_S[0], 0.0
         self._note = ""
@@ -134,7 +128,11 @@ class Updater:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise StorageError(f"cannot be made ({exc.strerror})", where=str(folder), todo="Mend the rights") from exc
-        self._restore()
+        self._assigned = Assigned(folder, device, floors, trust, real_ms=real_ms)
+        candidate = slots.candidate
+        if candidate is not None:
+            self.shadow = self._new_trial(candidate)
+            self._resume_trial(self.shadow)
 
     def on_assignment(self, payload: bytes) -> None:
         """Judge a message of the `assign` topic and take it on. The one in force, sent again, changes nothing.
@@ -143,15 +141,9 @@ class Updater:
             RejectedError: when it is not genuine, for another device, a replay, or expired; nothing has changed then.
             StorageError: when it cannot be kept; the centre's retained message will come again.
         """
-        if payload == self._payload and self._assignment is not None:
+        assignment = self._assigned.take(payload, self.trust)
+        if assignment is None:
             return
-        assignment = self._verified(payload)
-        if assignment.expires_at_ms <= self._now_ms():
-            raise RejectedError("is expired", where="assignment", todo="Assign again at the centre")
-        # The file first: a counter without its file would make the same assignment look replayed after a power cut.
-        write_durable(self._folder / _ASSIGNMENT, payload)
-        self._floors.raise_floor(COUNTER_FLOOR, assignment.counter)
-        self._assignment, self._payload = assignment, payload
         self._backoff_s, self._not_before_s = _BACKOFF_S[0], 0.0
         for item in assignment.items:
             if item.kind not in _INSTALLED:
@@ -213,8 +205,7 @@ class Updater:
             phase = "trial"
         else:
             phase = "idle" if self._wanted() is None else "waiting"
-        counter = self._assignment.counter if self._assignment else 0
-        return UpdateStatus(counter, phase, self._note, self.shadow.days if self.shadow else 0.0)
+        return UpdateStatus(self._assigned.counter, phase, self._note, self.shadow.days if self.shadow else 0.0)
 
     def close(self) -> None:
         """End the download and keep the trial's score.
@@ -225,53 +216,13 @@ class Updater:
         self._download.close()
         self._save_trial()
 
-    def _now_ms(self) -> int:
-        # A clock behind the floor is wrong; the floor is the least that the time can be.
-        return max(self._real_ms(), self._floors.floor(CLOCK_FLOOR))
-
-    def _verified(self, payload: bytes) -> Assignment:
-        assignment = Assignment.from_bytes(payload, self.trust.verifiers(KeyUse.ASSIGN), device=self._device)
-        floor = self._floors.floor(COUNTER_FLOOR)
-        if assignment.counter < floor:
-            raise RejectedError(
-                f"has counter {assignment.counter}, {floor} was seen before: it is a replay", where="assignment"
-            )
-        if assignment.counter == floor and self._payload and payload != self._payload:
-            raise RejectedError(f"is another one with the same counter {floor}", where="assignment")
-        return assignment
-
-    def _restore(self) -> None:
-        path = self._folder / _ASSIGNMENT
-        try:
-            payload = path.read_bytes() if path.exists() else b""
-            if payload:
-                self._assignment = self._verified(payload)
-                self._payload = payload
-                self._floors.raise_floor(COUNTER_FLOOR, self._assignment.counter)
-        except RejectedError as exc:
-            _log.warning("the assignment that was kept is not valid any more: %s", exc)
-        except OSError as exc:
-            raise StorageError(f"cannot be read ({exc.strerror})", where=str(path), todo="Mend the rights") from exc
-        candidate = self.slots.candidate
-        if candidate is not None:
-            self.shadow = self._new_trial(candidate)
-            self._resume_trial(self.shadow)
-
     def _wanted(self) -> Item | None:
-        """Return the item that is still to be fetched: keys first, since later words may be signed by them."""
-        assignment = self._assignment
-        item = assignment.item(ItemKind.TRUST) if assignment else None
-        if assignment is not None and item is not None and self._floors.floor(TRUST_SETTLED_FLOOR) < assignment.counter:
-            return item
-        item = assignment.item(ItemKind.MODEL) if assignment else None
-        if assignment is None or item is None or self._floors.floor(SETTLED_FLOOR) >= assignment.counter:
-            return None
         here = (self.slots.active, self.slots.candidate)
-        return None if any(record is not None and record.sha256 == item.sha256 for record in here) else item
+        return self._assigned.wanted([record.sha256 for record in here if record is not None])
 
     def _begin(self) -> None:
         """Start a download where something is wanted and can be had."""
-        assignment, item = self._assignment, self._wanted()
+        assignment, item = self._assigned.assignment, self._wanted()
         if assignment is None or self._download.running:
             return
         if item is None:
@@ -285,7 +236,7 @@ class Updater:
         if before is not None:
             self.slots.refuse(item.sha256, item.path, 0, f"it was refused before: {before}", remember=False)
             self._settle(assignment)
-        elif assignment.expires_at_ms <= self._now_ms():
+        elif self._assigned.is_expired(assignment):
             self._tell(f"the assignment of {item.path} expired before it could be installed", item)
             self._settle(assignment, item.kind)
         elif self._monotonic() >= self._not_before_s and self._reachable():
@@ -309,7 +260,7 @@ class Updater:
         self._not_before_s = self._monotonic() + self._backoff_s * (0.5 + self._rng())
         self._backoff_s = min(self._backoff_s * 2, _BACKOFF_S[1])
         self._repository.keep_floors()
-        if fetched.assignment is not self._assignment:
+        if fetched.assignment is not self._assigned.assignment:
             return  # a newer assignment came meanwhile
         if fetched.blames_bundle:
             self._refuse(fetched, str(fetched.error))
@@ -377,14 +328,14 @@ class Updater:
 
     def _settle(self, assignment: Assignment, kind: ItemKind = ItemKind.MODEL) -> None:
         """Nothing more is to be done for this assignment's item of one kind."""
-        floor = TRUST_SETTLED_FLOOR if kind is ItemKind.TRUST else SETTLED_FLOOR
-        self._floors.raise_floor(floor, assignment.counter)
+        self._assigned.settle(assignment, kind)
         self._note, self._backoff_s, self._not_before_s = "", _BACKOFF_S[0], 0.0
 
     def _settle_if_assigned(self, record: SlotRecord) -> None:
-        item = self._assignment.item(ItemKind.MODEL) if self._assignment else None
-        if self._assignment is not None and item is not None and item.sha256 == record.sha256:
-            self._settle(self._assignment)
+        assignment = self._assigned.assignment
+        item = assignment.item(ItemKind.MODEL) if assignment else None
+        if assignment is not None and item is not None and item.sha256 == record.sha256:
+            self._settle(assignment)
 
     def _new_trial(self, record: SlotRecord) -> Shadow:
         return Shadow(record.label, min_days=self._shadow_days, loss=self._loss)

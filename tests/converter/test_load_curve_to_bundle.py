@@ -304,7 +304,7 @@ def test_the_same_seed_gives_the_same_student(centre, tmp_path):
 
     snapshot = read_snapshot(centre / "home" / "models" / "works-1" / SNAPSHOT)
     snapshot = replace(snapshot, power_kw=snapshot.power_kw[: 40 * 48])
-    options = replace(Options().quick(), teacher_updates=15, student_updates=15)
+    options = replace(Options().quick(), teacher_updates=15, student_updates=15, boosting_rounds=4)
     runs = [train(snapshot, tmp_path / name, name=name, version=1, options=options) for name in ("once", "again")]
     assert runs[0].pinball_kw == runs[1].pinball_kw
     students = [load_student(ModelDir(run.path), run.spec).get_weights() for run in runs]

@@ -16,6 +16,8 @@ from trainer.cli.held import cleaned, cleaned_apart
 from trainer.cli.home import Home
 from trainer.cli.learn import train
 from trainer.cli.transfer import base, transfer
+from trainer.learning import options_file
+from trainer.learning.options import Options
 from trainer.learning.transfer import TITLES
 
 UNTIL = "2022-08-29"  # four weeks from the first day of the annexe
@@ -126,9 +128,13 @@ def test_too_little_load_is_refused_and_leaves_nothing(home):
     assert not (home.models / "early-1").exists()
 
 
-def test_a_plant_with_little_load_is_trained_beside_others_where_they_are_named(home):
+def test_a_plant_with_little_load_is_trained_beside_others_where_they_are_named(home, tmp_path):
     arguments = ["--plant", "annexe", "--until", UNTIL, "--name", "beside", "--pool", "works", "--pool", "finer"]
-    result = CliRunner().invoke(train, [*arguments, "--quick", "--json"], obj=home, catch_exceptions=False)
+    few = dict.fromkeys(("teacher_updates", "base_updates", "adapt_updates", "student_updates"), 12)
+    options = tmp_path / "options.json"  # who learns beside whom is the matter, not what is learnt
+    options_file.write(options, replace(Options().quick(), boosting_rounds=4, **few), {})
+    arguments += ["--options", str(options), "--json"]
+    result = CliRunner().invoke(train, arguments, obj=home, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     record = ModelDir(home.models / "beside-1").read_json(TRAINING)
     assert [one["plant"] for one in record["pool"]] == ["works", "finer"]

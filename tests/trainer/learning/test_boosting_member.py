@@ -1,5 +1,7 @@
 """Gradient boosting: ordered quantiles of slots, the same from the same seed, the same after a save."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,8 @@ from agent.inference.scoring import pinball
 from tests.support.livedplants import lived_plant
 from trainer.learning import holdout, windows
 from trainer.learning.boosting import Boosting
+
+fit = partial(Boosting.fit, rounds=60)  # a quarter of what a training takes: enough to tell by
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,7 @@ def plant():
 @pytest.fixture(scope="module")
 def fitted(plant):
     spec, learnt, _ = plant
-    return Boosting.fit(spec, learnt.inputs, learnt.target, seed=1)
+    return fit(spec, learnt.inputs, learnt.target, seed=1)
 
 
 def test_quantiles_of_slots_are_ordered_and_daily_peaks_are_left_to_others(plant, fitted):
@@ -43,7 +47,7 @@ def test_beats_a_constant_on_a_week_that_it_has_not_seen(plant, fitted):
 
 def test_the_same_seed_gives_the_same_trees_and_another_seed_others(plant, fitted):
     spec, learnt, _ = plant
-    same, other = (Boosting.fit(spec, learnt.inputs, learnt.target, seed=seed) for seed in (1, 2))
+    same, other = (fit(spec, learnt.inputs, learnt.target, seed=seed) for seed in (1, 2))
     assert same.texts() == fitted.texts()
     assert other.texts() != fitted.texts()
 
@@ -61,7 +65,7 @@ def test_unknown_slots_teach_nothing(plant):
     few = windows.Windows(*(getattr(learnt, name) for name in ("origins", "inputs")), target, learnt.truth_kw)
     weird = target.copy()
     weird[:, 24:] = 1e6  # daily peaks are no business of the trees
-    one, other = (Boosting.fit(spec, few.inputs, of, seed=1).predict(held_out.inputs) for of in (target, weird))
+    one, other = (fit(spec, few.inputs, of, seed=1).predict(held_out.inputs) for of in (target, weird))
     assert np.array_equal(one, other, equal_nan=True)
     assert np.isfinite(one[:, :24]).all()
 
@@ -100,7 +104,7 @@ def test_trees_learn_what_a_guide_knows(plant, fitted):
 def test_windows_of_which_the_guide_says_nothing_are_learnt_from_all_the_same(plant):
     spec, learnt, held_out = plant
     told = np.full_like(learnt.target, np.nan)
-    member = Boosting.fit(spec, learnt.inputs, learnt.target, seed=1, guide=Knows(), guided=told)
+    member = fit(spec, learnt.inputs, learnt.target, seed=1, guide=Knows(), guided=told)
     assert np.isfinite(member.predict(held_out.inputs)[:, :24]).all()
 
 
@@ -109,5 +113,5 @@ def test_windows_without_a_share_teach_nothing(plant):
     share = np.where(np.arange(len(learnt)) < 200, 1.0, 0.0)
     target = learnt.target.copy()
     target[200:] = 1e3
-    told = Boosting.fit(spec, learnt.inputs, target, seed=1, share=share).predict(held_out.inputs)
+    told = fit(spec, learnt.inputs, target, seed=1, share=share).predict(held_out.inputs)
     assert np.nanmax(np.abs(told)) < 100
