@@ -339,13 +339,13 @@ class Shelves:
     def forget_epochs(self, *, before: int, told: Iterable[int]) -> None:
         """Drop counters and marks of epochs before this one of which no row is left, neither here nor in the ring.
 
-        Those of which the ring's file still tells stay: without its counter an epoch that has gone would pass for lost.
+        Counters stay where the ring's file tells of an epoch: without them what was let go would pass for lost.
         """
-        kept = {piece.epoch for piece in self.journal()} | set(told)
+        kept = {piece.epoch for piece in self.journal()}
         kept |= {state.epoch for state in self.states() if state.rows or state.epoch >= before}
-        for table in ("stream_state", "mark"):
+        for table, more in (("stream_state", set(told)), ("mark", set())):
             found = self.db.execute(f"SELECT DISTINCT epoch FROM {table}").fetchall()
-            gone = [(epoch,) for (epoch,) in found if epoch not in kept]
+            gone = [(epoch,) for (epoch,) in found if epoch not in kept | more]
             self.db.conn.executemany(f"DELETE FROM {table} WHERE epoch = ?", gone)
 
     def note_mark(self, mark: Mark) -> None:
