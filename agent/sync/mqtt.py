@@ -24,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.contract.errors import ConfigError
 from agent.contract.messages import MAX_TO_DEVICE_BYTES
+from agent.contract.unheard import end_when_unheard
 from agent.store.identity import ClientTls
 from agent.sync.rivals import Rivals
 from agent.sync.tls import TlsSettings, make_context
@@ -31,7 +32,6 @@ from agent.sync.tls import TlsSettings, make_context
 Message = tuple[str, bytes]
 
 _GOODBYE_S = 2.0
-_UNHEARD_MS = 20_000  # sent bytes that nobody confirms for so long end the connection, where the system can do that
 _QOS = 1
 _TAKEN_OVER = "Session taken over"
 
@@ -282,7 +282,7 @@ class MqttLink:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        client.on_socket_open = _notice_silence
+        client.on_socket_open = end_when_unheard
         return client
 
     def _close(self, client: Client) -> None:
@@ -338,11 +338,3 @@ class MqttLink:
             self._inbox.put_nowait((message.topic, bytes(message.payload)))
         except (queue.Full, UnicodeDecodeError):
             self.dropped += 1
-
-
-def _notice_silence(_client: Client, _userdata: object, opened: object) -> None:
-    """Let the system end a connection whose peer is gone without a word, sooner than its own quarter of an hour."""
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
-    if option is not None and isinstance(opened, socket.socket):
-        with contextlib.suppress(OSError):
-            opened.setsockopt(socket.IPPROTO_TCP, option, _UNHEARD_MS)

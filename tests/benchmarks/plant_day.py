@@ -181,7 +181,7 @@ class _Meters:
 class _Line:
     """The line to the broker, which is always there."""
 
-    connected, connections, protocol, state_s = True, 1, "5", 0.0
+    connected, connections, protocol, state_s, rival = True, 1, "5", 0.0, ""
 
     def __init__(self, plant, topics):
         self._plant, self._ack, self._inbox = plant, topics.ack, []

@@ -11,11 +11,9 @@ device, because no signed acknowledgement came.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import secrets
-import socket
 import ssl
 import time
 from collections import deque
@@ -31,9 +29,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.contract.envelope import MAX_BYTES
 from agent.contract.errors import ConfigError
+from agent.contract.unheard import end_when_unheard
 
 IN_FLIGHT = 32
-_UNHEARD_MS = 20_000  # sent bytes that nobody confirms for so long end the connection, where the system can do that
 _CONNECT_S, _CONNACK_S = 5.0, 5.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _FRAME_BYTES = 4096  # topic, properties and headers around a payload
@@ -168,7 +166,7 @@ class BrokerLink:
             self._on_message,
             self._on_subscribe,
         )
-        client.on_socket_open = _notice_silence
+        client.on_socket_open = end_when_unheard
         client.connect_timeout = _CONNECT_S
         client.max_queued_messages_set(_MAX_WAITING)
         if self._tls is not None:
@@ -237,14 +235,6 @@ class BrokerLink:
 def _can_share(properties: Any) -> bool:
     """Whether a broker of MQTT 5 shares subscriptions: it does unless it says otherwise."""
     return bool(getattr(properties, "SharedSubscriptionAvailable", 1))
-
-
-def _notice_silence(_client: Client, _data: Any, opened: Any) -> None:
-    """Let the system end a connection whose peer is gone without a word, sooner than its own quarter of an hour."""
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
-    if option is not None and isinstance(opened, socket.socket):
-        with contextlib.suppress(OSError):
-            opened.setsockopt(socket.IPPROTO_TCP, option, _UNHEARD_MS)
 
 
 def _limits() -> Properties:
