@@ -96,7 +96,7 @@ def test_a_store_of_the_version_before_notes_is_read_and_brought_up(bench):
     bench.store.append("alerts", [alert(1)])
     bench.store.close()
     other = sqlite3.connect(bench.path)
-    later = ("note", "mark", "salvage", "salvage_found", "salvage_end", "thin", "channel_time")
+    later = ("note", "mark", "salvage", "salvage_found", "salvage_end", "thin", "clock", "channel_time")
     other.executescript("".join(f"DROP TABLE {name};" for name in later) + "PRAGMA user_version = 1")
     other.close()
     reader = Reader.open(bench.path, bench.identity.storage_key)
