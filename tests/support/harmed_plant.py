@@ -172,6 +172,6 @@ def faults(centre: Centre, device: Device) -> list[str]:
             found.append(f"{stream} differ")
     states = central_queries.stream_states(centre.engine, NAME)
     found += [f"{state}" for state in states if state.missing or state.given_up or state.disputed]
-    if device.sendings > 3 * device.blocks:
+    if device.sendings > 5 * device.blocks + 60:
         found.append(f"{device.sendings} sendings of {device.blocks} blocks")
     return found

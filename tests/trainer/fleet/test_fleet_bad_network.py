@@ -12,8 +12,8 @@ from tests.support.postgres import Postgres
 def test_every_row_arrives_once_over_a_network_that_doubles_reorders_delays_cuts_and_goes_deaf(
     centre: Centre, tmp_path: Path, mosquitto: Mosquitto
 ) -> None:
-    weather = Weather(cut_every=45, deaf_at=90), Weather(cut_every=60, deaf_at=95)
-    device, harmed = run_through(centre, tmp_path / "device", mosquitto, weather, rounds=30, seed=1, within_s=60)
+    weather = Weather(cut_every=40, deaf_at=65), Weather(cut_every=45, deaf_at=70)
+    device, harmed = run_through(centre, tmp_path / "device", mosquitto, weather, rounds=24, seed=1, within_s=60)
     assert faults(centre, device) == []
     assert device.holes  # what came early was stored, and what was missing before it named
     assert set(harmed) == set(Harm)
@@ -24,7 +24,7 @@ def test_every_row_arrives_once_over_such_a_network_on_postgresql(
 ) -> None:
     centre = make_centre(tmp_path / "centre", postgres.database())
     weather = Weather(cut_every=12), Weather()
-    device, harmed = run_through(centre, tmp_path / "device", mosquitto, weather, rounds=8, seed=2, within_s=60)
+    device, harmed = run_through(centre, tmp_path / "device", mosquitto, weather, rounds=7, seed=2, within_s=60)
     assert faults(centre, device) == []
     assert set(harmed) == set(Harm) - {Harm.DEAF}
     centre.engine.dispose()
