@@ -13,6 +13,7 @@ from agent.contract.zones import parse_zone
 from agent.control import Control
 from agent.daemon.answers import Answers
 from agent.daemon.calibrating import Calibrating
+from agent.daemon.clockwatch import ClockRoom, ClockWatch, Plant
 from agent.daemon.exchange import Exchange
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.history import History
@@ -114,14 +115,17 @@ class PlantDay:
             first_reading_ms=None,
             last_reading_ms=None,
         )
+        sources, forecasting = [_Meters()], Forecasting(ladder, history, calibrating, every_minutes=60)
+        plant = Plant(self.store, sources, closer, history, forecasting, POWER, is_steady=False)
         return Rooms(
             clock=self,
+            time=ClockRoom(None, ClockWatch(None, floor_ms=lambda: 0, heard=lambda: None), plant),
             store=self.store,
-            sources=[_Meters()],
+            sources=sources,
             closer=closer,
             history=history,
             calibrating=calibrating,
-            forecasting=Forecasting(ladder, history, calibrating, every_minutes=60),
+            forecasting=forecasting,
             costs=Costs(CostWatch(Tariff.load(TARIFF)), history),
             board=AlertBoard(rules),
             models=models,
