@@ -79,18 +79,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "load.csv").write_text("timestamp,load\n2024-01-01 00:00,1\n2024-01-01 00:15,2\n")
         assert run("edgewatt-trainer --home centre init") == 0
         assert run("edgewatt-trainer --home centre device add press-1 --broker b:1 --out good.enrolment") == 0
-        assert run("edgewatt --config agent.toml enroll good.enrolment --request-out request") == 0
+        for _ in range(2):  # the second time the counters get their copy
+            assert run("edgewatt --config agent.toml enroll good.enrolment --request-out request") == 0
     finally:
         os.chdir(here)
     return folder
 
 
 def everything(folder: Path) -> dict[str, int]:
-    """Every file and its size, but those that a database makes by being read."""
+    """Every file and its size, but the database's: they change by being read."""
     return {
         str(path): path.stat().st_size
         for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith("centre.db-")
+        if path.is_file() and not path.name.startswith("centre.db")
     }
 
 
