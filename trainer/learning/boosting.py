@@ -176,7 +176,7 @@ def _parameters(quantile: float, seed: int) -> dict[str, object]:
     return {
         "objective": "quantile",
         "alpha": quantile,
-        "learning_rate": 0.04,
+        "learning_rate": 0.08,
         "num_leaves": 15,
         "min_data_in_leaf": 100,
         "feature_fraction": 0.4,

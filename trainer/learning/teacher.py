@@ -37,7 +37,7 @@ from trainer.learning.windows import Windows
 
 _SHARPNESS = 4.0  # a member of twice the loss weighs a sixteenth; some weeks of judgement do not bear more
 # Weeks held out amid the data flatter members that compare with what they have seen: later weeks are less like it.
-_PRIOR = {"networks": 4.0, "boosting": 2.0, "kernel": 1.0}
+_PRIOR = {"networks": 4.0, "boosting": 3.0, "kernel": 1.0}
 _KERNEL_YEARS = (1.0, 4.0)  # it gains most by every year more to compare with; a weight for each
 OWN_SHARE_OF_STEPS = 0.6  # of a plant that learns beside others
 _HEAD, _KERNEL = "teacher.json", "teacher-kernel.npz"
