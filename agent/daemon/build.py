@@ -235,7 +235,7 @@ def _make_rooms(
         tell=lambda text: _tell_loss(text, clock, store),
     )
     for source in sources:
-        source.resume(_last_times(store, source))
+        source.resume(_last_times(store, source, clock))
     forecasting = Forecasting(
         ladder,
         history,
@@ -266,7 +266,9 @@ def _make_rooms(
     )
 
 
-def _last_times(store: Store, source: Source) -> dict[str, int]:
+def _last_times(store: Store, source: Source, clock: Clock) -> dict[str, int]:
+    if not store.is_open and not source.has_own_times:  # what is stored is not known: nothing of it is given again
+        return dict.fromkeys((channel.name for channel in source.channels), clock.now_ms())
     times = {channel.name: store.last_time_ms("readings", channel.name) for channel in source.channels}
     return {name: time_ms for name, time_ms in times.items() if time_ms is not None}
 

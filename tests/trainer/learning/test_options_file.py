@@ -122,7 +122,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("content", "complaint"),
         [
-            ("", "is not valid JSON"),
+            ("", "is empty"),
             ("{", "is not valid JSON"),
             ("[]", "is not a JSON object"),
             ("[" * 100_000, "is not valid JSON"),
@@ -134,7 +134,7 @@ class TestFile:
             ({"schema": 1}, "works.json.options: is missing"),
             ({"schema": 1, "options": {}, "batch": 3}, "works.json.batch: is unknown"),
             ({"schema": 1, "options": {"batch": 0}}, "works.json.options.batch: 0 is outside"),
-            ({"schema": 1, "options": {}, "search": "x" * 2**20}, "bytes where at most"),
+            ({"schema": 1, "options": {}, "search": "x" * 2**20}, "is larger than 1 MiB"),
         ],
     )
     def test_refuses_a_file_that_is_none(self, tmp_path, content, complaint):
