@@ -49,24 +49,20 @@ def correction_row(
 
 
 def read_correction(row: Mapping[str, Any]) -> tuple[list[Correction], tuple[str, ...]]:
-    """Parse `correction_row`: the corrections, and the channels that they are not for.
+    """Parse `correction_row`: the corrections, one an epoch, and the channels that they are not for, each once.
 
     Raises:
         RejectedError: when a field is missing or out of range.
     """
     fields = Fields(dict(row), "clock event")
-    found = []
+    found: dict[int, Correction] = {}
     for entry in fields.items("corrections", MAX_EPOCHS):
         if not isinstance(entry, list) or len(entry) != len(Correction._fields):
             fields.fail("corrections", "does not have three numbers for each epoch")
         one = Fields(dict(zip(Correction._fields, entry, strict=True)), fields.where)
-        found.append(
-            Correction(
-                one.integer("epoch", 1),
-                one.integer("shift_ms", -MAX_TIME_MS, MAX_TIME_MS),
-                one.integer("slots_from_ms", 0, MAX_TIME_MS),
-            )
-        )
+        epoch = one.integer("epoch", 1)
+        shift_ms = one.integer("shift_ms", -MAX_TIME_MS, MAX_TIME_MS)
+        found[epoch] = Correction(epoch, shift_ms, one.integer("slots_from_ms", 0, MAX_TIME_MS))
     names = fields.items("own_times", _MAX_CHANNELS)
     parsed = [Fields({"channel": name}, fields.where).text("channel", pattern=CHANNEL_NAME) for name in names]
-    return found, tuple(parsed)
+    return list(found.values()), tuple(sorted(set(parsed)))

@@ -25,12 +25,12 @@ shift = sa.Table(
     sa.Column("told", sa.BigInteger, nullable=False, comment="epoch of the event that says so; the last one counts"),
 )
 
-# Channels whose readings bring their own times, as from a file.
+# Channels whose readings bring their own times, as from a file: those of all epochs that one event corrects.
 own_time = sa.Table(
     "clock_own_time",
     metadata,
     sa.Column("device", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("epoch", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("told", sa.BigInteger, primary_key=True, autoincrement=False, comment="epoch of the event"),
     sa.Column("channel", sa.Text, primary_key=True, comment="its name"),
 )
 
@@ -44,13 +44,12 @@ def note(
     for one in corrections:
         if known.get(one.epoch, 0) > told:
             continue
-        for table in (shift, own_time):
-            connection.execute(table.delete().where(table.c.device == device, table.c.epoch == one.epoch))
-        values = {"device": device, **one._asdict(), "told": told}
-        connection.execute(shift.insert().values(values))
-        if own_times:
-            rows = [{"device": device, "epoch": one.epoch, "channel": name} for name in own_times]
-            connection.execute(own_time.insert(), rows)
+        connection.execute(shift.delete().where(shift.c.device == device, shift.c.epoch == one.epoch))
+        connection.execute(shift.insert().values({"device": device, **one._asdict(), "told": told}))
+    connection.execute(own_time.delete().where(own_time.c.device == device, own_time.c.told == told))
+    if own_times:
+        rows = [{"device": device, "told": told, "channel": name} for name in own_times]
+        connection.execute(own_time.insert(), rows)
 
 
 def readings(connection: Connection, device: int) -> sa.FromClause:
@@ -58,10 +57,11 @@ def readings(connection: Connection, device: int) -> sa.FromClause:
     if not connection.execute(sa.select(shift.c.epoch).where(shift.c.device == device).limit(1)).all():
         return reading
     names = channel_table.alias()
+    of_event = sa.and_(own_time.c.device == shift.c.device, own_time.c.told == shift.c.told)
     joined = (
         reading.outerjoin(shift, _same(shift, reading))
         .outerjoin(names, sa.and_(names.c.number == reading.c.channel, shift.c.shift_ms != 0))
-        .outerjoin(own_time, sa.and_(_same(own_time, reading), own_time.c.channel == names.c.name))
+        .outerjoin(own_time, sa.and_(of_event, own_time.c.channel == names.c.name))
     )
     shift_ms = sa.case((own_time.c.channel.is_not(None), 0), else_=sa.func.coalesce(shift.c.shift_ms, 0))
     columns = [column for column in reading.c if column.name != "time_ms"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +36,15 @@ from trainer.learning.options import Options, Progress
 from trainer.learning.pool import PoolPlant
 from trainer.learning.windows import Windows
 
-_SHARPNESS = 4.0  # a member of twice the loss weighs a sixteenth; some weeks of judgement do not bear more
+# Of the logarithm of a loss: a member with a sixth more than the best weighs a third, one with half as much again
+# nothing. Some weeks of judgement do not bear a sharper one.
+_SPREAD = 0.15
 # Weeks held out amid the data flatter members that compare with what they have seen: later weeks are less like it.
 _PRIOR = {"networks": 4.0, "boosting": 3.0, "kernel": 1.0}
 _KERNEL_YEARS = (1.0, 4.0)  # it gains most by every year more to compare with; a weight for each
 OWN_SHARE_OF_STEPS = 0.6  # of a plant that learns beside others
 _HEAD, _KERNEL = "teacher.json", "teacher-kernel.npz"
+_FILES = {"networks": "teacher-network-", "boosting": "teacher-boosting-", "kernel": _KERNEL}
 _MAX_JSON, _MOST_NETWORKS = 2**16, 9
 _ROUNDING = 1e-6
 _AGAIN = "Train the model again"
@@ -124,6 +128,10 @@ def load(spec: FeatureSpec, folder: Path) -> Teacher:
     told = {name: weights.number(name, 0.0, 1.0) for name in weights.as_dict()}
     if not abs(sum(told.values()) - 1) < _ROUNDING:
         head.fail("weights", "do not add up to 1")
+    if set(told) != {
+        member for member, file in _FILES.items() if any(name.startswith(file) for name in files.as_dict())
+    }:
+        head.fail("weights", "are not of the members whose files there are")
     members: dict[str, Member] = {}
     try:
         for name in told:  # the kernel first: it guides the trees
@@ -223,7 +231,7 @@ def weigh(losses: Mapping[str, float], years: float) -> dict[str, float]:
     """Return what members weigh, together 1: by their held-out losses, and by how many years they have learnt from."""
     best = min(losses.values())
     prior = _PRIOR | {"kernel": _PRIOR["kernel"] * float(np.clip(years, *_KERNEL_YEARS))}
-    raw = {name: prior[name] * (best / loss) ** _SHARPNESS for name, loss in losses.items()}
+    raw = {name: prior[name] * math.exp(-((math.log(loss / best) / _SPREAD) ** 2)) for name, loss in losses.items()}
     return {name: value / sum(raw.values()) for name, value in raw.items()}
 
 

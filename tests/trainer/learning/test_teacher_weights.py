@@ -1,6 +1,7 @@
 """What the members of a teacher weigh, and that held-out weeks teach none of them."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,8 +55,10 @@ def test_weights_add_up_to_one_and_a_bad_member_weighs_little(fitted):
 def test_the_kernel_weighs_more_by_each_year_that_it_has_seen_up_to_four():
     alike = dict.fromkeys(("networks", "boosting", "kernel"), 2.0)
     shares = [teacher.weigh(alike, years)["kernel"] for years in (0.1, 1, 2, 3, 4, 9)]
-    assert shares == pytest.approx([1 / 7, 1 / 7, 2 / 8, 3 / 9, 4 / 10, 4 / 10])
-    assert teacher.weigh(alike | {"kernel": 4.0}, 1)["kernel"] == pytest.approx(1 / 16 / (6 + 1 / 16))
+    assert shares == pytest.approx([1 / 8, 1 / 8, 2 / 9, 3 / 10, 4 / 11, 4 / 11])
+    third = math.exp(-1)  # what a loss of e to the power of 0.15 as much leaves of a weight
+    assert teacher.weigh(alike | {"kernel": 2.0 * math.exp(0.15)}, 1)["kernel"] == pytest.approx(third / (7 + third))
+    assert teacher.weigh(alike | {"kernel": 4.0}, 1)["kernel"] < 1e-6
 
 
 def test_a_teacher_is_hardly_worse_than_its_best_member(plant, fitted):
