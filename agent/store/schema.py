@@ -92,8 +92,7 @@ def _with_marks(db: Database) -> None:
 
 
 def _with_sealed_times(db: Database) -> None:
-    db.execute("DROP TABLE IF EXISTS channel_state")  # its times had no seal; blocks tell them
-    db.execute(
+    db.execute(  # `channel_state` stays for channels that nothing is noted of any more: its times have no seal
         "CREATE TABLE channel_time (tag BLOB PRIMARY KEY, last_ms INTEGER NOT NULL, seal BLOB NOT NULL)"
         " STRICT, WITHOUT ROWID"
     )  # tag and seal: keyed hashes, of the name, so that the file does not tell names, and of the time with it

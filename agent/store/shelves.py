@@ -412,17 +412,20 @@ class Shelves:
             (self.tag(f"channel/{name}"), time_ms, self._time_seal(name, time_ms)) for name, time_ms in last_ms.items()
         ]
         self.db.conn.executemany("INSERT OR REPLACE INTO channel_time VALUES (?, ?, ?)", rows)
+        self.db.conn.executemany("DELETE FROM channel_state WHERE tag = ?", [row[:1] for row in rows])
 
     def noted_times(self, channels: Iterable[str]) -> dict[str, int]:
         """Return what `note_times` kept of these channels; what is damaged is left out."""
+        unsealed = dict(self.db.execute("SELECT tag, last_ms FROM channel_state").fetchall())  # by versions before
+        tags = {name: self.tag(f"channel/{name}") for name in channels}
+        times = {name: self._number(unsealed[tag]) for name, tag in tags.items() if tag in unsealed}
         if not self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'channel_time'").fetchone():
-            return {}  # read only, from a store that this version has not opened for writing yet
+            return times  # read only, from a store that this version has not opened for writing yet
         found = {
             tag: (time_ms, seal) for tag, time_ms, seal in self.db.execute("SELECT * FROM channel_time").fetchall()
         }
-        times: dict[str, int] = {}
-        for name in channels:
-            time_ms, seal = found.get(self.tag(f"channel/{name}"), (0, b""))
+        for name, tag in tags.items():
+            time_ms, seal = found.get(tag, (0, b""))
             if seal == self._time_seal(name, time_ms):
                 times[name] = time_ms
         return times

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from agent.store.reader import Reader
-from agent.store.schema import MIGRATIONS, Database
+from agent.store.schema import MIGRATIONS
 from tests.support.stores import T0, Bench, readings
 
 LATEST = {"load_kw": T0 + 299_000, "pump_kw": T0 + 99_000}
@@ -70,14 +70,28 @@ def test_a_time_in_the_place_of_another_channels_is_dropped(bench):
 
 def test_the_store_of_a_version_without_seals_is_brought_up_and_its_blocks_tell_the_times(bench):
     bench.store.close()
-    first = Database(memory=True, execute_plugins=False)
-    MIGRATIONS[0](first)
-    (table,) = first.execute("SELECT sql FROM sqlite_master WHERE name = 'channel_state'").fetchone()
     bench.execute("DROP TABLE channel_time")
-    bench.execute(table)
     bench.execute(f"PRAGMA user_version = {len(MIGRATIONS) - 1}")
     reader = Reader.open(bench.path, bench.identity.storage_key)
     assert reader.channel_times(list(LATEST)) == LATEST
     reader.close()
     bench.start()
     assert times(bench) == LATEST
+
+
+def test_a_channel_that_ended_long_before_a_version_without_seals_is_still_known(bench):
+    bench.store.close()
+    tag = bench.execute("SELECT hex(tag) FROM channel_time ORDER BY last_ms")[0][0]
+    bench.execute("DROP TABLE channel_time")
+    bench.execute(f"INSERT INTO channel_state VALUES (x'{tag}', {LATEST['pump_kw']})")
+    bench.execute(f"PRAGMA user_version = {len(MIGRATIONS) - 1}")
+    bench.execute("UPDATE block SET stream = 'health'")  # so that no block tells it
+    reader = Reader.open(bench.path, bench.identity.storage_key)
+    assert reader.channel_times(["pump_kw"]) == {"pump_kw": LATEST["pump_kw"]}
+    reader.close()
+    bench.execute("UPDATE block SET stream = 'readings'")
+    bench.start()
+    assert times(bench) == LATEST
+    bench.store.append("readings", readings(300, 1, "pump_kw"))
+    bench.pass_time(70)
+    assert not bench.execute("SELECT * FROM channel_state")
