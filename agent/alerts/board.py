@@ -103,7 +103,10 @@ class AlertBoard:
         return rows
 
     def stepped(self, step_ms: int) -> None:
-        """Go on when the plant clock was set: a calm is as long as it was."""
+        """Go on when the plant clock was set: a calm is as long as it was, an alert as old."""
+        for alert in self._open.values():
+            taken_ms = None if alert.acknowledged_ms is None else alert.acknowledged_ms + step_ms
+            self._open[alert.id] = replace(alert, raised_ms=alert.raised_ms + step_ms, acknowledged_ms=taken_ms)
         self._calm_since_ms = {rule: since_ms + step_ms for rule, since_ms in self._calm_since_ms.items()}
 
     def acknowledge(self, alert_id: str, now_ms: int) -> list[dict[str, Any]]:

@@ -41,6 +41,12 @@ class Correction(NamedTuple):
         return stream == "slots" and time_ms < self.slots_from_ms
 
 
+def moved(row: Mapping[str, Any], shift_ms: int) -> dict[str, Any]:
+    """Return a stamped row as its clock is known to have been; an alert also says when it was raised."""
+    stamps = {name: row[name] + shift_ms for name in ("time_ms", "raised_ms") if isinstance(row.get(name), int)}
+    return {**row, **stamps}
+
+
 def correction_row(
     time_ms: int, text: str, corrections: Sequence[Correction], own_times: Sequence[str]
 ) -> dict[str, Any]:

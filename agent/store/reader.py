@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from agent.contract.blocks import Block, decode_columns, decode_readings, decode_rows
 from agent.contract.channels import Reading
-from agent.contract.corrections import DERIVED, Correction
+from agent.contract.corrections import DERIVED, Correction, moved
 from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS, URGENT
 from agent.store.clocks import EpochClock
@@ -395,7 +395,7 @@ def _corrected(
         told = Correction(epoch, clock.shift_ms, clock.slots_from_ms)
         rows = [row for row in rows if told.counts(stream, row["time_ms"])]
     elif clock is not None:
-        rows = [{**row, "time_ms": row["time_ms"] + clock.shift_ms} for row in rows]
+        rows = [moved(row, clock.shift_ms) for row in rows]
     return [row for row in rows if start_ms <= row["time_ms"] < end_ms]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
+from agent.contract.corrections import moved
 from agent.contract.errors import ConfigError
 from agent.contract.featurespec import MAX_HISTORY_DAYS
 from trainer.dataset.tables import plant
@@ -179,11 +180,7 @@ def _bodies(connection: Connection, device: int, stream: str, since_ms: int) -> 
         .order_by(record.c.epoch.desc(), record.c.seq.desc())
         .limit(MAX_ROWS)
     ).all()
-    return [_moved(json.loads(body), shift_ms) for body, shift_ms in reversed(found)]
-
-
-def _moved(row: dict[str, Any], shift_ms: int) -> dict[str, Any]:
-    return {**row, "time_ms": row["time_ms"] + shift_ms} if shift_ms else row
+    return [moved(json.loads(body), shift_ms) for body, shift_ms in reversed(found)]
 
 
 def _arrivals(connection: Connection, device: int, since_ms: int) -> list[Arrival]:

@@ -92,6 +92,16 @@ def test_a_clock_set_back_does_not_clear_early():
     assert states(board.update(NOW + 70 * MIN_MS, spoke(70))) == [("data-missing:power", "cleared")]
 
 
+def test_a_clock_that_is_set_moves_what_is_open_with_it():
+    board = AlertBoard([PEAK])
+    board.update(NOW, peak(600))
+    alert = board.open()[0]
+    board.acknowledge(alert.id, NOW + 5)
+    board.stepped(1000)
+    assert (board.open()[0].raised_ms, board.open()[0].acknowledged_ms) == (NOW + 1000, NOW + 1005)
+    assert board.update(NOW + 2000, peak(400))[0]["raised_ms"] == NOW + 1000
+
+
 def test_rules_do_not_disturb_one_another():
     board = AlertBoard([PEAK, SILENCE])
     both = peak(520)

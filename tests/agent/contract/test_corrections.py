@@ -3,7 +3,7 @@
 import pytest
 
 from agent.contract.blocks import encode_rows
-from agent.contract.corrections import MAX_EPOCHS, Correction, correction_row, read_correction
+from agent.contract.corrections import MAX_EPOCHS, Correction, correction_row, moved, read_correction
 from agent.contract.errors import RejectedError
 
 ROW = correction_row(5, "set", [Correction(3, -7, 9), Correction(4, 0, 0)], ["grid"])
@@ -11,6 +11,16 @@ ROW = correction_row(5, "set", [Correction(3, -7, 9), Correction(4, 0, 0)], ["gr
 
 def test_what_is_written_is_read():
     assert read_correction(ROW) == ([Correction(3, -7, 9), Correction(4, 0, 0)], ("grid",))
+
+
+def test_of_an_epoch_that_stands_twice_the_last_counts_and_a_channel_stands_once():
+    row = {**ROW, "corrections": [[3, 1, 0], [4, 2, 0], [3, 5, 0]], "own_times": ["grid", "a", "grid"]}
+    assert read_correction(row) == ([Correction(3, 5), Correction(4, 2)], ("a", "grid"))
+
+
+def test_an_alert_moves_with_the_time_at_which_it_was_raised():
+    assert moved({"time_ms": 5, "raised_ms": 3, "id": "x"}, 10) == {"time_ms": 15, "raised_ms": 13, "id": "x"}
+    assert moved({"time_ms": 5, "raised_ms": "odd"}, 10) == {"time_ms": 15, "raised_ms": "odd"}
 
 
 def test_the_largest_event_fits_into_a_row():

@@ -38,13 +38,19 @@ def test_a_clock_that_nobody_confirmed_is_believed_when_it_is_set(step_ms):
     assert device.watch.step_ms() == step_ms
 
 
-@pytest.mark.parametrize("set_to_ms", [0, EARLIEST_MS - 1, NOW_MS - DAY_MS - 1])
+@pytest.mark.parametrize("set_to_ms", [0, EARLIEST_MS - 1, NOW_MS - DAY_MS - 60_001])
 def test_a_time_before_the_centres_word_is_not_believed(set_to_ms):
     device = Setting(floor_ms=NOW_MS - DAY_MS)
     device.real_ms = set_to_ms
     assert device.watch.step_ms() == 0
     assert device.watch.is_known
     assert "was set back" in device.watch.complaint()
+
+
+def test_a_device_a_little_behind_its_centre_is_not_without_the_time():
+    device = Setting(floor_ms=NOW_MS + 59_000)
+    assert device.watch.is_known
+    assert device.watch.complaint() == ""
 
 
 def test_a_start_without_the_time_is_told_and_over_when_it_comes():

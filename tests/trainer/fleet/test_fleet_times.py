@@ -55,11 +55,9 @@ def test_the_centres_readings_and_slots_are_the_devices(
 
 
 def test_readings_with_times_of_their_own_are_not_moved(any_centre: Centre) -> None:
-
     device = any_centre.device()
     block = device.readings(10)
-    before = NOON_MS
-    event = correction_row(before, "set", [Correction(block.header.epoch, 5000)], ["power"])
+    event = correction_row(NOON_MS, "set", [Correction(block.header.epoch, 5000)], ["power", "power"])
     told = encode_rows("events", [event], epoch=block.header.epoch + 1, boot=1, first=1)
     for one in (block, told):
         any_centre.ingest.handle(DeviceTopics(device.name).up("readings"), device.seal(one))
