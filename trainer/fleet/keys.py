@@ -29,7 +29,7 @@ from agent.contract.keys import SEAL_PRIVATE_BYTES, SealingKey, SigningKey
 from agent.contract.trust import FleetKey, FleetTrust, KeyState, KeyUse
 
 ROOT_KEYS, ROOT_THRESHOLD = 3, 2  # one root key may be lost, one may be stolen
-TARGETS_KEYS, TARGETS_THRESHOLD = 1, 1  # root replaces it
+TARGETS_KEYS, TARGETS_THRESHOLD = 1, 1  # root puts another in its place, while it is still here to sign
 _FLEET = "fleet.json"
 _MAX_FILE_BYTES = 4096
 _FILE = re.compile(r"[a-z]+-([0-9]{1,9})\.json")  # what else lies in the folder (a copy, say) is no key
