@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.contract.slots import floor_slot
 from agent.contract.zones import utc_iso
 from agent.daemon.forecasting import Forecasting
 from agent.daemon.history import KEEP_DAYS, History
@@ -121,6 +122,10 @@ class Plant:
         """The channels that are not stamped by the clock."""
         return [channel.name for source in self.sources if source.has_own_times for channel in source.channels]
 
+    def first_slot_ms(self) -> int:
+        """Return the start of the first slot that readings are still here for; 0 without any."""
+        return floor_slot(self.store.first_time_ms(self.channel) or 0, self.history.slot_s)
+
     def rewind(self) -> None:
         """Take up the slots that count, and forget what was forecast from others."""
         self.history.replace(stored_slots(self.store, KEEP_DAYS))
@@ -170,7 +175,7 @@ class ClockRoom:
         now_ms, offset_ms = before_ms + step_ms, clock.offset_ms + step_ms
         text = f"the clock was set from {utc_iso(before_ms)} to {utc_iso(now_ms)}: earlier times are corrected by that"
         own_times = plant.own_times
-        first_ms = None if plant.channel in own_times else plant.store.first_time_ms(plant.channel) or 0
+        first_ms = None if plant.channel in own_times else plant.first_slot_ms()
         if not plant.store.begin_epoch(offset_ms, now_ms, text, own_times=own_times, slots_first_ms=first_ms):
             return False
         clock.adopt(offset_ms)

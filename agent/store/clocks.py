@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from sqlite_utils import Database
 
 from agent.contract import jsonform
-from agent.contract.corrections import MAX_EPOCHS, Correction
+from agent.contract.corrections import Correction
 from agent.contract.errors import RejectedError
 from agent.contract.jsonform import MAX_TIME_MS, Fields
 
@@ -180,23 +180,35 @@ class Clocks:
     def corrected(self, epoch: int, offset_ms: int, first_ms: int | None, *, slots: bool) -> list[Correction]:
         """Return what the epochs of this start of the machine are to be corrected by when `epoch` has another clock.
 
+        Those that are told of as they are to be are left out.
+
         Args:
             epoch: that begins now.
             offset_ms: of its clock.
-            first_ms: by the clock until now, of the oldest reading from which slots could be made anew.
+            first_ms: by the clock until now, start of the first slot that can be made anew.
             slots: whether slots were made by this clock.
         """
         present = self.known[epoch]
-        began_ms = max(present.began_ms, -MAX_TIME_MS if first_ms is None else first_ms - present.offset_ms)
+        began_ms = present.began_ms - _MARGIN_MS
+        if first_ms is not None:
+            began_ms = max(began_ms, first_ms - present.offset_ms - EXACT_MS)  # so far the epochs' clocks may differ
+        shifts = {
+            one: offset_ms - clock.offset_ms
+            for one, clock in self.known.items()
+            if clock.machine == present.machine and one != epoch
+        }
+        shifts = {one: 0 if abs(shift_ms) <= EXACT_MS else shift_ms for one, shift_ms in shifts.items()}
+        # Their slots count again: what was made in their place does not, also where it cannot be made anew.
+        again = [self.known[one].slots_from_ms for one in shifts if self.known[one].shift_ms and not shifts[one]]
         found = []
-        for one, clock in self.known.items():
-            if clock.machine != present.machine or one == epoch:
+        for one, shift_ms in shifts.items():
+            clock = self.known[one]
+            if shift_ms == clock.shift_ms:
                 continue
-            shift_ms = offset_ms - clock.offset_ms
-            shift_ms = 0 if abs(shift_ms) <= EXACT_MS else shift_ms
-            from_ms = max(0, began_ms + min(clock.offset_ms, offset_ms) - _MARGIN_MS) if slots else MAX_TIME_MS
-            found.append(Correction(one, shift_ms, from_ms))
-        return sorted(found)[-MAX_EPOCHS:]
+            from_ms = max(0, began_ms + min(clock.offset_ms, offset_ms)) if slots else MAX_TIME_MS
+            before = [clock.slots_from_ms] if clock.shift_ms else []  # what did not count never does
+            found.append(Correction(one, shift_ms, min([from_ms, *before, *again])))
+        return sorted(found)
 
     def after(
         self, corrections: Sequence[Correction], own_times: Sequence[str], epoch: int, offset_ms: int

@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.contract.blocks import Block, encode_readings, encode_rows
 from agent.contract.channels import Channel
-from agent.contract.corrections import Correction, correction_row
+from agent.contract.corrections import MAX_EPOCHS, Correction, correction_row
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.rows import event_row, gap_row
 from agent.contract.topics import STREAMS
@@ -355,7 +355,7 @@ class Journal:
     def begin_epoch(
         self, offset_ms: int, time_ms: int, text: str, *, own_times: Sequence[str], slots_first_ms: int | None
     ) -> None:
-        """Go on under a new epoch, whose clock is another, with the event that corrects the epochs before.
+        """Go on under a new epoch, whose clock is another, with the events that correct the epochs before.
 
         Raises:
             StorageError: when the disk cannot be used; the clock is the one before then, whatever the epoch.
@@ -373,7 +373,8 @@ class Journal:
         slots = slots_first_ms is not None
         found: list[Correction] = self.clocks.corrected(epoch, offset_ms, slots_first_ms, slots=slots)
         changed = self.clocks.after(found, own_times, epoch, offset_ms)
-        with self.transaction([correction_row(time_ms, text, found, own_times)]):
+        parts = [found[at : at + MAX_EPOCHS] for at in range(0, max(1, len(found)), MAX_EPOCHS)]
+        with self.transaction([correction_row(time_ms, text, part, own_times) for part in parts]):
             for one, clock in changed.items():
                 self.shelves.clocks.put(one, clock)
             self.shelves.note_times(times)

@@ -177,13 +177,13 @@ class Store:
             time_ms: the time by it.
             text: for people.
             own_times: channels that have times of their own, as from a file.
-            slots_first_ms: by the clock until now, of the oldest reading that slots can be made of; None where slots
-                are not made of what this clock stamps.
+            slots_first_ms: by the clock until now, start of the first slot that can be made anew from the readings
+                that are still here; None where slots are not made of what this clock stamps.
 
         Returns:
             Whether that is durable; where it is not, nothing was corrected, and rows go on by the clock until now.
         """
-        if not self.commit():
+        if not (self._may_write() and self.commit()):
             return False
         begun = False
 

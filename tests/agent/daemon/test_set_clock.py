@@ -185,6 +185,7 @@ def test_a_correction_that_is_cut_off_at_any_step_loses_and_doubles_nothing(
         assert fault.met
     if killed:
         device.crash()
+    device.daemon.rooms.store._commit_at = 0.0  # it is time to try again
     device.pass_minutes(8)
     check(device)
     device.restart()
@@ -208,6 +209,40 @@ def test_a_disk_that_cannot_be_written_puts_the_correction_off(tmp_path, monkeyp
     device.pass_minutes(7)
     assert device.meter.steps == [-3 * HOUR_MS]
     check(device)
+    device.daemon.close()
+
+
+def test_while_the_disk_fails_a_correction_is_tried_no_more_often_than_other_writing(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=3 * HOUR_MS)
+    device.pass_minutes(7)
+    store = device.daemon.rooms.store
+    store._monotonic = lambda: 2.0**40  # no second passes
+    tries = []
+    monkeypatch.setattr(Journal, "pack", lambda *_: tries.append(1) or _full())
+    device.error_ms = 0
+    device.pass_minutes(7)
+    assert len(tries) == 1
+    device.daemon.close()
+
+
+def test_slots_whose_readings_are_gone_stay_as_they_are(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=-2 * HOUR_MS)
+    device.pass_minutes(62)
+    store = device.daemon.rooms.store
+    journal = store._journal
+    journal.pack(("readings",))
+    pieces = journal.shelves.pieces("block", "WHERE stream = ?", ["readings"])
+    assert pieces
+    with journal.transaction():
+        journal.shelves.remove(pieces, acknowledged=False)
+    device.pass_minutes(30)
+    before = [slot for slot in device.slots() if slot.completeness]
+    device.error_ms = 0
+    device.pass_minutes(2)
+    device.catch_up()
+    after = [slot for slot in device.slots() if slot.completeness]
+    assert len(before) == len(after) == 18
+    assert after[:12] == before[:12]
     device.daemon.close()
 
 

@@ -1,0 +1,69 @@
+"""Which epochs are corrected by how much when the clock was set, and from where on their slots do not count."""
+
+from __future__ import annotations
+
+from agent.contract.corrections import read_correction
+from agent.store.clocks import Clocks, EpochClock, Stamping
+from tests.support.stores import T0, Bench, readings
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+class Machine:
+    """One start of a machine whose clock is set; time since the start is told by the test."""
+
+    def __init__(self) -> None:
+        self.clocks, self.epoch, self.offset_ms = Clocks(), 1, T0
+        self.clocks.begin(1, Stamping("machine-1", T0, 0))
+
+    def set_ms(self, step_ms: int, *, first_since_start_ms: int) -> None:
+        """Set it, while the readings from so long after the start on are still there."""
+        self.epoch += 1
+        self.clocks.begin(self.epoch, Stamping("machine-1", self.offset_ms, 0))
+        first_ms = self.offset_ms + first_since_start_ms
+        self.offset_ms += step_ms
+        found = self.clocks.corrected(self.epoch, self.offset_ms, first_ms, slots=True)
+        self.clocks.known |= self.clocks.after(found, (), self.epoch, self.offset_ms)
+
+    def slots_from_ms(self, epoch: int) -> int:
+        clock = self.clocks.known[epoch]
+        assert clock.shift_ms
+        return clock.slots_from_ms
+
+
+def test_slots_that_were_made_anew_once_never_count_again():
+    machine = Machine()
+    machine.set_ms(HOUR_MS, first_since_start_ms=10 * DAY_MS)
+    before_ms = machine.slots_from_ms(1)
+    machine.set_ms(HOUR_MS, first_since_start_ms=15 * DAY_MS)
+    assert machine.slots_from_ms(1) == before_ms
+    assert machine.slots_from_ms(2) > before_ms + 4 * DAY_MS
+
+
+def test_slots_that_stood_in_for_those_of_a_clock_that_was_right_do_not_count_beside_them():
+    machine = Machine()
+    machine.set_ms(HOUR_MS, first_since_start_ms=10 * DAY_MS)
+    before_ms = machine.slots_from_ms(1)
+    machine.set_ms(-HOUR_MS, first_since_start_ms=12 * DAY_MS)
+    assert machine.clocks.known[1].shift_ms == 0
+    assert machine.slots_from_ms(2) == before_ms
+
+
+def test_every_epoch_of_a_start_of_the_machine_is_corrected_however_many(tmp_path):
+    bench = Bench(tmp_path, stamping=lambda: Stamping("machine-1", T0, 1000))
+    bench.store.append("readings", readings(0, 10))
+    clocks = bench.store._journal.clocks
+    old = range(1001, 1601)
+    bench.identity.new_epoch(above=1600)
+    clocks.known |= {epoch: EpochClock("machine-1", T0) for epoch in old}
+    clocks.known |= {1700: EpochClock("machine-2", T0), 1701: EpochClock("machine-1", T0 + HOUR_MS)}
+    clocks.known[bench.identity.epoch] = EpochClock("machine-1", T0)
+    assert bench.store.begin_epoch(T0 + HOUR_MS, T0 + 2 * HOUR_MS, "set", own_times=(), slots_first_ms=T0)
+    told = [one for row in bench.store.rows("events", 0, 2**52) for one in read_correction(row)[0]]
+    shifts = {one.epoch: one.shift_ms for one in told}
+    assert len(shifts) == len(told)
+    assert {shifts[epoch] for epoch in old} == {HOUR_MS}
+    assert not {1700, 1701} & shifts.keys()  # another machine's, and one that is right already
+    assert set(old) <= bench.store._journal.shelves.clocks.corrected().keys()
+    bench.store.close()
