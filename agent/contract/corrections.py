@@ -15,6 +15,7 @@ from agent.contract.jsonform import MAX_TIME_MS, Fields
 from agent.contract.rows import event_row
 
 KIND = "clock"
+EXACT_MS = 60_000  # a clock that is kept by the network, or the centre's word on its way, is not further off
 STAMPED = ("readings", "alerts", "events", "health")
 DERIVED = ("slots", "forecasts", "costs")
 MAX_EPOCHS = 256

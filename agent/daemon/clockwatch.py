@@ -6,9 +6,11 @@ while the time is not known. A replay has a plant clock of its own, which nobody
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.contract.corrections import EXACT_MS
 from agent.contract.slots import floor_slot
 from agent.contract.zones import utc_iso
 from agent.daemon.forecasting import Forecasting
@@ -16,11 +18,12 @@ from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.slots import SlotCloser
 from agent.daemon.views import stored_slots
 from agent.sources.base import Source
-from agent.sources.clock import SLEWED_MS, SteadyClock
+from agent.sources.clock import SteadyClock
 from agent.store.store import Store
 
 EARLIEST_MS = 1_735_689_600_000  # 2025: older than this program is no time that it runs in
-_NEAR_MS = 60_000  # the centre's word is on its way for so long at most, or the clock is not what it says
+_OFTEN_MS = 3_600_000  # two steps in so long are no exception any more: each takes an event that has to stay
+_PAUSE_MS = 600_000  # and the next one waits for so long
 _HOLDS_MS = 30 * 86_400_000  # in so long a clock that nobody sets may go wrong by a minute
 
 Heard = tuple[int, int]  # the real clock at the last acknowledgement, and how far it was ahead of the centre's
@@ -41,6 +44,7 @@ class ClockWatch:
         self._clock, self._floor_ms, self._heard = clock, floor_ms, heard
         self._confirmed_ms: int | None = None  # when the centre last agreed with the plant clock
         self._last: Heard | None = None
+        self._stepped_ms = -math.inf, -math.inf  # when the last two steps were made, in time since the machine's start
 
     @property
     def is_known(self) -> bool:
@@ -53,7 +57,7 @@ class ClockWatch:
         if not self.is_known:
             return "unset"
         heard = self._heard()
-        return "bounded" if heard is not None and abs(heard[1]) <= _NEAR_MS else "unknown"
+        return "bounded" if heard is not None and abs(heard[1]) <= EXACT_MS else "unknown"
 
     @property
     def ahead_ms(self) -> int | None:
@@ -65,7 +69,8 @@ class ClockWatch:
         """Return by how much the plant clock is to be set; 0 where it is not.
 
         What the centre has confirmed holds for thirty days, whatever the real clock says, until the centre agrees with
-        that: a time that was mistyped must not move a year of readings.
+        that: a time that was mistyped must not move a year of readings. A clock that is set again and again, as by two
+        services at odds, is followed every ten minutes.
         """
         if self._clock is None:
             return 0
@@ -73,9 +78,14 @@ class ClockWatch:
         now_ms = self._clock.now_ms()
         self._listen(now_ms, drift_ms)
         holds = self._confirmed_ms is not None and now_ms - self._confirmed_ms <= _HOLDS_MS
-        if abs(drift_ms) <= SLEWED_MS or now_ms + drift_ms < self._least_ms or holds:
+        if abs(drift_ms) <= EXACT_MS or now_ms + drift_ms < self._least_ms or holds:
             return 0
-        return drift_ms
+        return 0 if self._waits(now_ms - self._clock.offset_ms) else drift_ms
+
+    def stepped(self) -> None:
+        """Note that the plant clock was set."""
+        if self._clock is not None:
+            self._stepped_ms = self._stepped_ms[1], self._clock.now_ms() - self._clock.offset_ms
 
     def complaint(self) -> str:
         """Say what is wrong with the clock; nothing where all is well."""
@@ -84,25 +94,29 @@ class ClockWatch:
         now_ms, drift_ms = self._clock.now_ms(), self._clock.drift_ms()
         if now_ms < self._least_ms:
             return "the time by the clock cannot be: slots and forecasts wait. Set the clock"
-        if abs(drift_ms) > SLEWED_MS:
+        if abs(drift_ms) > EXACT_MS:
             return (
                 f"the clock was set {_span(drift_ms)}, but readings go on by the time before: the centre says "
-                "otherwise, or it is too early to be true, or the disk is full. Set the clock right"
+                "otherwise, it is too early to be true, it is set too often, or the disk is full. Set the clock right"
             )
         return ""
 
     @property
     def _least_ms(self) -> int:
         # The centre's word is as good as its clock, to a minute: a device a second behind it is not wrong.
-        return max(EARLIEST_MS, self._floor_ms() - _NEAR_MS)
+        return max(EARLIEST_MS, self._floor_ms() - EXACT_MS)
+
+    def _waits(self, since_start_ms: int) -> bool:
+        before_ms, last_ms = self._stepped_ms
+        return since_start_ms - before_ms <= _OFTEN_MS and since_start_ms - last_ms < _PAUSE_MS
 
     def _listen(self, now_ms: int, drift_ms: int) -> None:
         heard = self._heard()
         if heard is None or heard == self._last:
             return
         self._last = heard
-        if abs(heard[1]) <= _NEAR_MS:
-            self._confirmed_ms = now_ms if abs(drift_ms) <= SLEWED_MS else None
+        if abs(heard[1]) <= EXACT_MS:
+            self._confirmed_ms = now_ms if abs(drift_ms) <= EXACT_MS else None
 
 
 @dataclass(frozen=True)
@@ -179,6 +193,7 @@ class ClockRoom:
         if not plant.store.begin_epoch(offset_ms, now_ms, text, own_times=own_times, slots_first_ms=first_ms):
             return False
         clock.adopt(offset_ms)
+        self.watch.stepped()
         for source in plant.sources:
             source.stepped(step_ms)
         return True

@@ -13,10 +13,10 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
+from agent.contract.corrections import EXACT_MS
 from agent.contract.errors import ConfigError
 
 MAX_RATE = 1_000_000.0
-SLEWED_MS = 60_000  # a clock that is kept by the network differs by less
 _SLEW = 10
 
 
@@ -32,7 +32,7 @@ class SteadyClock:
 
     Invariants:
         - it moves with `boottime_ms`, but for `adopt`: never back, never by a step;
-        - while the real clock differs by at most `SLEWED_MS`, it goes a tenth faster or slower until it does not.
+        - while the real clock differs by at most `EXACT_MS`, it goes a tenth faster or slower until it does not.
 
     Args:
         real_ms: the real clock in epoch milliseconds, which may be set at any time.
@@ -49,7 +49,7 @@ class SteadyClock:
         now_ms = self._boottime_ms()
         drift_ms = self._real_ms() - now_ms - self.offset_ms
         most_ms = (now_ms - self._slewed_at_ms) // _SLEW
-        if drift_ms == 0 or abs(drift_ms) > SLEWED_MS:
+        if drift_ms == 0 or abs(drift_ms) > EXACT_MS:
             self._slewed_at_ms = now_ms
         elif most_ms > 0:
             self.offset_ms += max(-most_ms, min(most_ms, drift_ms))

@@ -15,11 +15,10 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from sqlite_utils import Database
 
 from agent.contract import jsonform
-from agent.contract.corrections import Correction
+from agent.contract.corrections import EXACT_MS, Correction
 from agent.contract.errors import RejectedError
 from agent.contract.jsonform import MAX_TIME_MS, Fields
 
-EXACT_MS = 60_000  # as far as a plant clock may be from the real one without a correction
 _MARGIN_MS = 3_600_000  # the longest slot: one that holds an epoch's first reading begins before it
 _NONCE = 12
 _PURPOSE = b"edgewatt/clock/v1\0"

@@ -10,18 +10,18 @@ from agent.store.shelves import Shelves
 
 DAY_MS = 86_400_000
 RAW = "readings"
-DERIVED = ("health", "forecasts", "costs")
+SPARE = ("health", "forecasts", "costs")
 KEPT = ("alerts", "events", "slots")  # never given up unacknowledged
-KEEP_DERIVED_DAYS = 62  # the month so far and the one before it
+KEEP_SPARE_DAYS = 62  # the month so far and the one before it
 KEEP_SLOTS_DAYS = 400  # a year to compare with; about 350 bytes a slot
 BATCH = 64  # blocks that leave in one transaction
 
 # (streams, acknowledged) in the order in which space is made.
 ORDER: tuple[tuple[tuple[str, ...], bool], ...] = (
     ((RAW,), True),
-    (DERIVED, True),
+    (SPARE, True),
     ((RAW,), False),
-    (DERIVED, False),
+    (SPARE, False),
     (KEPT, True),
 )
 
@@ -63,9 +63,7 @@ def aged(shelves: Shelves, now_ms: int, keep_raw_days: float, raw_from_ms: int |
 
     Readings from `raw_from_ms` on stay, however old: what is made of them is not made yet.
     """
-    days = {RAW: keep_raw_days, "slots": KEEP_SLOTS_DAYS} | dict.fromkeys(
-        (*DERIVED, "alerts", "events"), KEEP_DERIVED_DAYS
-    )
+    days = {RAW: keep_raw_days, "slots": KEEP_SLOTS_DAYS} | dict.fromkeys((*SPARE, "alerts", "events"), KEEP_SPARE_DAYS)
     chosen: list[Piece] = []
     safe = _acknowledged_rows(shelves)
     for stream, keep in days.items():

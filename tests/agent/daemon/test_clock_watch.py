@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from agent.daemon.clockwatch import EARLIEST_MS, ClockWatch
@@ -84,6 +86,31 @@ def test_a_confirmation_holds_for_thirty_days():
     assert device.watch.step_ms() == 0
     device.pass_ms(2 * DAY_MS)
     assert device.watch.step_ms() == -HOUR_MS
+
+
+def test_a_clock_that_two_services_set_in_turn_is_followed_every_ten_minutes():
+    device = Setting()
+    steps = []
+    for minute in range(60):
+        device.real_ms += HOUR_MS if minute % 2 else -HOUR_MS
+        device.pass_ms(60_000)
+        if step_ms := device.watch.step_ms():
+            device.clock.adopt(device.clock.offset_ms + step_ms)
+            device.watch.stepped()
+            steps.append(minute)
+    assert steps[:2] == [0, 1]
+    assert all(after - before >= 10 for before, after in itertools.pairwise(steps[1:]))
+    assert len(steps) >= 6
+
+
+def test_a_third_step_an_hour_after_the_first_is_followed_at_once():
+    device = Setting()
+    for minutes in (0, 50, 11):
+        device.pass_ms(minutes * 60_000)
+        device.real_ms += HOUR_MS
+        assert device.watch.step_ms() == HOUR_MS
+        device.clock.adopt(device.clock.offset_ms + HOUR_MS)
+        device.watch.stepped()
 
 
 def test_a_replay_has_nothing_to_watch():

@@ -271,7 +271,7 @@ def test_whatever_the_steps_a_clock_that_is_right_in_the_end_gives_the_slots_of_
             elif ending:
                 device.restart(off_ms=6 * MINUTE_MS)
         device.error_ms = 0
-        device.pass_minutes(8)
+        device.pass_minutes(13)  # steps that come one upon the other wait
         check(device)
         device.daemon.close()
 
@@ -309,7 +309,7 @@ def test_a_repair_after_a_step_keeps_the_correction(tmp_path, monkeypatch):
     device.error_ms = 5 * HOUR_MS
     device.pass_minutes(2)
     device.error_ms = 0
-    device.pass_minutes(2)
+    device.pass_minutes(11)
     assert device.readings() == device.meter.truth
     device.daemon.close()
 
