@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.contract.channels import Channel, Kind, Quality, Reading
+from agent.contract.corrections import EXACT_MS
 from agent.contract.errors import ConfigError
 from agent.contract.zones import parse_zone
 from agent.sources.base import SourceStats
@@ -121,8 +122,8 @@ class PlantSimulator:
             latest = (now_ms - channel.interval_s * 1000) // grid * grid
             oldest = latest - CATCH_UP_MS if self._polled else latest
             given = self._given.get(channel.name, -1)
-            if not self._polled:
-                given = min(given, latest)  # stored by a clock that was ahead: a meter is read all the same
+            if not self._polled and given - latest > EXACT_MS:
+                given = latest  # stored by a clock that was ahead: a meter is read all the same
             first = max(oldest, (given // grid + 1) * grid)
             for time_ms in range(first, latest + 1, grid):
                 reading = self.read(channel, time_ms)

@@ -129,11 +129,13 @@ class Clocks:
     Attributes:
         known: by epoch.
         unsaved: those of them that are to be written with the next transaction, before any of their readings.
+        drifted: those that are to be written anew with the next transaction, whatever is on disk before.
     """
 
     def __init__(self) -> None:
         self.known: dict[int, EpochClock] = {}
         self.unsaved: set[int] = set()
+        self.drifted: set[int] = set()
 
     def open(self, table: ClockTable, epoch: int, stamping: Stamping | None) -> None:
         """Begin in a database, in a transaction: what is known of one before this goes there.
@@ -165,16 +167,21 @@ class Clocks:
         self.unsaved.add(epoch)
 
     def save(self, table: ClockTable) -> None:
-        """Write, in a transaction, what is unsaved; `saved` once it is on disk."""
-        for epoch in self.unsaved:
+        """Write, in a transaction, what is to be written; `saved` once it is on disk."""
+        for epoch in self.unsaved | self.drifted:
             table.put(epoch, self.known[epoch])
 
-    def note(self, epoch: int, offset_ms: int) -> None:
-        """Note how far the clock of the present epoch has come by going faster or slower."""
+    def saved(self) -> None:
+        """Note that what was to be written is on disk."""
+        self.unsaved.clear()
+        self.drifted.clear()
+
+    def note(self, epoch: int, offset_ms: int, least_ms: int = EXACT_MS // 10) -> None:
+        """Note how far the clock of the present epoch has come by going faster or slower, from `least_ms` on."""
         clock = self.known.get(epoch)
-        if clock is not None and abs(clock.offset_ms - offset_ms) > EXACT_MS // 10:
+        if clock is not None and abs(clock.offset_ms - offset_ms) >= least_ms:
             self.known[epoch] = replace(clock, offset_ms=offset_ms)
-            self.unsaved.add(epoch)
+            self.drifted.add(epoch)
 
     def corrected(self, epoch: int, offset_ms: int, first_ms: int | None, *, slots: bool) -> list[Correction]:
         """Return what the epochs of this start of the machine are to be corrected by when `epoch` has another clock.

@@ -245,8 +245,8 @@ class Journal:
     def _fill_ring(self) -> None:
         """Write the readings in memory to the ring, as far as they belong there; the others wait for a transaction.
 
-        What is to be on disk with a note, with its epoch's clock, or with the gap of what was dropped, belongs into one
-        transaction with it.
+        What is to be on disk with a note, not before its epoch's clock, or with the gap of what was dropped, belongs
+        into one transaction with it.
         """
         buffer = self.buffers["readings"]
         alone = not (buffer.dropped or self.notes or self.clocks.unsaved)
@@ -308,7 +308,7 @@ class Journal:
             self._moving = set()
         self.pieces += pieces
         self.notes.clear()
-        self.clocks.unsaved.clear()
+        self.clocks.saved()
         for stream, buffer in self.buffers.items():
             self.durable[stream] = buffer.last
             buffer.written(buffer.last)
@@ -385,6 +385,19 @@ class Journal:
         stamping = self._stamping()
         if stamping is not None:
             self.clocks.note(self._identity.epoch, stamping.offset_ms)
+
+    def close_clock(self) -> None:
+        """Keep by which clock the epoch was stamped to the end: the next run goes on by it.
+
+        Raises:
+            StorageError: when the disk cannot be used.
+        """
+        stamping = self._stamping()
+        if stamping is not None:
+            self.clocks.note(self._identity.epoch, stamping.offset_ms, least_ms=1)
+        if self.clocks.drifted:
+            with self.transaction():
+                pass
 
     def _ends(self) -> dict[tuple[int, str], int]:
         """Return the last number of each epoch and stream of which there are rows."""

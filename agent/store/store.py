@@ -252,6 +252,8 @@ class Store:
     def close(self) -> None:
         """Commit what is in memory and close."""
         self.commit()
+        if self._opened and self._lost is None and self._error is None:
+            self._guarded(self._journal.close_clock)
         if self._opened:
             if self._lost is None:
                 self._journal.note_beside()

@@ -48,6 +48,14 @@ def test_begins_with_the_present_and_gives_nothing_twice():
     assert not source.exhausted
 
 
+@pytest.mark.parametrize(("ahead_s", "first_s"), [(5, 6), (3600, 2)])
+def test_a_clock_that_is_a_little_behind_what_is_stored_gives_nothing_twice(ahead_s, first_s):
+    source = plant()
+    source.resume({"load_kw": T0 + ahead_s * 1000})
+    given = [row for second in range(1, 9) for row in source.poll(T0 + second * 1000)]
+    assert given[0].time_ms == T0 + first_s * 1000
+
+
 def test_catches_up_with_a_day_at_most():
     source = plant(sample_s=600)
     source.poll(T0)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agent.contract.corrections import read_correction
+from agent.contract.errors import StorageError
 from agent.store.clocks import Clocks, EpochClock, Stamping
+from agent.store.shelves import Shelves
 from tests.support.stores import T0, Bench, readings
 
 HOUR_MS = 3_600_000
@@ -66,4 +70,46 @@ def test_every_epoch_of_a_start_of_the_machine_is_corrected_however_many(tmp_pat
     assert {shifts[epoch] for epoch in old} == {HOUR_MS}
     assert not {1700, 1701} & shifts.keys()  # another machine's, and one that is right already
     assert set(old) <= bench.store._journal.shelves.clocks.corrected().keys()
+    bench.store.close()
+
+
+class SlewedBench(Bench):
+    """A store whose clock goes a little faster or slower."""
+
+    def __init__(self, folder) -> None:
+        self.offset_ms = T0
+        super().__init__(folder, stamping=lambda: Stamping("machine-1", self.offset_ms, 1000))
+
+
+def test_readings_stay_durable_on_a_full_disk_after_the_clock_went_faster(tmp_path, monkeypatch):
+    bench = SlewedBench(tmp_path)
+    bench.store.append("readings", readings(0, 10))
+    bench.pass_time(70)
+    bench.offset_ms += 7000
+
+    def full(*_):
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Shelves, "put_block", full)
+        patch.setattr(Shelves, "put_journal", full)
+        bench.store.append("readings", readings(10, 10))
+        bench.pass_time(70)  # and the pack fails
+        ticket = bench.store.append("readings", readings(20, 10))
+        bench.pass_time(2)
+        assert bench.store.durable_through()["readings"] == ticket.last
+    bench.crash()
+    assert len(bench.store.readings("load_kw", 0, 2**52)) == 30
+    bench.store.close()
+
+
+@pytest.mark.parametrize("slewed_ms", [-3000, 2, 5999])
+def test_a_run_goes_on_by_the_clock_of_the_run_before_to_the_millisecond(tmp_path, slewed_ms):
+    bench = SlewedBench(tmp_path)
+    bench.store.append("readings", readings(0, 10))
+    bench.offset_ms += slewed_ms
+    now_ms = bench.offset_ms
+    bench.store.close()
+    bench.offset_ms += 50_000  # the real clock
+    assert bench.start().offset_ms == now_ms
     bench.store.close()
