@@ -170,26 +170,31 @@ class ClockRoom:
         self._clock, self._plant = clock, plant
         self._knew = watch.is_known
 
-    def turn(self) -> int:
-        """Adopt a step where there is one, and return by how much the plant clock was set."""
-        step_ms = self.watch.step_ms()
-        if step_ms and not self._step(step_ms):
-            step_ms = 0
+    def turn(self) -> int | None:
+        """Adopt a step where there is one; return by how much the plant clock was set, None where no time changed.
+
+        By 0 where the clock was set before this run, and the store was opened too late to go on as before it.
+        """
+        step_ms, aside_ms = self.watch.step_ms(), self._plant.store.aside_ms
+        if aside_ms and not step_ms and not self.watch.is_known:
+            step_ms = -aside_ms  # to the clock of the run before: this one cannot be right
+        changed = bool(step_ms or aside_ms) and self._step(step_ms)
         known = self.watch.is_known
-        if step_ms or (known and not self._knew):
+        if changed or (known and not self._knew):
             self._plant.rewind()
         self._knew = known
-        return step_ms
+        return step_ms if changed else None
 
     def _step(self, step_ms: int) -> bool:
         clock, plant = self._clock, self._plant
         if clock is None:
             return False
-        before_ms = clock.now_ms()
-        now_ms, offset_ms = before_ms + step_ms, clock.offset_ms + step_ms
+        aside_ms = plant.store.aside_ms
+        now_ms, offset_ms = clock.now_ms() + step_ms, clock.offset_ms + step_ms
+        before_ms = now_ms - (step_ms or aside_ms)
         text = f"the clock was set from {utc_iso(before_ms)} to {utc_iso(now_ms)}: earlier times are corrected by that"
         own_times = plant.own_times
-        first_ms = None if plant.channel in own_times else plant.first_slot_ms()
+        first_ms = None if plant.channel in own_times else plant.first_slot_ms() + aside_ms
         if not plant.store.begin_epoch(offset_ms, now_ms, text, own_times=own_times, slots_first_ms=first_ms):
             return False
         clock.adopt(offset_ms)

@@ -202,7 +202,7 @@ class Daemon:
     def _look_at_time(self) -> None:
         """Let everything that remembers times go on when the clock was set."""
         step_ms = self.rooms.time.turn()
-        if step_ms:
+        if step_ms is not None:
             self._since_ms += step_ms
             self.rooms.board.stepped(step_ms)
             self.rooms.calibrating.forget_after(self.rooms.clock.now_ms())

@@ -130,17 +130,21 @@ class Clocks:
         known: by epoch.
         unsaved: those of them that are to be written with the next transaction, before any of their readings.
         drifted: those that are to be written anew with the next transaction, whatever is on disk before.
+        aside_ms: how far this run's clock was ahead of the run's before, where its rows were stamped before that was
+            known: they are to be brought together. 0 where they agree.
     """
 
     def __init__(self) -> None:
         self.known: dict[int, EpochClock] = {}
         self.unsaved: set[int] = set()
         self.drifted: set[int] = set()
+        self.aside_ms = 0
 
-    def open(self, table: ClockTable, epoch: int, stamping: Stamping | None) -> None:
+    def open(self, table: ClockTable, epoch: int, stamping: Stamping | None, *, late: bool) -> None:
         """Begin in a database, in a transaction: what is known of one before this goes there.
 
-        The clock of a run before this one goes on as it was, while the machine was not started anew.
+        The clock of a run before this one goes on as it was, while the machine was not started anew; but where it is
+        `late`, and rows were stamped already.
         """
         here = table.all()
         for before, clock in self.known.items():
@@ -153,18 +157,23 @@ class Clocks:
         table.forget(gone)
         for one in gone:
             del self.known[one]
-        self.begin(epoch, stamping)
+        last = self.begin(epoch, stamping)
+        aside_ms = 0 if last is None else stamping.offset_ms - last.offset_ms
+        if late and abs(aside_ms) > EXACT_MS:
+            self.known[epoch] = replace(self.known[epoch], offset_ms=stamping.offset_ms)
+            self.aside_ms = aside_ms
         self.save(table)
 
-    def begin(self, epoch: int, stamping: Stamping) -> None:
-        """Note a new epoch: its clock is that of the epoch before, while the machine was not started anew."""
+    def begin(self, epoch: int, stamping: Stamping) -> EpochClock | None:
+        """Note a new epoch: its clock is that of the epoch before, which is returned, in one start of the machine."""
         same = [one for one, clock in self.known.items() if clock.machine == stamping.machine and one < epoch]
+        last = self.known[max(same)] if same else None
         clock = EpochClock(stamping.machine, stamping.offset_ms, stamping.at_ms)
-        if same:
-            last = self.known[max(same)]
+        if last is not None:
             clock = EpochClock(last.machine, last.offset_ms, last.began_ms)
         self.known[epoch] = clock
         self.unsaved.add(epoch)
+        return last
 
     def save(self, table: ClockTable) -> None:
         """Write, in a transaction, what is to be written; `saved` once it is on disk."""

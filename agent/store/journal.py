@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ class Journal:
         stamping: Callable[[], Stamping | None],
     ) -> None:
         self.clocks, self._stamping = Clocks(), stamping
+        self._first_stamping = stamping()  # rows may be stamped from here on, however late the database is opened
+        self._late = False
         self.wear = Wear(written_bytes, now_ms)
         self._path, self._identity, self._channels, self._now_ms = path, identity, dict(channels), now_ms
         self.check = ReadingCheck(channels)
@@ -98,7 +101,8 @@ class Journal:
             DamagedError: when it is damaged or encrypted under another key.
             StorageError: when the disk cannot be used.
         """
-        self._identity.settle()  # first: an epoch that is not on disk could be drawn once more
+        late, self._late = self._late, True
+        self._identity.settle()  # before all else: an epoch that is not on disk could be drawn once more
         if is_removed := not self._path.exists():
             aside.set_aside(self._path, self._identity.epoch)  # a log without its database
             is_removed = not aside.names(self._path)  # else what is salvaged tells
@@ -112,7 +116,7 @@ class Journal:
                 self._check_key()
                 told = self.shelves.told_ends()
                 why = self.shelves.open_ring()
-                newest = self._load(told)
+                newest = self._load(told, late=late)
                 self._behind = {} if why else self._told_beyond(removed if is_removed else told)
                 self._ended |= self._behind  # until they are declared
                 self.salvage.begin()
@@ -170,12 +174,15 @@ class Journal:
         if self.shelves.db.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()[0] != tag:
             raise DamagedError("is encrypted under another storage key", where=str(self._path))
 
-    def _load(self, told: Mapping[tuple[int, str], int]) -> int:
+    def _load(self, told: Mapping[tuple[int, str], int], *, late: bool) -> int:
         """Begin an epoch, and return the newest one before it."""
         newest = self.reader.newest_epoch()
         if newest >= self._identity.epoch:  # the identity is older than the store
             self._identity.new_epoch(above=newest)
-        self.clocks.open(self.shelves.clocks, self._identity.epoch, self._stamping())
+        stamping = self._stamping()
+        if stamping is not None and self._first_stamping is not None:
+            stamping = replace(stamping, at_ms=self._first_stamping.at_ms)
+        self.clocks.open(self.shelves.clocks, self._identity.epoch, stamping, late=late)
         self.pieces = self.shelves.journal()
         self.births += 1
         self._ended = _newest(self._ends())
@@ -379,6 +386,7 @@ class Journal:
                 self.shelves.clocks.put(one, clock)
             self.shelves.note_times(times)
         self.clocks.known |= changed
+        self.clocks.aside_ms = 0
         self.check.move(times, shift_ms)
 
     def _note_clock(self) -> None:

@@ -201,6 +201,15 @@ class Store:
         clock = self._journal.clocks.known.get(self._identity.epoch)
         return None if clock is None else clock.offset_ms
 
+    @property
+    def aside_ms(self) -> int:
+        """How far the clock of this run is ahead of the one before it in this start of the machine, 0 where it is not.
+
+        Where the store was opened late, rows were stamped before the clock of the run before was known. `begin_epoch`
+        brings them together.
+        """
+        return self._journal.clocks.aside_ms
+
     def durable_through(self) -> dict[str, int]:
         """Return, by stream, the sequence number of the present epoch up to which rows survive a power cut.
 

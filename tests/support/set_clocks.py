@@ -98,7 +98,9 @@ class Device:
     def start(self) -> Daemon:
         self.daemon = agent.daemon.build.build(self.config)
         self.daemon.rooms.sources[:] = [self.meter]  # type: ignore[index]
-        sqlite3.Connection.execute(self.daemon.rooms.store._journal.shelves.db.conn, "PRAGMA synchronous = OFF")
+        if self.daemon.rooms.store.is_open:
+            conn = self.daemon.rooms.store._journal.shelves.db.conn
+            sqlite3.Connection.execute(conn, "PRAGMA synchronous = OFF")
         return self.daemon
 
     def restart(self, *, off_ms: int = 0, machine: str | None = None) -> Daemon:
