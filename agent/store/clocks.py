@@ -7,7 +7,7 @@ stay as they were written: `reader.py` moves the times when it is asked. Callers
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from cryptography.exceptions import InvalidTag
@@ -140,11 +140,20 @@ class Clocks:
         self.drifted: set[int] = set()
         self.aside_ms = 0
 
-    def open(self, table: ClockTable, epoch: int, stamping: Stamping | None, *, late: bool) -> None:
+    def open(
+        self,
+        table: ClockTable,
+        epoch: int,
+        stamping: Stamping | None,
+        *,
+        late: bool,
+        held: Callable[[], Collection[int] | None],
+    ) -> None:
         """Begin in a database, in a transaction: what is known of one before this goes there.
 
         The clock of a run before this one goes on as it was, while the machine was not started anew; but where it is
-        `late`, and rows were stamped already.
+        `late`, and rows were stamped already. What is known of other starts of the machine is forgotten where there is
+        nothing to correct: `held` tells the epochs of which there are rows here, None where that is not known.
         """
         here = table.all()
         for before, clock in self.known.items():
@@ -153,7 +162,11 @@ class Clocks:
         self.known = here | self.known
         if stamping is None:
             return
-        gone = [one for one, clock in self.known.items() if clock.machine != stamping.machine and not clock.shift_ms]
+        others = {one: clock for one, clock in self.known.items() if clock.machine != stamping.machine}
+        kept = {one for one, clock in others.items() if clock.shift_ms}
+        if kept and (rows := held()) is not None:
+            kept &= set(rows)
+        gone = [one for one in others if one not in kept]
         table.forget(gone)
         for one in gone:
             del self.known[one]

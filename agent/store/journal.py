@@ -182,8 +182,8 @@ class Journal:
         stamping = self._stamping()
         if stamping is not None and self._first_stamping is not None:
             stamping = replace(stamping, at_ms=self._first_stamping.at_ms)
-        self.clocks.open(self.shelves.clocks, self._identity.epoch, stamping, late=late)
         self.pieces = self.shelves.journal()
+        self.clocks.open(self.shelves.clocks, self._identity.epoch, stamping, late=late, held=self._held)
         self.births += 1
         self._ended = _newest(self._ends())
         self.shelves.forget_epochs(before=self._identity.epoch, told={epoch for epoch, _ in told})
@@ -193,6 +193,12 @@ class Journal:
         for channel, time_ms in self.reader.channel_times(list(self._channels)).items():
             self.check.last_ms[channel] = max(time_ms, self.check.last_ms.get(channel, time_ms))
         return newest
+
+    def _held(self) -> set[int] | None:
+        """Return the epochs of which there are rows here; None where that is not known."""
+        if self.shelves.thinned.has_any() or aside.names(self._path):
+            return None  # thinned values do not tell theirs, and what was set aside may come back
+        return {state.epoch for state in self.shelves.states() if state.rows} | {piece.epoch for piece in self.pieces}
 
     def begin_anew(self, reason: DamagedError) -> None:
         """Set the damaged database aside and open a new one under a new epoch; rows in memory go there.

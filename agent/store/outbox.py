@@ -71,7 +71,10 @@ def _oldest(shelves: Shelves, streams: Sequence[str]) -> Iterator[Piece]:
 
 def _since(shelves: Shelves, stream: str, time_ms: int) -> list[Piece]:
     # The + keeps SQLite from going through the whole backlog by the other index.
-    where = f"WHERE stream = ? AND end_ms >= ? AND +acknowledged = 0 ORDER BY end_ms LIMIT {_PAGE}"
+    # What a wrong clock stamped goes with the backlog, wherever its times lie.
+    apart = ", ".join(map(str, shelves.corrected(stream))) or "0"
+    state = f"+acknowledged = 0 AND epoch NOT IN ({apart})"
+    where = f"WHERE stream = ? AND end_ms >= ? AND {state} ORDER BY end_ms LIMIT {_PAGE}"
     return shelves.pieces("block", where, [stream, time_ms])
 
 

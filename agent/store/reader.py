@@ -150,7 +150,10 @@ class Reader:
         """
         found: list[Reading] = []
         with transaction(self._shelves.db, self._path):
+            journal = self._shelves.journal()
             clocks = self._shelves.clocks.corrected()
+            if clocks and not self._shelves.thinned.has_any():  # these may be of any epoch
+                clocks = self._shelves.corrected("readings", journal)
             shifts = {epoch: clock.shift_of(channel) for epoch, clock in clocks.items()}
             for shift_ms in {0, *shifts.values()}:
                 low, high = start_ms - shift_ms, end_ms - shift_ms
@@ -159,7 +162,7 @@ class Reader:
                     for epoch, row in self._shelves.thinned.readings(channel, low, high)
                     if shifts.get(epoch, 0) == shift_ms
                 ]
-                for piece in self._overlapping("readings", low, high):
+                for piece in self._overlapping("readings", low, high, journal):
                     if shifts.get(piece.epoch, 0) == shift_ms:
                         rows += self._columns(piece, channel).between(low, high)
                 found += [row._replace(time_ms=row.time_ms + shift_ms) for row in rows] if shift_ms else rows
@@ -175,10 +178,11 @@ class Reader:
         """
         found: list[dict[str, Any]] = []
         with transaction(self._shelves.db, self._path):
-            clocks = self._shelves.clocks.corrected()
+            journal = self._shelves.journal()
+            clocks = self._shelves.corrected(stream, journal)
             shifts = {} if stream in DERIVED else {epoch: clock.shift_ms for epoch, clock in clocks.items()}
             for shift_ms in sorted({0, *shifts.values()}):
-                for piece in self._overlapping(stream, start_ms - shift_ms, end_ms - shift_ms):
+                for piece in self._overlapping(stream, start_ms - shift_ms, end_ms - shift_ms, journal):
                     if shifts.get(piece.epoch, 0) == shift_ms:
                         rows = self._try(piece, decode_rows)
                         found += _corrected(stream, rows, piece.epoch, clocks.get(piece.epoch), start_ms, end_ms)
@@ -203,9 +207,9 @@ class Reader:
         with transaction(self._shelves.db, self._path):
             if channel is not None:
                 return self.channel_times([channel]).get(channel)
-            clocks = self._shelves.clocks.corrected()
-            journal = [(piece.epoch, piece.end_ms) for piece in self._shelves.journal() if piece.stream == stream]
-            ends = [*journal, *self._shelves.ends(stream, clocks)]
+            journal = [piece for piece in self._shelves.journal() if piece.stream == stream]
+            clocks = self._shelves.corrected(stream, journal)
+            ends = [*((piece.epoch, piece.end_ms) for piece in journal), *self._shelves.ends(stream, clocks)]
         times = (_end(stream, end_ms, epoch, clocks.get(epoch)) for epoch, end_ms in ends)
         return max((time_ms for time_ms in times if time_ms is not None), default=None)
 
@@ -217,9 +221,9 @@ class Reader:
         """
         where = f"WHERE stream = ? AND end_ms >= ? ORDER BY end_ms LIMIT {_OLDEST_PIECES}"
         with transaction(self._shelves.db, self._path):
-            clocks = self._shelves.clocks.corrected()
-            shifts = {epoch: clock.shift_of(channel) for epoch, clock in clocks.items()}
             journal = [piece for piece in self._shelves.journal() if piece.stream == "readings"]
+            clocks = self._shelves.corrected("readings", journal)
+            shifts = {epoch: clock.shift_of(channel) for epoch, clock in clocks.items()}
             firsts = []
             for shift_ms in {0, *shifts.values()}:
                 low = since_ms - shift_ms
@@ -358,12 +362,12 @@ class Reader:
         where = "WHERE stream = ? AND acknowledged = 0 ORDER BY epoch, first LIMIT 1"
         return self._shelves.pieces(BLOCK, where, [stream])
 
-    def _overlapping(self, stream: str, start_ms: int, end_ms: int) -> list[Piece]:
+    def _overlapping(self, stream: str, start_ms: int, end_ms: int, journal: Sequence[Piece]) -> list[Piece]:
         """List the pieces that may hold rows in [start_ms, end_ms), blocks first."""
-        journal = (piece for piece in self._shelves.journal() if piece.stream == stream)
+        mine = (piece for piece in journal if piece.stream == stream)
         return [
             *self._shelves.pieces(BLOCK, _OVERLAPS, [stream, start_ms, end_ms]),
-            *(piece for piece in journal if piece.end_ms >= start_ms and piece.start_ms < end_ms),
+            *(piece for piece in mine if piece.end_ms >= start_ms and piece.start_ms < end_ms),
         ]
 
     def _columns(self, piece: Piece, channel: str) -> _Columns:

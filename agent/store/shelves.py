@@ -21,7 +21,7 @@ from sqlite_utils import Database
 from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, BlockHeader, seal_block, unseal_block
 from agent.contract.topics import STREAMS
-from agent.store.clocks import ClockTable
+from agent.store.clocks import ClockTable, EpochClock
 from agent.store.damage import aside
 from agent.store.damage.ends import WITHIN as ENDS_WITHIN
 from agent.store.damage.ends import find as find_ends
@@ -282,6 +282,15 @@ class Shelves:
         if type(value) is not int:
             raise DamagedError("is damaged (a value is of another type)", where=str(self._path))
         return value
+
+    def corrected(self, stream: str, journal: Iterable[Piece] = ()) -> dict[int, EpochClock]:
+        """Return the clocks of epochs whose times are wrong, of which there are blocks of a stream, or pieces here."""
+        clocks = self.clocks.corrected()
+        if not clocks:
+            return {}
+        found = self.db.execute("SELECT epoch FROM stream_state WHERE stream = ? AND rows > 0", [stream]).fetchall()
+        held = {epoch for (epoch,) in found} | {piece.epoch for piece in journal if piece.stream == stream}
+        return {epoch: clock for epoch, clock in clocks.items() if epoch in held}
 
     def ends(self, stream: str, apart: Iterable[int]) -> list[tuple[int, int]]:
         """Return the greatest time in the blocks of each epoch in `apart`, and that of all others under epoch 0."""

@@ -92,7 +92,7 @@ class Thinned:
 
     def has_any(self) -> bool:
         """Whether anything is kept."""
-        return self._db.execute("SELECT 1 FROM thin LIMIT 1").fetchone() is not None
+        return self._exists() and self._db.execute("SELECT 1 FROM thin LIMIT 1").fetchone() is not None
 
     def has_before(self, time_ms: int) -> bool:
         """Whether something ends before a time."""

@@ -113,3 +113,51 @@ def test_a_run_goes_on_by_the_clock_of_the_run_before_to_the_millisecond(tmp_pat
     bench.offset_ms += 50_000  # the real clock
     assert bench.start().offset_ms == now_ms
     bench.store.close()
+
+
+def corrected_bench(folder, *, ahead_ms: int) -> Bench:
+    """A store with one epoch that was stamped ahead and is corrected, and 30 corrected ones without rows."""
+    bench = Bench(folder, stamping=lambda: Stamping("machine-1", T0 + ahead_ms, 0))
+    rows = [row._replace(time_ms=row.time_ms + ahead_ms) for row in readings(0, 10)]
+    bench.store.append("readings", rows)
+    bench.now_ms = T0 + 20_000
+    table = bench.store._journal.shelves.clocks
+    with bench.store._journal.transaction():
+        for epoch in range(1001, 1031):
+            table.put(epoch, EpochClock("machine-2", shift_ms=epoch * HOUR_MS))
+    assert bench.store.begin_epoch(T0, bench.now_ms, "set", own_times=(), slots_first_ms=None)
+    return bench
+
+
+def test_what_was_stamped_ahead_waits_with_the_backlog(tmp_path):
+    bench = corrected_bench(tmp_path, ahead_ms=DAY_MS)
+    found = bench.store.unacknowledged(10**6)
+    assert [one.backlog for one in found if one.block.header.stream == "readings"] == [True]
+    assert not [
+        one for one in bench.store.unacknowledged(10**6, backlog=False) if one.block.header.stream == "readings"
+    ]
+    bench.store.close()
+
+
+def test_corrected_epochs_without_rows_cost_no_query(tmp_path, monkeypatch):
+    bench = corrected_bench(tmp_path, ahead_ms=DAY_MS)
+    asked = []
+    pieces = Shelves.pieces
+    monkeypatch.setattr(Shelves, "pieces", lambda *its: asked.append(its[2]) or pieces(*its))
+    assert bench.store.readings("load_kw", 0, 2**52) == readings(0, 10)
+    assert bench.store.first_time_ms("load_kw") == T0
+    assert len(asked) == 2 * (1 + 2)  # the journal once, and the blocks for each of two clocks
+    asked.clear()
+    bench.store._custody.retain()
+    assert len(asked) < 30
+    bench.store.close()
+
+
+def test_corrected_epochs_of_another_start_are_forgotten_with_their_last_row(tmp_path):
+    bench = corrected_bench(tmp_path, ahead_ms=DAY_MS)
+    epoch = bench.identity.epoch - 1
+    bench.options["stamping"] = lambda: Stamping("machine-3", T0, 0)
+    bench.restart()
+    assert bench.store._journal.shelves.clocks.corrected().keys() == {epoch}
+    assert bench.store.readings("load_kw", 0, 2**52) == readings(0, 10)
+    bench.store.close()
