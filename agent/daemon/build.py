@@ -21,7 +21,7 @@ from agent.contract.zones import parse_zone
 from agent.control import Control
 from agent.daemon.answers import Answers
 from agent.daemon.calibrating import Calibrating
-from agent.daemon.clockwatch import ClockRoom, ClockWatch, Heard, Plant
+from agent.daemon.clockwatch import ClockRoom, ClockWatch, Confirmed, Heard, Plant
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.health import disk_written_bytes
 from agent.daemon.history import KEEP_DAYS
@@ -281,7 +281,9 @@ def _make_clock_room(clock: Clock, identity: Identity, exchange: Exchange | None
         return stats.last_ack_ms, stats.clock_ahead_ms
 
     steady = clock if isinstance(clock, SteadyClock) else None
-    return ClockRoom(steady, ClockWatch(steady, floor_ms=lambda: identity.floor(CLOCK_FLOOR), heard=heard), plant)
+    kept = Confirmed(plant.store, machine_start()) if steady is not None else None
+    watch = ClockWatch(steady, floor_ms=lambda: identity.floor(CLOCK_FLOOR), heard=heard, kept=kept)
+    return ClockRoom(steady, watch, plant)
 
 
 def _make_board(config: Config, store: Store) -> AlertBoard:

@@ -6,13 +6,18 @@ while the time is not known. A replay has a plant clock of its own, which nobody
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.contract import jsonform
 from agent.contract.corrections import EXACT_MS
+from agent.contract.errors import RejectedError, StorageError
+from agent.contract.jsonform import MAX_TIME_MS, Fields
 from agent.contract.slots import floor_slot
 from agent.contract.zones import utc_iso
+from agent.daemon.calibrating import Notes
 from agent.daemon.forecasting import Forecasting
 from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.slots import SlotCloser
@@ -25,8 +30,41 @@ EARLIEST_MS = 1_735_689_600_000  # 2025: older than this program is no time that
 _OFTEN_MS = 3_600_000  # two steps in so long are no exception any more: each takes an event that has to stay
 _PAUSE_MS = 600_000  # and the next one waits for so long
 _HOLDS_MS = 30 * 86_400_000  # in so long a clock that nobody sets may go wrong by a minute
+_KEEP_EVERY_MS = 86_400_000  # a note is a transaction of its own
+_NOTE = "clock"
+_NOTE_BYTES = 1024
 
 Heard = tuple[int, int]  # the real clock at the last acknowledgement, and how far it was ahead of the centre's
+
+
+class Confirmed:
+    """When the centre last agreed with the plant clock, by that clock, as a note in the store: an update ends a run.
+
+    Args:
+        notes: where.
+        machine: names the start of the machine, with which it ends: the plant clock is another one then.
+    """
+
+    def __init__(self, notes: Notes, machine: str) -> None:
+        self._notes, self._machine = notes, machine
+        self._written_ms: int | None = None
+
+    def read(self) -> int | None:
+        """Return when, to a day; None where that is not known."""
+        with contextlib.suppress(RejectedError, StorageError):
+            data = self._notes.note(_NOTE)
+            fields = Fields(jsonform.loads(data or b"{}", where=_NOTE, max_bytes=_NOTE_BYTES), _NOTE)
+            if data is not None and fields.text("machine") == self._machine:
+                self._written_ms = fields.integer("confirmed_ms", 0, MAX_TIME_MS) or None
+        return self._written_ms
+
+    def write(self, at_ms: int | None) -> None:
+        """Keep it, once a day and where it changes from or to None."""
+        before_ms = self._written_ms
+        if at_ms == before_ms or (at_ms and before_ms and 0 <= at_ms - before_ms < _KEEP_EVERY_MS):
+            return
+        self._written_ms = at_ms
+        self._notes.keep(_NOTE, jsonform.dumps({"machine": self._machine, "confirmed_ms": at_ms or 0}))
 
 
 class ClockWatch:
@@ -36,13 +74,19 @@ class ClockWatch:
         clock: the plant clock; None in a replay.
         floor_ms: the least that the time can be: when the centre last signed something for this device.
         heard: the last acknowledgement of this run; None before the first.
+        kept: what the centre confirmed, in this run and those before it in one start of the machine.
     """
 
     def __init__(
-        self, clock: SteadyClock | None, *, floor_ms: Callable[[], int], heard: Callable[[], Heard | None]
+        self,
+        clock: SteadyClock | None,
+        *,
+        floor_ms: Callable[[], int],
+        heard: Callable[[], Heard | None],
+        kept: Confirmed | None = None,
     ) -> None:
-        self._clock, self._floor_ms, self._heard = clock, floor_ms, heard
-        self._confirmed_ms: int | None = None  # when the centre last agreed with the plant clock
+        self._clock, self._floor_ms, self._heard, self._kept = clock, floor_ms, heard, kept
+        self._confirmed_ms = kept.read() if kept is not None else None
         self._last: Heard | None = None
         self._stepped_ms = -math.inf, -math.inf  # when the last two steps were made, in time since the machine's start
 
@@ -77,15 +121,20 @@ class ClockWatch:
         drift_ms = self._clock.drift_ms()
         now_ms = self._clock.now_ms()
         self._listen(now_ms, drift_ms)
-        holds = self._confirmed_ms is not None and now_ms - self._confirmed_ms <= _HOLDS_MS
-        if abs(drift_ms) <= EXACT_MS or now_ms + drift_ms < self._least_ms or holds:
+        if abs(drift_ms) <= EXACT_MS or now_ms + drift_ms < self._least_ms or self._holds(now_ms):
             return 0
         return 0 if self._waits(now_ms - self._clock.offset_ms) else drift_ms
 
     def stepped(self) -> None:
         """Note that the plant clock was set."""
         if self._clock is not None:
+            if abs(self._clock.drift_ms()) <= EXACT_MS:  # what was confirmed was another clock
+                self._confirm(None)
             self._stepped_ms = self._stepped_ms[1], self._clock.now_ms() - self._clock.offset_ms
+
+    def goes_back(self, aside_ms: int) -> bool:
+        """Whether this clock is less to be believed than one that it is `aside_ms` ahead of."""
+        return self._clock is not None and (not self.is_known or self._holds(self._clock.now_ms() - aside_ms))
 
     def complaint(self) -> str:
         """Say what is wrong with the clock; nothing where all is well."""
@@ -106,6 +155,9 @@ class ClockWatch:
         # The centre's word is as good as its clock, to a minute: a device a second behind it is not wrong.
         return max(EARLIEST_MS, self._floor_ms() - EXACT_MS)
 
+    def _holds(self, now_ms: int) -> bool:
+        return self._confirmed_ms is not None and now_ms - self._confirmed_ms <= _HOLDS_MS
+
     def _waits(self, since_start_ms: int) -> bool:
         before_ms, last_ms = self._stepped_ms
         return since_start_ms - before_ms <= _OFTEN_MS and since_start_ms - last_ms < _PAUSE_MS
@@ -116,7 +168,12 @@ class ClockWatch:
             return
         self._last = heard
         if abs(heard[1]) <= EXACT_MS:
-            self._confirmed_ms = now_ms if abs(drift_ms) <= EXACT_MS else None
+            self._confirm(now_ms if abs(drift_ms) <= EXACT_MS else None)
+
+    def _confirm(self, at_ms: int | None) -> None:
+        self._confirmed_ms = at_ms
+        if self._kept is not None:
+            self._kept.write(at_ms)
 
 
 @dataclass(frozen=True)
@@ -176,8 +233,8 @@ class ClockRoom:
         By 0 where the clock was set before this run, and the store was opened too late to go on as before it.
         """
         step_ms, aside_ms = self.watch.step_ms(), self._plant.store.aside_ms
-        if aside_ms and not step_ms and not self.watch.is_known:
-            step_ms = -aside_ms  # to the clock of the run before: this one cannot be right
+        if aside_ms and not step_ms and self.watch.goes_back(aside_ms):
+            step_ms = -aside_ms
         changed = bool(step_ms or aside_ms) and self._step(step_ms)
         known = self.watch.is_known
         if changed or (known and not self._knew):

@@ -20,6 +20,7 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 YEAR_MS = 31_556_952_000
 NOON_MS = 1_780_315_200_000  # 1 June 2026, 12:00 UTC
+TO_1970 = -NOON_MS + 20_000  # the clock counts from 1 January 1970, 00:00:20
 SLOT_S = 300
 CONFIG = """
 [device]
@@ -158,3 +159,10 @@ def slots_of(channel: Channel, readings: Sequence[Reading], now_ms: int) -> list
         closer.closed(slots)
         found += slots
     return [Slot.from_row(slot.to_row()) for slot in found]
+
+
+def check(device: Device) -> None:
+    """All that was read stands once, at its true time, and slots are as with a perfect clock."""
+    device.catch_up()
+    assert device.readings() == device.meter.truth
+    assert device.slots() == device.perfect_slots()

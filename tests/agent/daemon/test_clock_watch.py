@@ -84,8 +84,12 @@ def test_a_confirmation_holds_for_thirty_days():
     device.pass_ms(29 * DAY_MS)
     device.real_ms -= HOUR_MS
     assert device.watch.step_ms() == 0
-    device.pass_ms(2 * DAY_MS)
+    device.pass_ms(DAY_MS + 1)
     assert device.watch.step_ms() == -HOUR_MS
+    device.clock.adopt(device.clock.offset_ms - HOUR_MS)
+    device.watch.stepped()
+    device.real_ms += HOUR_MS
+    assert device.watch.step_ms() == HOUR_MS  # it is over, and does not come back with the hour
 
 
 def test_a_clock_that_two_services_set_in_turn_is_followed_every_ten_minutes():

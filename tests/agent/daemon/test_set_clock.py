@@ -16,17 +16,8 @@ from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.shelves import Shelves
 from agent.store.store import Store
-from tests.support.set_clocks import HOUR_MS, MINUTE_MS, NOON_MS, YEAR_MS, Device
+from tests.support.set_clocks import HOUR_MS, MINUTE_MS, NOON_MS, TO_1970, YEAR_MS, Device, check
 from tests.support.stores import failing
-
-TO_1970 = -NOON_MS + 20_000  # the clock counts from 1 January 1970, 00:00:20
-
-
-def check(device: Device) -> None:
-    """All that was read stands once, at its true time, and slots are as with a perfect clock."""
-    device.catch_up()
-    assert device.readings() == device.meter.truth
-    assert device.slots() == device.perfect_slots()
 
 
 def test_a_device_that_starts_in_1970_has_every_reading_at_its_true_time_afterwards(tmp_path, monkeypatch):
@@ -243,58 +234,6 @@ def test_slots_whose_readings_are_gone_stay_as_they_are(tmp_path, monkeypatch):
     after = [slot for slot in device.slots() if slot.completeness]
     assert len(before) == len(after) == 18
     assert after[:12] == before[:12]
-    device.daemon.close()
-
-
-@pytest.mark.parametrize(
-    ("before_ms", "meanwhile_ms"),
-    [
-        (2 * HOUR_MS, 0),  # it was set right between two runs
-        (-3 * HOUR_MS, 0),
-        (0, TO_1970),  # and wrong: the time before holds
-        (HOUR_MS, 3 * HOUR_MS),
-        (0, 0),
-    ],
-)
-def test_a_clock_that_was_set_before_a_start_on_a_bad_disk_is_corrected_once_the_store_opens(
-    tmp_path, monkeypatch, before_ms, meanwhile_ms
-):
-    device = Device(tmp_path, monkeypatch, error_ms=before_ms)
-    device.pass_minutes(32)
-    device.error_ms = meanwhile_ms
-    with monkeypatch.context() as patch:
-        patch.setattr("agent.store.journal.open_database", _full)
-        device.restart(off_ms=9 * MINUTE_MS)
-        device.pass_minutes(14)
-    store = device.daemon.rooms.store
-    assert not store.is_open
-    store._commit_at = store._open_at = 0.0  # the disk is well again, and it is time to try
-    device.pass_minutes(2)
-    assert store.is_open
-    if meanwhile_ms == TO_1970:
-        assert store.aside_ms == 0
-        assert device.daemon.rooms.clock.now_ms() == device.true_ms
-    device.error_ms = 0
-    device.pass_minutes(11)
-    check(device)
-    device.restart()
-    device.pass_minutes(2)
-    check(device)
-    device.daemon.close()
-
-
-def test_slots_of_the_time_before_a_store_was_opened_are_made_anew(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr("agent.store.journal.open_database", _full)
-        device = Device(tmp_path, monkeypatch, error_ms=-2 * HOUR_MS)
-        device.pass_minutes(75)
-    store = device.daemon.rooms.store
-    store._commit_at = store._open_at = 0.0
-    device.pass_minutes(5)
-    assert len(device.slots()) == 16
-    device.error_ms = 0
-    device.pass_minutes(2)
-    check(device)
     device.daemon.close()
 
 
