@@ -17,7 +17,7 @@ from trainer.learning.evaluation import evaluate_held_out
 from trainer.learning.options import Options
 from trainer.learning.training import train
 
-OPTIONS = replace(Options().quick(), teacher_updates=30, student_updates=120, boosting_rounds=20)
+OPTIONS = replace(Options().quick(), teacher_updates=30, student_updates=400, boosting_rounds=20)
 AGAIN = {
     TRAINING: "Train the model again",
     CONVERSION: "edgewatt-converter convert",
