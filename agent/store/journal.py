@@ -155,6 +155,7 @@ class Journal:
         """Declare rows of which only the ring, or the identity, still tells that they were."""
         if not self._behind:
             return
+        self._pack_earlier()
         with translated(self._path):
             behind, known = self._told_beyond(self._behind), self._ends()
         if behind:
@@ -167,6 +168,14 @@ class Journal:
                     self.shelves.note_last(stream, epoch, last)  # or the next start would declare them once more
             _log.warning("%s: rows of %d streams are declared as lost", why, len(lost))
         self._behind = {}
+
+    def _pack_earlier(self) -> None:
+        """Make blocks of what the ring holds of epochs before: a number that the tables know of one must not pass it.
+
+        Else the next start would take it for packed.
+        """
+        if any(piece.place == RING and piece.epoch != self._identity.epoch for piece in self.pieces):
+            self.pack(STREAMS)
 
     def _check_key(self) -> None:
         tag = self.shelves.tag("key check")
@@ -516,7 +525,9 @@ class Journal:
         self.shelves.check_trust()
         if not self.salvage.is_due:
             self.scrub.step(scrub_bytes)
-        elif not self.salvage.step(salvage_bytes):
+            return
+        self._pack_earlier()
+        if not self.salvage.step(salvage_bytes):
             self.salvaged += 1
             self._declare_behind(_LOG_LOST)
 

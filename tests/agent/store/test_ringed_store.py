@@ -117,6 +117,18 @@ def test_a_record_that_is_damaged_at_the_end_is_declared_wherever_the_bit_is(ben
         assert all(gap[3] >= 30 for gap in lost)
 
 
+def test_a_damaged_end_of_which_a_note_tells_costs_nothing_else_after_a_kill(bench):
+    for at in range(5):
+        take(bench, at * 5, 5)
+    bench.store.append("alerts", [alert(0)])  # beside it stands how far the readings went
+    garble(bench, -1)
+    for _ in range(3):
+        bench.crash()
+        assert held(bench.store) == list(range(20))
+    bench.pass_time(61)
+    assert held(bench.store) == list(range(20))
+
+
 @pytest.mark.parametrize(("place", "first"), [(1, 9011), (2, 9021)])
 def test_what_is_declared_is_what_was_lost_after_a_block_that_was_written_at_once(bench, place, first):
     take(bench, 0, 10)
