@@ -39,6 +39,7 @@ DIRECT_ROWS = 8_192  # a commit of so many readings is a block at once
 MOST_PIECES = 2_000
 _FULL_RING = 0.5
 _LOG_LOST = "the log of the store has lost them"
+_REMOVED = "the store was removed or destroyed, these at least were in it"
 _log = logging.getLogger(__name__)
 
 
@@ -91,6 +92,7 @@ class Journal:
         self._legacy = Legacy(path)
         self._ended: dict[tuple[int, str], int] = {}
         self._behind: dict[tuple[int, str], int] = {}
+        self._behind_why = _LOG_LOST
 
     # -- opening, and beginning anew ------------------------------------------------------------------------------
 
@@ -103,9 +105,8 @@ class Journal:
         """
         late, self._late = self._late, True
         self._identity.settle()  # before all else: an epoch that is not on disk could be drawn once more
-        if is_removed := not self._path.exists():
+        if not self._path.exists():
             aside.set_aside(self._path, self._identity.epoch)  # a log without its database
-            is_removed = not aside.names(self._path)  # else what is salvaged tells
         removed = ends.find(self._identity.ends(), self._identity.storage_key)
         db = open_database(self._path)
         try:
@@ -117,9 +118,11 @@ class Journal:
                 told = self.shelves.told_ends()
                 why = self.shelves.open_ring()
                 newest = self._load(told, late=late)
-                self._behind = {} if why else self._told_beyond(removed if is_removed else told)
+                # Nothing is in it yet, whoever made it: a start before this one, which got no further, may have.
+                self._behind_why = _LOG_LOST if newest else _REMOVED
+                self._behind = {} if why else self._told_beyond(told if newest else removed)
                 self._ended |= self._behind  # until they are declared
-                self.salvage.begin()
+                self.salvage.begin({} if newest else self._behind)
                 # What is salvaged may have them, and the centre asks for those that it misses.
                 lost = [] if self.salvage.is_due else self.shelves.lost_from_ring(newest)
                 self.scrub = Scrub(self.shelves, self._path, self._now_ms, self.reader.damaged)
@@ -135,7 +138,7 @@ class Journal:
                 self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
                 self.change()  # before anything is written where they were
             if not self.salvage.is_due:
-                self._declare_behind("the store was removed, these at least were in it" if is_removed else _LOG_LOST)
+                self._declare_behind()
             self.note_beside()
 
     def _told_beyond(self, told: Mapping[tuple[int, str], int]) -> dict[tuple[int, str], int]:
@@ -151,7 +154,7 @@ class Journal:
             with contextlib.suppress(StorageError):
                 self._identity.note_ends(ends.seal(told, self._identity.storage_key))
 
-    def _declare_behind(self, why: str) -> None:
+    def _declare_behind(self) -> None:
         """Declare rows of which only the ring, or the identity, still tells that they were."""
         if not self._behind:
             return
@@ -162,11 +165,11 @@ class Journal:
             lost = [
                 (stream, epoch, known.get((epoch, stream), 0) + 1, last) for (epoch, stream), last in behind.items()
             ]
-            gaps = retention.gap_rows(lost, why, self._now_ms())
+            gaps = retention.gap_rows(lost, self._behind_why, self._now_ms())
             with self.transaction(gaps):
                 for (epoch, stream), last in behind.items():
                     self.shelves.note_last(stream, epoch, last)  # or the next start would declare them once more
-            _log.warning("%s: rows of %d streams are declared as lost", why, len(lost))
+            _log.warning("%s: rows of %d streams are declared as lost", self._behind_why, len(lost))
         self._behind = {}
 
     def _pack_earlier(self) -> None:
@@ -529,7 +532,7 @@ class Journal:
         self._pack_earlier()
         if not self.salvage.step(salvage_bytes):
             self.salvaged += 1
-            self._declare_behind(_LOG_LOST)
+            self._declare_behind()
 
 
 def _inode(path: Path) -> tuple[int, int]:

@@ -82,8 +82,12 @@ class Salvage:
 
     # -- beginning ------------------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Note what is set aside, in a transaction: also what a store before this one was not done with."""
+    def begin(self, gone: Mapping[Place, int]) -> None:
+        """Note what is set aside, in a transaction: also what a store before this one was not done with.
+
+        Args:
+            gone: how far streams went of which there is nothing here, as the identity tells.
+        """
         there = aside.names(self._path)
         for state in self._log.states():
             if state.is_whole and state.name in there:
@@ -95,6 +99,8 @@ class Salvage:
             self._log.begin(name, sum(self._sizes(name).values()), self._now_ms())
         self._done = {state.name for state in self._log.states() if state.phase == DONE}
         self._left = [name for name in there if name not in self._done]
+        for name in self._left[:1]:
+            self._log.note_seen(name, {place: (1, last) for place, last in gone.items()}, from_first=False)
 
     def expect(self, name: str, lasts: Mapping[Place, int]) -> None:
         """Note, in a transaction, the last durable number of each stream; rows made after it are in memory still."""
@@ -259,6 +265,7 @@ class Salvage:
         reason = f"not found again in {state.name}"
         gaps = retention.gap_rows([(stream, epoch, *span) for span in lost], reason, self._now_ms())
         with self._change(gaps):
+            self._shelves.note_last(stream, epoch, through)  # or what tells of it beside would declare it once more
             self._log.note_told(state.name, (epoch, stream), through)
             self._log.count(state.name, lost_rows=sum(last - first + 1 for first, last in lost), damaged=destroyed)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from agent.contract.acknowledgement import Mark
+from agent.store import ring
 from agent.store.store import NOTE_EVERY_S
 from tests.support.stores import T0, Bench, alert, readings
 
@@ -35,7 +38,7 @@ def test_all_rows_of_a_removed_store_are_declared_once(bench):
     bench.start()
     lost = {("readings", 1, 1, 30), ("alerts", 1, 1, 1), ("readings", 2, 1, 12)}
     assert gaps(bench) == lost
-    assert all("the store was removed" in row["reason"] for row in bench.store.rows("events", 0, T0 * 2))
+    assert all("the store was removed or destroyed" in row["reason"] for row in bench.store.rows("events", 0, T0 * 2))
     for _ in range(2):
         bench.restart()
         assert gaps(bench) == lost
@@ -50,6 +53,54 @@ def test_after_a_kill_what_stood_there_an_hour_before_at_the_latest_is_declared(
     bench.store._unlock()
     remove(bench)
     bench.start()
+    assert gaps(bench) == {("readings", 1, 1, 30)}
+
+
+@pytest.mark.parametrize("content", [b"", bytes(40_960), b"garbled" * 5000], ids=["emptied", "zeroed", "overwritten"])
+def test_a_store_of_which_no_block_is_left_is_declared_as_a_removed_one_is(bench, content):
+    bench.store.append("readings", readings(0, 30))
+    bench.store.close()
+    remove(bench)
+    bench.path.write_bytes(content)
+    bench.start()
+    for _ in range(2):
+        for _ in range(8):
+            bench.pass_time(5)
+        assert gaps(bench) == {("readings", 1, 1, 30)}
+        bench.restart()
+
+
+def test_what_was_set_aside_long_ago_does_not_keep_a_removed_store_from_being_declared(bench):
+    bench.store.append("readings", readings(0, 30))
+    bench.store.close()
+    remove(bench)
+    bench.path.with_name("store.db.damaged-1").write_bytes(b"garbled" * 5000)
+    bench.start()
+    for _ in range(2):
+        bench.crash()
+    for _ in range(8):
+        bench.pass_time(5)
+    assert gaps(bench) == {("readings", 1, 1, 30)}
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_removed_store_is_declared_although_the_first_attempt_to_begin_another_fails(bench, monkeypatch, killed):
+    bench.store.append("readings", readings(0, 30))
+    bench.store.close()
+    remove(bench)
+    with monkeypatch.context() as disk:
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        disk.setattr(ring, "create", full)
+        bench.start()
+        assert not bench.store.is_open
+        assert bench.path.exists()
+    if killed:
+        bench.store._unlock()
+        bench.start()
+    bench.pass_time(5)
     assert gaps(bench) == {("readings", 1, 1, 30)}
 
 
