@@ -29,7 +29,7 @@ class Folder:
         """Look at nothing yet."""
         self.path = path
         self.mended: list[str] = []
-        self._owed: dict[str, bytes] = {}
+        self._owed: list[tuple[str, bytes]] = []
 
     def close_to_others(self) -> None:
         """Take the folder from everybody but its owner, where the disk allows."""
@@ -54,8 +54,10 @@ class Folder:
         return found
 
     def owe(self, name: str, data: bytes) -> None:
-        """Let `settle` write a file, in the order in which they were given."""
-        self._owed[name] = data
+        """Let `settle` write a file, in the order in which they were given, each state of it: an order is a promise."""
+        if self._owed and self._owed[-1][0] == name:
+            del self._owed[-1]
+        self._owed.append((name, data))
 
     def owe_twice(self, name: str, data: bytes) -> None:
         """Let `settle` write a file and then its copy."""
@@ -69,7 +71,7 @@ class Folder:
             StorageError: when it cannot be written; the old one is then whole.
         """
         write_durable(self.path / name, data, mode=_MODE)
-        self._owed.pop(name, None)
+        self._owed = [owed for owed in self._owed if owed[0] != name]
 
     def settle(self) -> None:
         """Write what is owed.
@@ -85,8 +87,10 @@ class Folder:
             raise StorageError(
                 f"cannot be used ({exc.strerror})", where=str(self.path), todo="Mend the rights"
             ) from exc
-        for name, data in list(self._owed.items()):
-            self.put(name, data)
+        while self._owed:
+            name, data = self._owed[0]
+            write_durable(self.path / name, data, mode=_MODE)
+            del self._owed[0]
 
     def try_to_settle(self) -> None:
         """Write what is owed, unless the disk is full, read-only or failing.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import itertools
 import shutil
 import stat
@@ -33,6 +35,27 @@ def test_begins_at_zero_with_a_key_only_its_owner_can_read(folder):
     assert len(identity.storage_key) == 32
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("room", range(6))
+def test_a_first_start_on_a_full_disk_that_is_killed_when_there_is_room_starts_again(folder, monkeypatch, room):
+    left = 0
+
+    def write(path, data, *, mode):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise StorageError("is full", where=str(path)) from OSError(errno.ENOSPC, "full")
+        durable.write_durable(path, data, mode=mode)
+
+    monkeypatch.setattr(module, "write_durable", write)
+    identity = Identity.open(folder)
+    identity.begin_boot()
+    left = room
+    with contextlib.suppress(StorageError):
+        identity.settle()
+    monkeypatch.undo()
+    assert Identity.open(folder).begin_boot() >= 1
 
 
 def test_counters_floors_and_key_survive(folder):
