@@ -101,17 +101,26 @@ class ReadingCheck:
             if time_ms > self.last_ms.get(channel, -1):
                 self.last_ms[channel] = time_ms
 
-    def moved(self, shift_ms: int, own_times: Collection[str], now_ms: int) -> dict[str, int]:
+    def moved(self, shift_ms: int, own_times: Collection[str], since_ms: int, now_ms: int) -> dict[str, int]:
         """Return the latest times under another clock, but of channels with times of their own.
 
         What was read last is the latest, whatever the clock said.
+
+        Args:
+            shift_ms: how far that is ahead of the clock until now.
+            own_times: these channels.
+            since_ms: by the clock until now, when runs before this one began to stamp by it.
+            now_ms: by the other clock.
         """
-        times = {
-            name: self._fresh_ms[name] + shift_ms if name in self._fresh_ms else min(time_ms, now_ms)
-            for name, time_ms in self.last_ms.items()
-            if name not in own_times
-        }
-        return self.last_ms | times
+        times = {}
+        for name, time_ms in self.last_ms.items():
+            if name in self._fresh_ms:
+                times[name] = self._fresh_ms[name] + shift_ms
+            elif since_ms <= time_ms <= now_ms - shift_ms:  # not read in this run yet
+                times[name] = time_ms + shift_ms
+            else:
+                times[name] = min(time_ms, now_ms)
+        return self.last_ms | {name: time_ms for name, time_ms in times.items() if name not in own_times}
 
     def move(self, times: Mapping[str, int], shift_ms: int) -> None:
         """Take `moved` over."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from agent.contract.blocks import Block, encode_readings, encode_rows
 from agent.contract.channels import Channel
-from agent.contract.corrections import MAX_EPOCHS, Correction, correction_row
+from agent.contract.corrections import EXACT_MS, MAX_EPOCHS, Correction, correction_row
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.rows import event_row, gap_row
 from agent.contract.topics import STREAMS
@@ -393,8 +393,10 @@ class Journal:
         if (stamping := self._stamping()) is None:
             raise ValueError("this store was not told of a clock")
         self.clocks.begin(epoch, stamping)
-        shift_ms = offset_ms - self.clocks.known[epoch].offset_ms
-        times = self.check.moved(shift_ms, own_times, time_ms)
+        until_now = self.clocks.known[epoch]
+        shift_ms = offset_ms - until_now.offset_ms
+        since_ms = until_now.began_ms + until_now.offset_ms - EXACT_MS  # so far it may have gone faster or slower
+        times = self.check.moved(shift_ms, own_times, since_ms, time_ms)
         slots = slots_first_ms is not None
         found: list[Correction] = self.clocks.corrected(epoch, offset_ms, slots_first_ms, slots=slots)
         changed = self.clocks.after(found, own_times, epoch, offset_ms)

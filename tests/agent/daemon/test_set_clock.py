@@ -50,6 +50,20 @@ def test_slots_go_on_after_two_starts_in_1970(tmp_path, monkeypatch):
     device.daemon.close()
 
 
+@pytest.mark.parametrize("ending", ["restart", "crash"])
+@pytest.mark.parametrize("error_ms", [TO_1970, 3 * HOUR_MS])
+def test_a_clock_that_is_set_before_a_new_run_has_read_anything_corrects_the_run_before(
+    tmp_path, monkeypatch, ending, error_ms
+):
+    device = Device(tmp_path, monkeypatch, error_ms=error_ms)
+    device.pass_minutes(20)
+    device.error_ms = 0
+    getattr(device, ending)()
+    device.pass_minutes(15)
+    check(device)
+    device.daemon.close()
+
+
 def test_what_a_machine_stamped_that_never_had_the_time_stays_and_makes_no_slots(tmp_path, monkeypatch):
     device = Device(tmp_path, monkeypatch, error_ms=TO_1970)
     device.pass_minutes(12)
