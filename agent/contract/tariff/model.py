@@ -73,7 +73,7 @@ class Timed:
 
 
 class Tier(NamedTuple):
-    """Up to so many units of a billing month (None: all the rest)."""
+    """Up to so many units of a billing month or a year (None: all the rest)."""
 
     up_to: Decimal | None
     price: Decimal
@@ -81,9 +81,15 @@ class Tier(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tiered:
-    """Block rates of a billing month, from the first unit on."""
+    """Block rates, from the first unit of a billing month on, or of the calendar year.
+
+    Attributes:
+        earlier: units of the year before the first slot, where they are known.
+    """
 
     tiers: tuple[Tier, ...]
+    per: Literal["month", "year"] = "month"
+    earlier: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,13 @@ class Dynamic:
     between: tuple[Decimal, Decimal] | None = None
 
 
+class FreeShare(NamedTuple):
+    """`share` of what the meter `of` shows."""
+
+    of: str
+    share: Decimal
+
+
 Pricing = Flat | Timed | Tiered | Dynamic
 
 
@@ -110,6 +123,7 @@ class Energy:
 
     Attributes:
         when: the days on which it is in force (seasons and months only).
+        free: what is not billed: so many units for each unit that a meter shows in the billing month.
     """
 
     name: str
@@ -117,6 +131,7 @@ class Energy:
     meter: str = MAIN
     export: bool = False
     when: When = ALWAYS
+    free: FreeShare | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from agent.contract.tariff.model import (
     Fee,
     Fixed,
     Flat,
+    FreeShare,
     Meter,
     PowerFactor,
     Pricing,
@@ -128,9 +129,20 @@ class ChargeReader:
             self._meter(entry, "meter", MAIN),
             entry.choice("direction", ("import", "export"), "import") == "export",
             entry.days_in_force(self._seasons),
+            self._free(entry),
         )
+        if energy.free is not None and not isinstance(energy.pricing, Flat):
+            entry.complain("free_share", "needs one `price`")
         entry.end()
         return energy
+
+    def _free(self, entry: Section) -> FreeShare | None:
+        section = entry.child("free_share")
+        if section is None:
+            return None
+        free = FreeShare(self._meter(section, "of", None), section.number("share", low=_ZERO, high=Decimal(10)))
+        section.end()
+        return free
 
     def _pricing(self, entry: Section) -> Pricing:
         given = [form for form in _FORMS if form in entry]
@@ -186,7 +198,11 @@ class ChargeReader:
                 one.complain("up_to", "stands in the last tier, which takes the rest")
             tiers.append(Tier(up_to, one.price("price")))
             one.end()
-        return Tiered(tuple(tiers))
+        per = entry.choice("tiers_per", ("month", "year"), "month")
+        earlier = entry.amount("earlier_kwh") if "earlier_kwh" in entry else None
+        if earlier is not None and per == "month":
+            entry.complain("earlier_kwh", 'needs tiers_per = "year"')
+        return Tiered(tuple(tiers), per, earlier)
 
     def _series(self, entry: Section) -> Pricing:
         name, minutes = entry.text("series"), entry.choice("series_minutes", (60, 30, 15))

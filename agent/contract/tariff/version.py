@@ -64,7 +64,7 @@ class Version:
             self.demands
             or self.power_factor
             or any(fee.energy is None for fee in self.fees)
-            or any(isinstance(energy.pricing, Tiered) for energy in self.energies)
+            or any(isinstance(energy.pricing, Tiered) or energy.free is not None for energy in self.energies)
         )
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 
 from agent.contract.rows import Forecast
 from agent.contract.slots import Slot
-from agent.contract.tariff.model import MAIN
+from agent.contract.tariff.model import MAIN, Tiered
 from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.billing.grid import Grid, cell_ms
@@ -205,6 +205,8 @@ def _since_ms(tariff: Tariff, span_ms: tuple[int, int] | None) -> int:
     back = max((demand.ratchet.months for demand in demands if demand.ratchet is not None), default=0)
     month = tariff.month_at(span_ms[0])
     since_ms = tariff.months_before(month, back)[0].start_ms if back else span_ms[0]
-    if any(demand.per == "year" for demand in demands):
+    tiers = [energy.pricing for version in tariff.versions for energy in version.energies]
+    by_year = any(isinstance(pricing, Tiered) and pricing.per == "year" for pricing in tiers)
+    if by_year or any(demand.per == "year" for demand in demands):
         since_ms = min(since_ms, tariff.year_start(month).start_ms)
     return since_ms

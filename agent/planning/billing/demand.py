@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
 
-import numpy as np
-
 from agent.contract.tariff.model import Demand, Rounding
 from agent.contract.tariff.tariff import Month
 from agent.contract.zones import to_local
@@ -34,25 +32,23 @@ def demand_lines(part: Part, demand: Demand) -> Iterator[Line]:
         return
     floor = max(Fraction(demand.least_kw), _ratchet(part, demand))
     billed, above = _split(demand, measured, floor)
-    price = Fraction(demand.price_per_kw) * _reduction(part, demand)
-    yield _line(part, demand, demand.name, billed, price, share)
+    reduction = _reduction(part, demand)
+    yield _line(part, demand, demand.name, billed, Fraction(demand.price_per_kw) * reduction, share)
     if above:
         assert demand.excess_price_per_kw is not None  # noqa: S101 - there is no excess without its price
-        yield _line(part, demand, f"{demand.name}.{EXCESS}", above, Fraction(demand.excess_price_per_kw), share)
-
-
-def floor_kw(part: Part, demand: Demand) -> Fraction:
-    """Return the demand that is paid for anyway."""
-    return max(Fraction(demand.least_kw), _ratchet(part, demand)) + Fraction(demand.free_kw)
+        price = Fraction(demand.excess_price_per_kw) * reduction
+        yield _line(part, demand, f"{demand.name}.{EXCESS}", above, price, share)
 
 
 def _split(demand: Demand, measured: Fraction, floor: Fraction) -> tuple[Fraction, Fraction]:
-    """Return what is billed at the price, and above it at the excess price (kW)."""
+    """Return what is billed at the price, and what at the excess price (kW).
+
+    With an excess price the contract is billed at most, and what exceeds it within the tolerance costs nothing.
+    """
     billed = max(measured - Fraction(demand.free_kw), floor, Fraction(0))
-    limit = demand.excess_from_kw
-    if limit is None or billed <= limit:
+    if demand.contracted_kw is None or demand.excess_from_kw is None:
         return billed, Fraction(0)
-    return Fraction(limit), billed - Fraction(limit)
+    return min(billed, Fraction(demand.contracted_kw)), max(billed - Fraction(demand.excess_from_kw), Fraction(0))
 
 
 def _measured(part: Part, demand: Demand) -> Fraction:
@@ -128,8 +124,7 @@ def _reduction(part: Part, demand: Demand) -> Fraction:
     """Return the share of the price that is paid: less in a month in which the transformer was used well."""
     if demand.reduced is None:
         return Fraction(1)
-    load = part.load(demand.meter)
-    (used,) = part.grid.sums(part.grid.of(load, part.row), load, np.zeros(len(part.grid.starts_ms), dtype=np.int64), 1)
+    used = part.taken(demand.meter)
     wanted = Fraction(demand.reduced.from_kwh_per_kva) * Fraction(demand.capacity_kva) * part.share(demand.when)
     return Fraction(demand.reduced.share) if used / 1000 >= wanted else Fraction(1)
 

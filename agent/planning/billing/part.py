@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
+
 from agent.contract.errors import ConfigError
 from agent.contract.tariff.calendar import When
-from agent.contract.tariff.model import MAIN, Demand
+from agent.contract.tariff.model import MAIN, Demand, Energy, Tiered
 from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Month, Tariff
 from agent.contract.tariff.version import Version
@@ -123,6 +125,30 @@ class Part:
         """Start of the part."""
         return int(self.grid.starts_ms[0]) + self.grid.cell_ms - int(self.grid.weight[0]) * self.grid.unit_ms
 
+    def taken(self, meter: str, row: int | None = None) -> Fraction:
+        """Return what a meter shows as taken in the part, in thousandths of the unit that it is billed in."""
+        load, heat = self.load(meter), self.version.meter(meter).kwh_per_unit
+        return _sum(self.grid, load, self.row if row is None else row) * Fraction(1 if heat is None else heat)
+
+    def year_so_far(self, energy: Energy, tiered: Tiered) -> tuple[Fraction, bool]:
+        """Return what an energy charge counted in the calendar year before the part, and whether all is known.
+
+        In thousandths of the meter's own unit.
+        """
+        tariff, load = self.books.tariff, self.load(energy.meter)
+        year_ms, end_ms = tariff.year_start(self.month).start_ms, self.start_ms
+        start_ms = max(year_ms, load.start_ms)
+        told = start_ms > year_ms and tiered.earlier is not None
+        before = Fraction(tiered.earlier or 0) * 1000 if told else Fraction(0)
+        if start_ms >= end_ms:
+            return before, told or year_ms >= end_ms
+        grid = Grid(tariff.zone_name, start_ms, end_ms, cell_ms(tariff, self.version, (load,)))
+        in_force = grid.days(self.version.calendar, energy.when)
+        (found,) = grid.sums(
+            grid.of(load, self.row, export=energy.export), load, np.where(in_force, 0, -1).astype(np.int64), 1
+        )
+        return before + abs(found), told or start_ms == year_ms
+
     def note(self, text: str) -> None:
         """Say what is in doubt, or what a reader of the bill must know."""
         self.books.notes[text] = None
@@ -167,6 +193,10 @@ def split(tariff: Tariff, start_ms: int, end_ms: int) -> Iterator[tuple[Month, V
 def is_missing(load: Load, start_ms: int, end_ms: int) -> bool:
     """Whether a slot of a span is missing."""
     return bool((load.states(start_ms, end_ms) == MISSING).any())
+
+
+def _sum(grid: Grid, load: Load, row: int) -> Fraction:
+    return grid.sums(grid.of(load, row), load, np.zeros(len(grid.starts_ms), dtype=np.int64), 1)[0]
 
 
 def possible_kw(part: Part, meter: str = MAIN) -> Fraction:

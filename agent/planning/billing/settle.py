@@ -18,7 +18,7 @@ from agent.contract.tariff.model import ENERGY, POWER_FACTOR, Dynamic, Energy, F
 from agent.contract.tariff.series import DECIMALS
 from agent.planning.billing.demand import demand_lines
 from agent.planning.billing.lines import DAYS, Line, shown, whole
-from agent.planning.billing.loads import HIGH, LOW, MIDDLE, Load
+from agent.planning.billing.loads import HIGH, LOW, MIDDLE
 from agent.planning.billing.part import Part, is_missing
 
 UNPRICED = "unpriced"
@@ -76,8 +76,10 @@ def _energy_lines(part: Part, energy: Energy) -> Iterator[Line]:
         ]
     else:
         (sum_,) = grid.sums(counted, load, np.where(in_force, 0, -1), 1)
+        if energy.free is not None:
+            sum_ = max(Fraction(0), sum_ - Fraction(energy.free.share) * part.taken(energy.free.of) / heat)
         if isinstance(pricing, Tiered):
-            priced = list(_tiers(part, energy, pricing, sum_ * heat))
+            priced = list(_tiers(part, energy, pricing, sum_ * heat, heat))
         else:
             priced = [(energy.name, sum_ * heat, pricing.price)]
     thousandths = whole({name: exact for name, exact, _ in priced})
@@ -94,16 +96,27 @@ def _energy_lines(part: Part, energy: Energy) -> Iterator[Line]:
 
 
 def _tiers(
-    part: Part, energy: Energy, pricing: Tiered, thousandths: Fraction
+    part: Part, energy: Energy, pricing: Tiered, thousandths: Fraction, heat: Fraction
 ) -> Iterator[tuple[str, Fraction, Decimal]]:
     """Fill the tiers one after the other; where the charge is in force for part of the month they are smaller."""
-    share, filled = part.share(energy.when), Fraction(0)
     sign = -1 if thousandths < 0 else 1
     left = abs(thousandths)
+    share, before = part.share(energy.when), Fraction(0)
+    only: Decimal | None = None  # price of the only tier, where it cannot be told which
+    if pricing.per == "year":
+        share, (so_far, is_sure) = Fraction(1), part.year_so_far(energy, pricing)
+        before = so_far * heat
+        if not is_sure:
+            part.note(f"{energy.name}: not all of the year so far is known, nor which tier its energy falls in")
+            prices = [tier.price for tier in pricing.tiers]
+            only = None if not part.doubt else min(prices) if part.doubt < 0 else max(prices)
     for number, tier in enumerate(pricing.tiers, start=1):
-        room = left if tier.up_to is None else min(left, Fraction(tier.up_to) * share * _KILO - filled)
+        if only is not None and tier.price != only:
+            continue
+        top = None if tier.up_to is None or only is not None else Fraction(tier.up_to) * share * _KILO
+        room = left if top is None else min(left, max(top - before, Fraction(0)))
         yield f"{energy.name}.tier-{number}", sign * room, tier.price
-        filled, left = filled + room, left - room
+        before, left = before + room, left - room
 
 
 def _dynamic_lines(part: Part, energy: Energy, pricing: Dynamic, heat: Fraction) -> Iterator[Line]:
@@ -174,15 +187,14 @@ def _fixed_lines(part: Part, fixed: Fixed) -> Iterator[Line]:
 
 
 def _power_factor_line(part: Part, rule: PowerFactor, lines: Sequence[Line]) -> Line:
-    active_load, reactive_load = part.load(rule.meter), part.books.loads.get(rule.reactive)
-    active = _total(part, active_load, part.row)
+    active, reactive_load = part.taken(rule.meter), part.books.loads.get(rule.reactive)
     if reactive_load is None:
         part.note(f"{POWER_FACTOR}: the reactive energy ({rule.reactive}) is not known")
         percents = [percent for _, percent in rule.table]
         middle = Decimal(0)
     else:
         rows = (LOW, MIDDLE, HIGH)
-        percents = [_percent(rule, active, _total(part, reactive_load, row)) for row in rows]
+        percents = [_percent(rule, active, part.taken(rule.reactive, row)) for row in rows]
         middle = percents[MIDDLE]
         if is_missing(reactive_load, part.start_ms, part.grid.end_ms):
             part.note(f"{POWER_FACTOR}: slots of {rule.reactive} are missing")
@@ -200,12 +212,6 @@ def _percent(rule: PowerFactor, active: Fraction, reactive: Fraction) -> Decimal
         factor = (Decimal(squared.numerator) / Decimal(squared.denominator)).sqrt()
         factor = (factor / rule.round_to).quantize(Decimal(1), ROUND_HALF_UP) * rule.round_to
     return next(percent for at_least, percent in rule.table if factor >= at_least)
-
-
-def _total(part: Part, load: Load, row: int) -> Fraction:
-    grid = part.grid
-    (found,) = grid.sums(grid.of(load, row), load, np.zeros(len(grid.starts_ms), dtype=np.int64), 1)
-    return found
 
 
 def _percent_line(part: Part, name: str, percent: Decimal, base: Decimal) -> Line:
