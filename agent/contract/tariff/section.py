@@ -83,7 +83,8 @@ class Section:
         """Return the name of something."""
         name = self.text(key)
         if name and (not _NAME.fullmatch(name) or name in reserved):
-            self.complain(key, f"{name!r} is not lower-case letters, digits and dashes, or is reserved")
+            kept = f", or is one of {', '.join(reserved)}, which are taken" if reserved else ""
+            self.complain(key, f"{name!r} is not lower-case letters, digits and dashes{kept}")
         return name
 
     def number(
@@ -133,7 +134,8 @@ class Section:
         if given is None and default is not None:
             return default
         if not any(type(given) is type(one) and given == one for one in allowed):
-            self.complain(key, f"is not one of {', '.join(map(str, allowed))}")
+            wrong = "is missing: give" if given is None else "is not"
+            self.complain(key, f"{wrong} one of {', '.join(map(str, allowed))}")
             return allowed[0] if default is None else default
         return given
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.contract.errors import ConfigError
+from agent.contract.tariff.holidays import Holidays
 from agent.contract.tariff.tariff import Tariff
 
 FOLDER = Path(__file__).parents[4] / "firmware-configs" / "tariffs"
@@ -197,6 +198,200 @@ to = "06:00"
 def test_rejects_a_tariff_that_cannot_be_used(text, message):
     with pytest.raises(ConfigError, match=message):
         Tariff.from_toml(text)
+
+
+def test_overlapping_periods_are_named_with_days_and_hours():
+    text = SIMPLE.replace(
+        'name = "rest"', 'name = "noon"\nfrom = "11:00"\nto = "13:00"\nmonths = [6, 7]\nweekdays = ["fri", "sat"]'
+    )
+    text += '[[period]]\nname = "rest"\nprice_per_kwh = 0.2\n'
+    with pytest.raises(ConfigError) as caught:
+        Tariff.from_toml(text)
+    assert "period: 'day' and 'noon' overlap fri 11:00-13:00 in months 6, 7; let each time have one period" in str(
+        caught.value
+    )
+
+
+def test_incomplete_periods_are_named_with_days_and_hours():
+    text = SIMPLE.replace('name = "rest"', 'name = "rest"\nweekdays = ["sat"]')
+    with pytest.raises(ConfigError) as caught:
+        Tariff.from_toml(text)
+    assert (
+        "none covers mon, tue, wed, thu, fri 00:00-06:00; sun 00:00-24:00; mon, tue, wed, thu, fri 22:00-24:00"
+        in str(caught.value)
+    )
+
+
+def test_windows_of_a_day_seasons_and_kinds_of_days_place_moments():
+    tariff = Tariff.from_toml(
+        """
+name = "china"
+zone = "Asia/Shanghai"
+currency = "CNY"
+holidays = ["10-01"]
+holidays_as = "hol"
+[seasons]
+summer = ["07-01..08-31"]
+winter = ["12-01..01-31"]
+[[period]]
+name = "sharp"
+price_per_kwh = 4
+seasons = ["summer"]
+hours = ["11:00-12:00", "20:00-22:00"]
+[[period]]
+name = "sharp"
+price_per_kwh = 4
+seasons = ["winter"]
+hours = ["18:00-20:00"]
+[[period]]
+name = "deep"
+price_per_kwh = 1
+months = [10]
+weekdays = ["hol"]
+from = "09:00"
+to = "15:00"
+[[period]]
+name = "flat"
+price_per_kwh = 2
+"""
+    )
+    shanghai = ZoneInfo("Asia/Shanghai")
+    for when, name in (
+        ((2026, 7, 1, 11), "sharp"),
+        ((2026, 7, 1, 12), "flat"),
+        ((2026, 8, 31, 21, 59), "sharp"),
+        ((2026, 9, 1, 21), "flat"),
+        ((2026, 12, 1, 18), "sharp"),
+        ((2027, 1, 31, 19, 59), "sharp"),
+        ((2026, 10, 1, 9), "deep"),
+        ((2027, 10, 1, 14, 59), "deep"),
+        ((2026, 10, 2, 9), "flat"),
+    ):
+        assert tariff.period_at(at(*when, zone=shanghai)) == name, when
+
+
+class TestVersions:
+    OLD = SIMPLE.replace("zone = ", "valid_from = 2025-01-01\nzone = ")
+    NEW = SIMPLE.replace("zone = ", "valid_from = 2026-07-01\nzone = ").replace("0.30", "0.33")
+
+    def write(self, folder, **texts):
+        for name, text in texts.items():
+            (folder / f"{name}.toml").write_text(text)
+        return folder
+
+    def test_a_folder_holds_the_versions_of_a_tariff(self, tmp_path):
+        tariff = Tariff.load(self.write(tmp_path, b=self.OLD, a=self.NEW))
+        assert [version.valid_from for version in tariff.versions] == [dt.date(2025, 1, 1), dt.date(2026, 7, 1)]
+        assert tariff.version_on(dt.date(2026, 6, 30)) is tariff.versions[0]
+        assert tariff.version_on(dt.date(2026, 7, 1)) is tariff.versions[1]
+        with pytest.raises(ConfigError, match="no prices before 2025-01-01"):
+            tariff.version_on(dt.date(2024, 12, 31))
+
+    @pytest.mark.parametrize(
+        ("other", "message"),
+        [
+            (OLD, "begin on one day"),
+            (NEW.replace("EUR", "CHF"), "differ in currency"),
+            (NEW.replace("Europe/Berlin", "Europe/Zurich"), "differ in zone"),
+            (NEW.replace("valid_from", "billing_day = 3\nvalid_from"), "differ in billing_day"),
+        ],
+    )
+    def test_versions_that_do_not_fit_together_are_refused(self, tmp_path, other, message):
+        with pytest.raises(ConfigError, match=message):
+            Tariff.load(self.write(tmp_path, a=self.OLD, b=other))
+
+    def test_an_empty_folder_is_refused(self, tmp_path):
+        with pytest.raises(ConfigError, match="has 0 tariff files"):
+            Tariff.load(tmp_path)
+
+
+class TestHolidays:
+    @pytest.mark.parametrize(
+        ("entry", "dates"),
+        [
+            ("2026-05-14", [(2026, 5, 14)]),
+            (dt.date(2026, 5, 14), [(2026, 5, 14)]),
+            ("12-25", [(2025, 12, 25), (2031, 12, 25)]),
+            ("02-29", [(2028, 2, 29)]),
+            ("4th thu of 11", [(2025, 11, 27), (2026, 11, 26)]),
+            ("last mon of 5", [(2025, 5, 26), (2026, 5, 25)]),
+            ("easter", [(1981, 4, 19), (2000, 4, 23), (2024, 3, 31), (2025, 4, 20), (2026, 4, 5), (2038, 4, 25)]),
+            ("easter+1", [(2026, 4, 6)]),
+            ("easter-2", [(2026, 4, 3)]),
+        ],
+    )
+    def test_a_rule_names_its_dates_and_no_others(self, entry, dates):
+        holidays = Holidays((entry,))
+        for year in {year for year, _, _ in dates}:
+            days = [dt.date(year, 1, 1) + dt.timedelta(days=index) for index in range(365)]
+            assert [day for day in days if day in holidays] == [dt.date(*date) for date in dates if date[0] == year]
+
+    @pytest.mark.parametrize(
+        "entry", ["13-01", "02-30", "6th mon of 5", "first mon of 5", "easter+x", "", "2026-02-29"]
+    )
+    def test_what_is_no_rule_is_refused(self, entry):
+        with pytest.raises(ValueError, match=r".*"):
+            Holidays((entry,))
+
+
+CHARGES = SIMPLE.replace("[[period]]", '[seasons]\nsummer = ["06-01..09-30"]\n[[period]]', 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ('[[energy]]\nname = "a"\n', r"energy\[0\]\.price: needs exactly one of price, prices, .* and has none"),
+        ('[[energy]]\nname = "a"\nprice = 1\ntiers = [{price = 1}]\n', "and has price, tiers"),
+        ('[[energy]]\nname = "a"\nprices = {day = 1}\n', r"prices: has no price for rest"),
+        (
+            '[[energy]]\nname = "a"\nprices = {day = 1, rest = 2, night = 3}\n',
+            r"energy\[0\]\.prices\.night: is unknown",
+        ),
+        (
+            '[[energy]]\nname = "a"\ntiers = [{up_to = 5, price = 1}, {up_to = 4, price = 1}, {price = 1}]\n',
+            "not above 5",
+        ),
+        ('[[energy]]\nname = "a"\ntiers = [{up_to = 5, price = 1}]\n', "the last tier, which takes the rest"),
+        ('[[energy]]\nname = "a"\nprice = 1\nmeter = "gas"\n', r"energy\[0\]\.meter: is not one of main"),
+        ('[[energy]]\nname = "a"\nprice = 1\nseasons = ["winter"]\n', r"seasons: is not a list of some of summer"),
+        (
+            '[[energy]]\nname = "day"\nprice = 1\n',
+            "day: is the name of more than one charge, or of a charge and a period",
+        ),
+        ('[[energy]]\nname = "a"\nseries = "../x.csv"\nseries_minutes = 60\n', "is not the name of a file beside"),
+        ('[[fixed]]\nname = "a"\nprice = 1\nper = "week"\n', r"fixed\[0\]\.per: is not one of day, month, year"),
+        ('[[demand]]\nname = "a"\n', r"demand\[0\]\.price_per_kw: is missing"),
+        ('[[demand]]\nname = "a"\nprice_per_kw = 1\ninterval_minutes = 5\n', "is not one of 15, 30, 60"),
+        ('[[demand]]\nname = "a"\nprice_per_kw = 1\nminimum_share = 1\n', "minimum_share: needs contracted_kw"),
+        ('[[demand]]\nname = "a"\nbasis = "capacity"\n', r"capacity_kva: is missing"),
+        (
+            '[[demand]]\nname = "a"\nprice_per_kw = 1\nperiods = ["noon"]\n',
+            r"periods: is not a list of some of day, rest",
+        ),
+        (
+            '[[demand]]\nname = "a"\nprice_per_kw = 1\nearlier_kw = {march = 3}\n',
+            "march: is not a month such as 2025-11",
+        ),
+        (
+            '[[demand]]\nname = "a"\nprice_per_kw = 1\nper = "year"\nratchet = {share = 1, months = 2}\n',
+            "cannot stand beside",
+        ),
+        (
+            '[power_factor]\nreactive = "main"\nof = ["energy"]\ntable = [[0.9, 0]]\n',
+            "does not fall from at most 1 to 0",
+        ),
+        (
+            '[[fee]]\nname = "a"\npercent = 1\nof = ["b"]\n[[fee]]\nname = "b"\nprice = 1\n',
+            r"fee\[0\]\.of: is not a list of some",
+        ),
+        ('[[fee]]\nname = "a"\npercent = 1\n', r"fee\[0\]\.of: is missing"),
+        ('[[meter]]\nname = "main"\n', "meter.*taken"),
+        ('[[meter]]\nname = "a"\nunit = "gallon"\n', "unit: is not one of kWh"),
+    ],
+)
+def test_each_charge_says_what_is_wrong_in_it_and_where(more, message):
+    with pytest.raises(ConfigError, match=message):
+        Tariff.from_toml(CHARGES + more)
 
 
 def test_a_file_that_is_not_there_is_one_clear_error(tmp_path):
