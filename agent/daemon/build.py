@@ -17,6 +17,7 @@ from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError, StorageError
 from agent.contract.jsonform import Fields
 from agent.contract.rows import event_row
+from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import parse_zone
 from agent.control import Control
 from agent.daemon.answers import Answers
@@ -35,7 +36,6 @@ from agent.daemon.views import ALERT_DAYS, View
 from agent.inference.forecaster import Model
 from agent.inference.ladder import Ladder
 from agent.planning.costs import CostWatch
-from agent.planning.tariff import Tariff
 from agent.sources.base import Source
 from agent.sources.clock import Clock, PlantClock, SteadyClock
 from agent.store.clocks import Stamping

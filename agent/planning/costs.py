@@ -1,6 +1,6 @@
 """What energy costs today, this month so far, and in the next 24 hours, as rows of the `costs` stream.
 
-Decides which span is billed from which data; prices and sums are `tariff`'s and `bill`'s.
+Decides which span is billed from which data; prices are the tariff's, sums `billing`'s.
 """
 
 from __future__ import annotations
@@ -12,29 +12,37 @@ from typing import Any
 from agent.contract.errors import UnavailableError
 from agent.contract.rows import Forecast, cost_row
 from agent.contract.slots import Slot, floor_slot
-from agent.planning.bill import Bill, bill, bill_forecast
-from agent.planning.tariff import Tariff
+from agent.contract.tariff.tariff import Tariff
+from agent.planning.billing.bill import Bill, bill
+from agent.planning.billing.part import Earlier
 
 _DAY_MS = 86_400_000
 
 
 class CostWatch:
-    """Costs under one tariff. Stateless: it may be called as often as wanted.
+    """Costs under one tariff. It may be called as often as wanted.
 
     Scopes (all in the tariff's zone):
         `today`: the whole local day; measured slots, then the forecast for what is left of it. `so_far` in the row is
             the part up to now.
-        `month`: from the first of the month to the last slot measured.
+        `month`: from the first day of the billing month to the last slot measured.
         `next_24h`: from the current slot on, forecast only; `end_ms` shows where a shorter forecast ends.
+
+    Where a tariff settles by the month (demand, tiers, percentages), a day costs what it adds to the month's bill: a
+    new peak costs on the day on which it is set.
 
     Nothing is billed before the first slot that is given: a plant that was connected in mid-month owes nothing for the
     days before, as far as the device knows (`start_ms` in the row says from when). What is missing after it widens
     the range.
+
+    Attributes:
+        earlier: highest demand of months before the slots that are given, for ratchets and the year's highest.
     """
 
-    def __init__(self, tariff: Tariff) -> None:
+    def __init__(self, tariff: Tariff, earlier: Earlier | None = None) -> None:
         """Watch costs under `tariff`."""
         self.tariff = tariff
+        self.earlier: Earlier = earlier or {}
 
     def rows(self, now_ms: int, slots: Sequence[Slot], forecast: Forecast | None) -> list[dict[str, Any]]:
         """Return the rows that can be told; a scope of which nothing is known has none.
@@ -60,29 +68,49 @@ class CostWatch:
             start_ms = max(floor_slot(now_ms, forecast.slot_s), forecast.origin_ms)
             span = start_ms, min(start_ms + _DAY_MS, _end_ms(forecast))
             if span[0] < span[1]:
-                ahead = bill_forecast(self.tariff, forecast, span_ms=span)
-                rows.append(_row(now_ms, "next_24h", ahead, forecast))
+                ahead = self._added(*span, past, _from(forecast, start_ms))
+                if ahead is not None:
+                    rows.append(_row(now_ms, "next_24h", ahead, forecast))
         return rows
 
     def _today(
         self, now_ms: int, until_ms: int, past: Sequence[Slot], forecast: Forecast | None
     ) -> list[dict[str, Any]]:
         start_ms, end_ms = self.tariff.day_bounds_ms(now_ms)
-        so_far = self._bill(start_ms, until_ms, past, None)
+        so_far = self._added(start_ms, until_ms, past, None)
         spent = "0.00" if so_far is None else str(so_far.total)
         if forecast is None:
             return [] if so_far is None else [_row(now_ms, "today", so_far, so_far=spent)]
-        whole = self._bill(start_ms, min(end_ms, _end_ms(forecast)), past, forecast)
+        whole = self._added(start_ms, min(end_ms, _end_ms(forecast)), past, forecast)
         return [] if whole is None else [_row(now_ms, "today", whole, forecast, so_far=spent)]
 
+    def _added(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> Bill | None:
+        """Return what a span adds to the bill of the month in which it begins."""
+        since_ms = self.tariff.month_start_ms(start_ms) if self.tariff.settles_by_month else start_ms
+        whole = self._bill(since_ms, end_ms, past, forecast)
+        before = self._bill(since_ms, start_ms, past, forecast) if since_ms < start_ms else None
+        return whole if whole is None or before is None else whole.after(before)
+
     def _bill(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> Bill | None:
-        start_ms = max(start_ms, min(slot.start_ms for slot in past))
+        known_from_ms = min((slot.start_ms for slot in past), default=None)
+        if known_from_ms is None:
+            if forecast is None:
+                return None
+            known_from_ms = forecast.origin_ms
+        start_ms = max(start_ms, known_from_ms)
         if start_ms >= end_ms:
             return None
         powers = [slot.power_kw for slot in past if slot.power_kw is not None]
-        limits = (min(powers), max(powers)) if powers else None
         try:
-            return bill(self.tariff, past, span_ms=(start_ms, end_ms), forecast=forecast, power_range_kw=limits)
+            return bill(
+                self.tariff,
+                past,
+                span_ms=(start_ms, end_ms),
+                forecast=forecast,
+                power_range_kw=(min(powers), max(powers)) if powers else None,
+                earlier=self.earlier,
+                partial=True,
+            )
         except UnavailableError:
             return None
 
@@ -120,5 +148,6 @@ def _row(now_ms: int, scope: str, bill: Bill, forecast: Forecast | None = None, 
         lines=[line.to_json() for line in bill.lines],
         known_slots=bill.known_slots,
         missing_slots=bill.missing_slots,
+        **({"notes": list(bill.notes)} if bill.notes else {}),
         **more,
     )

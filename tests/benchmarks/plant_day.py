@@ -8,6 +8,7 @@ from agent.alerts.rules import DataMissing, PeakAhead
 from agent.contract import envelope
 from agent.contract.rows import event_row
 from agent.contract.slots import Slot
+from agent.contract.tariff.tariff import Tariff
 from agent.contract.topics import DeviceTopics
 from agent.contract.zones import parse_zone
 from agent.control import Control
@@ -23,7 +24,6 @@ from agent.daemon.notify import Notifier
 from agent.daemon.slots import SlotCloser
 from agent.inference.ladder import Ladder
 from agent.planning.costs import CostWatch
-from agent.planning.tariff import Tariff
 from agent.sources.base import SourceStats
 from agent.store.identity import Identity
 from agent.store.store import Store

@@ -34,6 +34,7 @@ from agent.contract.export import ExportReader, ExportWriter, answers_to_bytes, 
 from agent.contract.featurespec import FeatureSpec
 from agent.contract.keys import SealingKey, SealTo, SigningKey, TlsKey
 from agent.contract.messages import RepoData, RepoGet, Status
+from agent.contract.tariff.tariff import Tariff
 from agent.contract.trust import (
     Broker,
     Enrolment,
@@ -45,7 +46,6 @@ from agent.contract.trust import (
     open_request,
     seal_request,
 )
-from agent.planning.tariff import Tariff
 from tests.support.bundles import MANIFEST, SPEC, tiny_bytes, zip_stored
 from tests.support.nasty import NASTY
 from trainer.fleet import brokercontrol

@@ -16,8 +16,8 @@ from sqlalchemy.engine import Engine
 
 from agent.contract.rows import Forecast, ForecastSource, alert_row, event_row, gap_row
 from agent.contract.slots import Slot
+from agent.contract.tariff.tariff import Tariff
 from agent.planning.costs import CostWatch
-from agent.planning.tariff import Tariff
 from tests.support.forecasts import peaks_of
 from trainer.dataset.tables import plant as plant_table  # also makes its tables known before the database is opened
 from trainer.fleet import database as db

@@ -12,8 +12,8 @@ import pytest
 from agent.contract.errors import ConfigError
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import FLAG_EMPTY, Slot
+from agent.contract.tariff.tariff import Tariff
 from agent.planning.costs import CostWatch
-from agent.planning.tariff import Tariff
 from tests.support.forecasts import peaks_of
 
 ZONE = ZoneInfo("Australia/Melbourne")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import FLAG_EMPTY, Slot
-from agent.planning.bill import bill, bill_forecast
-from agent.planning.tariff import Tariff
+from agent.contract.tariff.tariff import Tariff
+from agent.planning.billing.bill import bill, bill_forecast
 from tests.support.forecasts import peaks_of
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -1,0 +1,204 @@
+"""One part of a bill: a billing month, or the part of it in which one version of the tariff holds.
+
+Decides which share of a month, of a day and of a year a part is, and what is known of the months before it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
+from agent.contract.errors import ConfigError
+from agent.contract.tariff.calendar import When
+from agent.contract.tariff.model import MAIN, Demand, Energy, Tiered
+from agent.contract.tariff.series import PriceSeries
+from agent.contract.tariff.tariff import Month, Tariff
+from agent.contract.tariff.version import Version
+from agent.contract.zones import to_local
+from agent.planning.billing.grid import Grid, cell_ms, highest, most_kw
+from agent.planning.billing.loads import KNOWN, MISSING, Load
+
+Earlier = Mapping[str, Mapping[str, Decimal]]  # demand charge -> label of the month -> kW
+
+
+@dataclass(slots=True)
+class Books:
+    """What all parts of one bill share: tariff, meters, peaks of earlier months, and what is in doubt.
+
+    Attributes:
+        loads: by meter.
+        earlier: highest demand of months that the loads do not reach, by charge and month.
+        series: prices by the file's name, instead of those in the files.
+        partial: charges of meters without slots are left out, with a note.
+        notes: what a reader of the bill must know, in words.
+        doubts: how often something was noted.
+    """
+
+    tariff: Tariff
+    loads: Mapping[str, Load]
+    earlier: Earlier
+    series: Mapping[str, PriceSeries]
+    partial: bool = False
+    notes: dict[str, None] = field(default_factory=dict)
+    doubts: int = 0
+    _peaks: dict[tuple[int, str, str, int], tuple[Fraction, bool]] = field(default_factory=dict)
+
+    def peak_of(self, version: Version, demand: Demand, month: Month, until_ms: int) -> tuple[Fraction, bool]:
+        """Return the highest demand (kW) of a month up to an instant by a version's windows, and whether it is sure."""
+        key = id(demand), month.label, version.name, until_ms
+        if key not in self._peaks:
+            self._peaks[key] = self._find_peak(version, demand, month, until_ms)
+        return self._peaks[key]
+
+    def reaches(self, demand: Demand, month: Month) -> bool:
+        """Whether anything is known of the demand of a month."""
+        return self._is_told(demand, month) or self.load(demand.meter).start_ms < month.end_ms
+
+    def known_from_ms(self, demand: Demand, month: Month) -> int:
+        """Return since when something is known of a month that `reaches`."""
+        told = self._is_told(demand, month)
+        return month.start_ms if told else max(month.start_ms, self.load(demand.meter).start_ms)
+
+    def load(self, meter: str) -> Load:
+        """Return the slots of a meter.
+
+        Raises:
+            ConfigError: when they were not given.
+        """
+        load = self.loads.get(meter)
+        if load is None:
+            raise ConfigError(
+                f"no slots of meter {meter!r} were given, and the tariff bills it", where="bill", todo="Give its slots"
+            )
+        return load
+
+    def _is_told(self, demand: Demand, month: Month) -> bool:
+        return month.label in self.earlier.get(demand.name, {}) or month.label in dict(demand.earlier_kw)
+
+    def _find_peak(self, version: Version, demand: Demand, month: Month, until_ms: int) -> tuple[Fraction, bool]:
+        told = [dict(demand.earlier_kw).get(month.label), self.earlier.get(demand.name, {}).get(month.label)]
+        peak, sure = max((Fraction(kw) for kw in told if kw is not None), default=Fraction(0)), told != [None, None]
+        load = self.load(demand.meter)
+        start_ms, end_ms = max(month.start_ms, load.start_ms), min(until_ms, load.end_ms)
+        if start_ms >= end_ms:
+            return peak, sure
+        grid = Grid(self.tariff.zone_name, start_ms, end_ms, cell_ms(self.tariff, version, (load,)))
+        counts = grid.holds(version.calendar, demand.when, version.periods)
+        kw, _ = highest(grid, load, 1, demand.interval_s, counts)
+        states = load.states(start_ms, end_ms)
+        all_known = start_ms == month.start_ms and bool((states == KNOWN).all())
+        return max(peak, kw), sure or all_known
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """[start_ms, end_ms) of a billing month under one version.
+
+    Attributes:
+        first, end: local days [first, end) of the month on which the version holds, whatever the span.
+        row: which of a load's energies are billed: LOW, MIDDLE or HIGH.
+        doubt: -1, 0 or 1: what cannot be told (a price, a factor, an earlier peak) is taken as the least, not at
+            all, or the most that it may be.
+    """
+
+    books: Books
+    version: Version
+    month: Month
+    first: dt.date
+    end: dt.date
+    grid: Grid
+    row: int
+    doubt: int
+
+    def load(self, meter: str) -> Load:
+        """Return the slots of a meter; see `Books.load`."""
+        return self.books.load(meter)
+
+    @property
+    def start_ms(self) -> int:
+        """Start of the part."""
+        return int(self.grid.starts_ms[0]) + self.grid.cell_ms - int(self.grid.weight[0]) * self.grid.unit_ms
+
+    def taken(self, meter: str, row: int | None = None) -> Fraction:
+        """Return what a meter shows as taken in the part, in thousandths of the unit that it is billed in."""
+        load, heat = self.load(meter), self.version.meter(meter).kwh_per_unit
+        return _sum(self.grid, load, self.row if row is None else row) * Fraction(1 if heat is None else heat)
+
+    def year_so_far(self, energy: Energy, tiered: Tiered) -> tuple[Fraction, bool]:
+        """Return what an energy charge counted in the calendar year before the part, and whether all is known.
+
+        In thousandths of the meter's own unit.
+        """
+        tariff, load = self.books.tariff, self.load(energy.meter)
+        year_ms, end_ms = tariff.year_start(self.month).start_ms, self.start_ms
+        start_ms = max(year_ms, load.start_ms)
+        told = start_ms > year_ms and tiered.earlier is not None
+        before = Fraction(tiered.earlier or 0) * 1000 if told else Fraction(0)
+        if start_ms >= end_ms:
+            return before, told or year_ms >= end_ms
+        grid = Grid(tariff.zone_name, start_ms, end_ms, cell_ms(tariff, self.version, (load,)))
+        in_force = grid.days(self.version.calendar, energy.when)
+        (found,) = grid.sums(
+            grid.of(load, self.row, export=energy.export), load, np.where(in_force, 0, -1).astype(np.int64), 1
+        )
+        return before + abs(found), told or start_ms == year_ms
+
+    def note(self, text: str) -> None:
+        """Say what is in doubt, or what a reader of the bill must know."""
+        self.books.notes[text] = None
+        self.books.doubts += 1
+
+    def leaves_out(self, name: str, meter: str) -> bool:
+        """Whether a charge is left out, because its meter has no slots and that was allowed."""
+        if meter in self.books.loads or not self.books.partial:
+            return False
+        self.note(f"{name}: left out, there are no slots of meter {meter}")
+        return True
+
+    def share(self, when: When) -> Fraction:
+        """Return the share of the month's days on which version and charge are in force."""
+        calendar = self.version.calendar
+        days = range(self.first.toordinal(), self.end.toordinal())
+        return Fraction(sum(when.in_force(calendar.day(day)) for day in days), self.month.days)
+
+    def days(self, when: When) -> Iterator[tuple[dt.date, Fraction]]:
+        """Yield the local days of the part on which a charge is in force, and how much of each is in the part."""
+        tariff, start_ms = self.books.tariff, self.start_ms
+        date = max(self.first, to_local(start_ms, tariff.zone).date())
+        while date < self.end:
+            begin, end = tariff.date_bounds_ms(date)
+            if begin >= self.grid.end_ms:
+                return
+            if when.in_force(self.version.calendar.day(date.toordinal())):
+                yield date, Fraction(min(end, self.grid.end_ms) - max(begin, start_ms), end - begin)
+            date += dt.timedelta(days=1)
+
+
+def split(tariff: Tariff, start_ms: int, end_ms: int) -> Iterator[tuple[Month, Version, dt.date, dt.date]]:
+    """Yield months and versions that [start_ms, end_ms) touches, with the days [first, end) of the month of each."""
+    for month in tariff.months(start_ms, end_ms):
+        changes = {version.valid_from for version in tariff.versions if version.valid_from is not None}
+        marks = sorted({month.first, month.end, *(day for day in changes if month.first < day < month.end)})
+        for first, end in itertools.pairwise(marks):
+            if tariff.date_bounds_ms(first)[0] < end_ms and tariff.date_bounds_ms(end)[0] > start_ms:
+                yield month, tariff.version_on(first), first, end
+
+
+def is_missing(load: Load, start_ms: int, end_ms: int) -> bool:
+    """Whether a slot of a span is missing."""
+    return bool((load.states(start_ms, end_ms) == MISSING).any())
+
+
+def _sum(grid: Grid, load: Load, row: int) -> Fraction:
+    return grid.sums(grid.of(load, row), load, np.zeros(len(grid.starts_ms), dtype=np.int64), 1)[0]
+
+
+def possible_kw(part: Part, meter: str = MAIN) -> Fraction:
+    """The most that a meter may have shown in months of which nothing is known: the highest power of any slot."""
+    return most_kw(part.load(meter))
