@@ -36,6 +36,7 @@ class Limits:
         pattern: what all of a text must match.
         exists: a path must be that of a file.
         kinds: tables by their key `kind`.
+        plain: the kind whose one field `value` a plain number stands for.
     """
 
     low: float = -math.inf
@@ -43,6 +44,7 @@ class Limits:
     pattern: str | None = None
     exists: bool = False
     kinds: Mapping[str, type] | None = None
+    plain: str | None = None
 
 
 _FREE = Limits()
@@ -79,8 +81,14 @@ def read_toml(cls: type[T], text: str, folder: Path, complaints: Complaints) -> 
     except (ValueError, RecursionError) as exc:  # numbers and nesting beyond reason are no TOMLDecodeError
         complaints.add("", f"is not valid TOML ({exc})"[:_MAX_TEXT])
         return None
-    value = _Reader(folder, complaints).table(cls, table, "")
-    return None if complaints.problems else typing.cast("T", value)
+    return read_table(cls, table, folder, complaints)
+
+
+def read_table(cls: type[T], table: object, folder: Path, complaints: Complaints, place: str = "") -> T | None:
+    """Read a table that has been parsed, as `read_toml` does; `place` is its path in the file."""
+    before = len(complaints.problems)
+    value = _Reader(folder, complaints).table(cls, table, place)
+    return typing.cast("T", value) if len(complaints.problems) == before else None
 
 
 class _Reader:
@@ -125,7 +133,7 @@ class _Reader:
         if origin is tuple:
             return self.array(arguments[0], value, place, limits)
         if limits.kinds is not None:
-            return self.kind(limits.kinds, value, place)
+            return self.kind(limits, value, place)
         if dataclasses.is_dataclass(hint):
             return self.table(hint, value, place)
         return self.scalar(hint, value, place, limits)
@@ -140,8 +148,12 @@ class _Reader:
         items = [self.value(hint, item, f"{place}[{number}]", limits) for number, item in enumerate(value)]
         return _WRONG if any(item is _WRONG for item in items) else tuple(items)
 
-    def kind(self, kinds: Mapping[str, type], value: object, place: str) -> Any:
+    def kind(self, limits: Limits, value: object, place: str) -> Any:
         """A table whose `kind` says which dataclass it is."""
+        kinds = limits.kinds or {}
+        if limits.plain is not None and not isinstance(value, dict):
+            number = self.number(float, value, place, _FREE)
+            return number if number is _WRONG else kinds[limits.plain](value=number)
         if not isinstance(value, dict):
             return self._wrong(place, "is not a table")
         kind = value.get("kind")

@@ -42,6 +42,7 @@ COMMANDS = {
     "buffer-import": "edgewatt --config agent.toml buffer import FILE",
     "config": "edgewatt --config FILE status",
     "config-check": "edgewatt config check FILE",
+    "assess": "edgewatt assess FILE",
     "forecast-bundle": "edgewatt forecast --bundle FILE --history load.csv",
     "forecast-history": f"edgewatt forecast --bundle {TINY} --history FILE",
     "accept": "edgewatt-trainer --home centre device accept FILE --out out",

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from agent.cli.alerts import alerts
+from agent.cli.assess import assess
 from agent.cli.buffer import buffer
 from agent.cli.config import config
 from agent.cli.cost import cost
@@ -56,7 +57,7 @@ def edgewatt(context: click.Context, config_path: Path) -> None:
     context.obj = Session(config_path)
 
 
-for _command in (alerts, buffer, config, cost, enroll, forecast, model, run, status, sync):
+for _command in (alerts, assess, buffer, config, cost, enroll, forecast, model, run, status, sync):
     edgewatt.add_command(_command)
 
 
