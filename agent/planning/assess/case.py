@@ -21,6 +21,8 @@ from agent.planning.assess.plant import (
     spread,
 )
 
+_MAX_KW = 1e9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather(Section):
@@ -85,8 +87,8 @@ class BilledLoad:
 
     tariff: Annotated[Path, Limits(exists=True)]
     year: Annotated[int, Limits(low=1971, high=2199)]
-    workday_kw: Annotated[tuple[float, ...], Limits(low=0)]
-    weekend_kw: Annotated[tuple[float, ...], Limits(low=0)] | None = None
+    workday_kw: Annotated[tuple[float, ...], Limits(low=0, high=_MAX_KW)]
+    weekend_kw: Annotated[tuple[float, ...], Limits(low=0, high=_MAX_KW)] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a day that has not 24 hours.

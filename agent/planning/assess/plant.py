@@ -18,7 +18,7 @@ from agent.contract.errors import ConfigError
 from agent.planning.assess.distributions import KINDS, LAWS, Distribution, Fixed
 
 HEAT_OF_EVAPORATION_KWH_PER_T = 678.6  # of water at 25 degrees: 2.443 MJ/kg
-_LEAST = math.ulp(0.0)
+_MOST = 1e12  # of any parameter: no plant has more, and nothing overflows
 
 
 def spread(low: float, high: float = math.inf) -> Limits:
@@ -28,7 +28,6 @@ def spread(low: float, high: float = math.inf) -> Limits:
 
 Price = Annotated[Distribution, spread(-math.inf)]
 Amount = Annotated[Distribution, spread(0)]
-Positive = Annotated[Distribution, spread(_LEAST)]
 Percent = Annotated[Distribution, spread(0, 100)]
 PartPercent = Annotated[Distribution, spread(0, 99)]  # a loss that leaves something
 ChangePercent = Annotated[Distribution, spread(-50, 50)]
@@ -53,15 +52,16 @@ class Section:
             ConfigError: naming each parameter that can, and its limits.
         """
         hints = typing.get_type_hints(type(self), include_extras=True)
-        problems = [
-            f"{name} can be {reach:g}, and must be {_wanted(limits)}"
-            for name, law in self.parameters()
-            for limits in typing.get_args(hints[name])[1:]
-            for reach in law.support
-            if not limits.low <= reach <= limits.high
-        ]
+        problems = []
+        for name, law in self.parameters():
+            limits: Limits = typing.get_args(hints[name])[1]
+            outside = [reach for reach in law.support if not limits.low <= reach <= limits.high]
+            if outside:
+                problems.append(f"{name} can be {outside[0]:g}, and must be {_wanted(limits)}")
+            elif any(abs(size) > _MOST for size in (law.expected, *filter(math.isfinite, law.support))):
+                problems.append(f"{name} is beyond {_MOST:g}")
         if problems:
-            raise ConfigError("; ".join(dict.fromkeys(problems)))
+            raise ConfigError("; ".join(problems))
 
     def parameters(self) -> Iterator[tuple[str, Distribution]]:
         """Yield the name and the distribution of each parameter."""
@@ -96,7 +96,7 @@ class Fuel(Section):
 
     name: str
     unit: FuelUnit
-    heat_of_combustion_kwh_per_unit: Positive
+    heat_of_combustion_kwh_per_unit: Annotated[Distribution, spread(0.001)]
     moisture_percent: Annotated[Distribution, spread(0, 70)] = ZERO
     price_per_unit: Amount
     delivery_loss_percent: PartPercent = ZERO
@@ -229,6 +229,4 @@ def plant_parameters(plant: Plant) -> dict[str, Distribution]:
 
 
 def _wanted(limits: Limits) -> str:
-    if limits.low == _LEAST:
-        return "above 0"
     return f"at least {limits.low:g}" if math.isinf(limits.high) else f"within {limits.low:g}..{limits.high:g}"

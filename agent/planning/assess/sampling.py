@@ -7,7 +7,6 @@ nothing is noise. Each stream is stratified (Latin hypercube): of N runs each li
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -54,7 +53,7 @@ class Uniforms:
         }
 
     def _stream(self, name: str, years: int) -> Floats:
-        generator = np.random.default_rng((self._seed, zlib.crc32(name.encode())))
+        generator = np.random.default_rng((self._seed, *name.encode()))
         columns = [(generator.permutation(self.runs) + generator.random(self.runs)) / self.runs for _ in range(years)]
         return np.stack(columns, axis=1)
 

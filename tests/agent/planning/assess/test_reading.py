@@ -40,8 +40,8 @@ def test_a_table_that_the_plant_does_not_have_is_given_whole():
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("heat_of_combustion_kwh_per_unit", "-5000", "can be -5000, and must be above 0"),
-        ("heat_of_combustion_kwh_per_unit", "0", "must be above 0"),
+        ("heat_of_combustion_kwh_per_unit", "-5000", "can be -5000, and must be at least 0.001"),
+        ("heat_of_combustion_kwh_per_unit", "0", "must be at least 0.001"),
         ("heat_of_combustion_kwh_per_unit", '{ kind = "uniform", low = -1, high = 9 }', "can be -1"),
         ("heat_of_combustion_kwh_per_unit", "nan", "fuel.heat_of_combustion_kwh_per_unit: is not a number"),
         ("heat_of_combustion_kwh_per_unit", "inf", "fuel.heat_of_combustion_kwh_per_unit: is not a number"),
@@ -50,6 +50,8 @@ def test_a_table_that_the_plant_does_not_have_is_given_whole():
         ("price_per_unit", '{ kind = "uniform", low = 2, high = 1 }', "fuel.price_per_unit: low 2 is not below high 1"),
         ("price_per_unit", '{ kind = "uniform", low = 2 }', "fuel.price_per_unit.high: is missing"),
         ("price_per_unit", '{ kind = "uniform", low = 2, high = nan }', "fuel.price_per_unit.high: is not a number"),
+        ("price_per_unit", "1e300", "price_per_unit is beyond 1e+12"),
+        ("price_per_unit", '{ kind = "lognormal", median = 1e13, factor = 2 }', "price_per_unit is beyond 1e+12"),
         ("price_per_unit", "-1", "can be -1, and must be at least 0"),
         ("stack_loss_percent", "120", "stack_loss_percent can be 120, and must be within 0..99"),
         ("stack_loss_percent", "93", "boiler: the losses can add up to 101 %"),
