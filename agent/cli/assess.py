@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,18 +101,20 @@ def _billed(case: Case, slots: list[Slot] | None) -> dict[str, Any]:
 
 
 def _bill_payload(made: BilledYear) -> dict[str, Any]:
+    bill = made.bill
     return {
-        "tariff": made.tariff,
-        "zone": made.zone,
-        "start_ms": made.start_ms,
-        "end_ms": made.end_ms,
-        "lines": [{"name": name, "quantity": quantity, "amount": str(amount)} for name, quantity, amount in made.lines],
-        "total": str(made.total),
-        "low": str(made.low),
-        "high": str(made.high),
+        "tariff": made.tariff.name,
+        "zone": made.tariff.zone_name,
+        "start_ms": bill.start_ms,
+        "end_ms": bill.end_ms,
+        "lines": [line.to_json() for line in bill.lines],
+        "total": str(bill.total),
+        "low": str(bill.low),
+        "high": str(bill.high),
         "imported_kwh": made.imported_kwh,
         "mean_price_per_kwh": made.mean_price_per_kwh,
-        "missing_slots": made.missing_slots,
+        "missing_slots": bill.missing_slots,
+        "notes": list(bill.notes),
     }
 
 
@@ -223,15 +226,26 @@ def _drivers(found: dict[str, float]) -> str:
 
 def _bill(answer: Payload) -> str:
     bill, currency = answer["bill"], answer["currency"]
-    rows = [[line["name"], line["quantity"], f"{line['amount']} {currency}"] for line in bill["lines"]]
-    limits = "" if bill["low"] == bill["high"] else f" ({bill['low']} to {bill['high']}: slots are missing)"
-    rows.append(["total", f"{bill['imported_kwh']:,.0f} kWh", f"{bill['total']} {currency}{limits}"])
+    rows = [[line["period"], _quantity(line), f"{Decimal(line['amount']):,} {currency}"] for line in bill["lines"]]
+    rows.append(["total", f"{bill['imported_kwh']:,.0f} kWh", f"{Decimal(bill['total']):,} {currency}"])
     span = f"{local(bill['start_ms'], bill['zone'])} to {local(bill['end_ms'], bill['zone'])}"
-    title = f"== Bill by {bill['tariff']}, {span}"
+    lines = [f"== Bill by {bill['tariff']}, {span}", table(["line", "quantity", "amount"], rows)]
+    if bill["low"] != bill["high"]:
+        lines.append(f"It is {Decimal(bill['low']):,} to {Decimal(bill['high']):,} {currency}, as not all is known.")
+    lines += [f"({note})" for note in bill["notes"]]
     price, (low, middle, high) = bill["mean_price_per_kwh"], answer["electricity_price_per_kwh"]
-    simulated = f"the simulation has {middle:.4f} ({low:.4f} to {high:.4f})"
-    mean = "" if price is None else f"\nThat is {price:.4f} {currency}/kWh; {simulated}."
-    return f"{title}\n{table(['line', 'quantity', 'amount'], rows)}{mean}"
+    if price is not None:
+        simulated = f"the simulation has {middle:.4f} ({low:.4f} to {high:.4f})"
+        lines.append(f"That is {price:.4f} {currency}/kWh; {simulated}.")
+    return "\n".join(lines)
+
+
+def _quantity(line: Payload) -> str:
+    if "energy_wh" in line:
+        return f"{line['energy_wh'] / 1000:,.0f} kWh"
+    if "days" in line:
+        return f"{Decimal(line['days']).normalize():,f} d"
+    return f"{Decimal(line['quantity']):,} {line['unit']}"
 
 
 def _published(values: Payload) -> str:

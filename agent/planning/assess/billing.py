@@ -5,13 +5,15 @@ Decides what the load of a year is from its mean day; prices and sums are the bi
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from agent.contract.errors import ConfigError
 from agent.contract.slots import Slot
+from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import to_local
 from agent.planning.assess.case import BilledLoad, Published
 from agent.planning.assess.formulas import (
@@ -19,8 +21,7 @@ from agent.planning.assess.formulas import (
     predicted_electricity_kwh,
     renewable_use_kwh,
 )
-from agent.planning.bill import bill
-from agent.planning.tariff import Tariff
+from agent.planning.billing.bill import Bill, bill
 
 _SLOT_S = 900  # every zone of today is a whole number of quarter-hours from UTC
 _SATURDAY = 5
@@ -28,31 +29,16 @@ _SATURDAY = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BilledYear:
-    """What a load costs by a tariff.
+    """What a load costs by a tariff; `imported_kwh` is what the grid delivered, as far as it is known."""
 
-    Attributes:
-        zone: of the tariff.
-        lines: name, quantity with its unit, amount.
-        low, high: limits of the total where slots are missing.
-        imported_kwh: energy from the grid.
-        missing_slots: of the span.
-    """
-
-    tariff: str
-    zone: str
-    start_ms: int
-    end_ms: int
-    lines: tuple[tuple[str, str, Decimal], ...]
-    total: Decimal
-    low: Decimal
-    high: Decimal
+    tariff: Tariff
+    bill: Bill
     imported_kwh: float
-    missing_slots: int
 
     @property
     def mean_price_per_kwh(self) -> float | None:
         """All that is paid, for each kWh imported; None without import."""
-        return float(self.total) / self.imported_kwh if self.imported_kwh > 0 else None
+        return float(self.bill.total) / self.imported_kwh if self.imported_kwh > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +67,8 @@ def year_of_slots(load: BilledLoad, zone: dt.tzinfo) -> list[Slot]:
 def bill_load(load: BilledLoad, currency: str, slots: Sequence[Slot] | None = None) -> BilledYear:
     """Bill a year of the mean day, or the slots that were measured, by the tariff that the file names.
 
+    Charges of meters that the assessment knows nothing of (gas, water) are left out; the bill's notes name them.
+
     Raises:
         ConfigError: when the tariff cannot be read, or is in another currency.
         UnavailableError: when no slot is known.
@@ -92,22 +80,19 @@ def bill_load(load: BilledLoad, currency: str, slots: Sequence[Slot] | None = No
             where=str(load.tariff),
             todo="Give [bill] a tariff in the currency of the assessment",
         )
-    made = bill(tariff, year_of_slots(load, tariff.zone) if slots is None else slots)
-    return BilledYear(
-        tariff=tariff.name,
-        zone=str(tariff.zone),
-        start_ms=made.start_ms,
-        end_ms=made.end_ms,
-        lines=tuple(
-            (line.period, f"{line.energy_wh / 1000:,.0f} kWh" if line.days == 0 else f"{line.days:,.0f} d", line.amount)
-            for line in made.lines
-        ),
-        total=made.total,
-        low=made.low,
-        high=made.high,
-        imported_kwh=sum(line.energy_wh for line in made.lines if line.energy_wh > 0) / 1000,
-        missing_slots=made.missing_slots,
-    )
+    main = year_of_slots(load, tariff.zone) if slots is None else slots
+    meters = {} if load.power_factor is None else _reactive(tariff, main, load.power_factor)
+    imported_wh = sum(max(0, slot.energy_wh) for slot in main)
+    made = bill(tariff, main, meters=meters, partial=True)
+    return BilledYear(tariff=tariff, bill=made, imported_kwh=imported_wh / 1000)
+
+
+def _reactive(tariff: Tariff, slots: Sequence[Slot], power_factor: float) -> dict[str, list[Slot]]:
+    """Slots of the tariff's reactive meters, in varh, for a constant power factor."""
+    share = math.sqrt(1 / power_factor**2 - 1)
+    reactive = [dataclasses.replace(slot, energy_wh=round(max(0, slot.energy_wh) * share)) for slot in slots]
+    meters = {meter.name for version in tariff.versions for meter in version.meters if meter.carrier == "reactive"}
+    return dict.fromkeys(meters, reactive)
 
 
 def published_values(given: Published, use_kwh: float) -> PublishedValues:

@@ -83,12 +83,14 @@ class BilledLoad:
     Attributes:
         year: the calendar year to bill, in the tariff's zone.
         workday_kw, weekend_kw: 24 hourly means from local midnight; a weekend is as a workday without its own.
+        power_factor: of the load, for tariffs that bill reactive energy; unknown where it is left out.
     """
 
     tariff: Annotated[Path, Limits(exists=True)]
     year: Annotated[int, Limits(low=1971, high=2199)]
     workday_kw: Annotated[tuple[float, ...], Limits(low=0, high=_MAX_KW)]
     weekend_kw: Annotated[tuple[float, ...], Limits(low=0, high=_MAX_KW)] | None = None
+    power_factor: Annotated[float, Limits(low=0.1, high=1)] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a day that has not 24 hours.

@@ -1,3 +1,4 @@
+import dataclasses
 import datetime as dt
 from decimal import Decimal
 
@@ -42,16 +43,16 @@ def load(tmp_path):
 def test_a_year_of_the_mean_day_is_billed_by_the_plants_own_tariff(load):
     made = bill_load(load, "EUR")
     # 365 days of 12 h x 100 kW by day; nights of 12 h x 10 kW: the day of 23 hours and that of 25 cancel.
-    amounts = {name: amount for name, _, amount in made.lines}
+    amounts = {line.period: line.amount for line in made.bill.lines}
     assert amounts == {
         "day": Decimal("131400.00"),  # 438,000 kWh x 0.30
         "night": Decimal("4380.00"),  # 43,800 kWh x 0.10
         "fixed": Decimal("365.00"),
     }
-    assert made.total == sum(amounts.values())
+    assert made.bill.total == sum(amounts.values())
     assert made.imported_kwh == pytest.approx(481_800)
     assert made.mean_price_per_kwh == pytest.approx(136_145 / 481_800)
-    assert made.low == made.high == made.total
+    assert made.bill.low == made.bill.high == made.bill.total
 
 
 def test_weekends_have_a_day_of_their_own_and_days_are_local(load):
@@ -69,7 +70,37 @@ def test_weekends_have_a_day_of_their_own_and_days_are_local(load):
 def test_slots_that_were_measured_are_billed_in_place_of_the_mean_day(load):
     slots = year_of_slots(load, parse_zone("Europe/Berlin"))[:96]
     made = bill_load(load, "EUR", slots)
-    assert made.total == Decimal("360.00") + Decimal("12.00") + Decimal("1.00")
+    assert made.bill.total == Decimal("360.00") + Decimal("12.00") + Decimal("1.00")
+
+
+REACTIVE = """
+[[meter]]
+name = "reactive"
+carrier = "reactive"
+unit = "kvarh"
+[[meter]]
+name = "gas"
+carrier = "gas"
+unit = "m3"
+[[energy]]
+name = "reactive"
+meter = "reactive"
+price = 0.01
+[[energy]]
+name = "gas"
+meter = "gas"
+price = 0.5
+"""
+
+
+def test_reactive_energy_follows_from_the_power_factor_and_what_is_not_known_is_said(load):
+    load.tariff.write_text(FLAT + REACTIVE)
+    slots = year_of_slots(load, parse_zone("Europe/Berlin"))[:96]
+    made = bill_load(dataclasses.replace(load, power_factor=0.8), "EUR", slots)
+    # 0.6 / 0.8 = 0.75 kvarh a kWh: of 1320 kWh 990, at 0.01.
+    assert {line.period: line.amount for line in made.bill.lines}["reactive"] == Decimal("9.90")
+    (note,) = made.bill.notes
+    assert "gas" in note
 
 
 def test_a_tariff_in_another_currency_is_refused(load):
