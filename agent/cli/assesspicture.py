@@ -8,6 +8,7 @@ from agent.cli.svg import COLOURS, Axes, Floats, document, histograms, key, room
 from agent.planning.assess.compare import QUANTILES, Outcome
 
 _WIDTH, _HEIGHT = 960, 660
+_DEEPEST = 1.2  # times the greatest investment: what loses more would press the others together
 
 
 def draw(outcome: Outcome) -> str:
@@ -39,7 +40,10 @@ def _spread(left: float, title: str, unit: str, samples: list[Floats]) -> list[s
 def _money(outcome: Outcome) -> list[str]:
     curves = [np.quantile(each.value, QUANTILES, axis=0) for each in outcome.comparisons]
     longest = max(curve.shape[1] - 1 for curve in curves)
-    low, high = roomy(min(0.0, *(float(c.min()) for c in curves)), max(0.0, *(float(c.max()) for c in curves)))
+    lowest = min(float(curve.min()) for curve in curves)
+    if (most := max(float(each.investment.max()) for each in outcome.comparisons)) > 0:
+        lowest = max(lowest, -_DEEPEST * most)
+    low, high = roomy(min(0.0, lowest), max(0.0, *(float(curve.max()) for curve in curves)))
     axes = Axes(90, 390, 820, 210, (0.0, float(longest)), (low, high))
     title = f"Payback: investment and discounted savings so far, {outcome.case.world.currency}: P50, and P10 to P90"
     axes.frame(title, "years", upward=True)

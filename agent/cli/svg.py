@@ -59,11 +59,15 @@ class Axes:
         self._shape(points, colour, 0.14, stroke=True)
 
     def band(self, xs: Sequence[float], low: Floats, middle: Floats, high: Floats, colour: str) -> None:
-        """Draw the space between two curves as a tint, and the middle one as a line."""
+        """Draw the space between two curves as a tint, and the middle one as a line, as far as they are in the box."""
+        box = f'x="{self.left}" y="{self.top}" width="{self.width}" height="{self.height}"'
+        view = f"{self.left} {self.top} {self.width} {self.height}"
+        self.parts.append(f'<svg {box} viewBox="{view}">')  # cuts off what is outside
         forth = list(zip(xs, high, strict=True))
         back = list(zip(reversed(xs), low[::-1], strict=True))
         self._shape([*forth, *back], colour, 0.16, stroke=False)
         self.parts.append(_line([self._place(*point) for point in zip(xs, middle, strict=True)], colour, 2.2))
+        self.parts.append("</svg>")
 
     def _shape(self, points: Sequence[tuple[float, float]], colour: str, opacity: float, *, stroke: bool) -> None:
         edge = f'stroke="{colour}" stroke-width="1.4"' if stroke else 'stroke="none"'
