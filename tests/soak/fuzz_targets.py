@@ -46,6 +46,7 @@ from agent.contract.trust import (
     open_request,
     seal_request,
 )
+from agent.planning.assess.reading import parse as parse_assessment
 from tests.support.bundles import MANIFEST, SPEC, tiny_bytes, zip_stored
 from tests.support.nasty import NASTY
 from trainer.fleet import brokercontrol
@@ -204,6 +205,7 @@ def targets() -> dict[str, Target]:
     head = envelope.EnvelopeHeader("d", KEY.id, CENTRE.id, 5, envelope.ranges_of([block]), ("c", 1)).to_bytes()
     asked = jsonform.dumps({"operation": "status", "arguments": {"since_ms": 5}})
     example = (ROOT / "firmware-configs" / "agent.toml").read_bytes()
+    assessment = (ROOT / "firmware-configs" / "assess" / "gas-plant.toml").read_bytes()
     tariff = next((ROOT / "firmware-configs" / "tariffs").glob("*.toml")).read_bytes()
     curve = b"timestamp,load\n" + b"".join(b"2014-01-0%dT%02d:00,%d.5\n" % (n // 24 + 1, n % 24, n) for n in range(72))
 
@@ -238,6 +240,11 @@ def targets() -> dict[str, Target]:
     return {
         "ack": Target(_raw(ack), read_ack),
         "ack_signed": Target(_message(ACK, ack), read_ack, behind=True),
+        "assessment": Target(
+            _raw(assessment),
+            read_text(lambda text: parse_assessment(text, folder=ROOT / "firmware-configs" / "assess")),
+            refuses=misconfigured,
+        ),
         "assign": Target(_raw(assign), lambda data: Assignment.from_bytes(data, KEYS, device="d")),
         "assign_signed": Target(
             _message(ASSIGN, assign), lambda data: Assignment.from_bytes(data, KEYS, device="d"), behind=True
