@@ -226,10 +226,10 @@ def _drivers(found: dict[str, float]) -> str:
 
 def _bill(answer: Payload) -> str:
     bill, currency = answer["bill"], answer["currency"]
-    rows = [[line["period"], _quantity(line), f"{Decimal(line['amount']):,} {currency}"] for line in bill["lines"]]
+    rows = [[name, quantity, f"{amount:,} {currency}"] for name, quantity, amount in _by_charge(bill["lines"])]
     rows.append(["total", f"{bill['imported_kwh']:,.0f} kWh", f"{Decimal(bill['total']):,} {currency}"])
     span = f"{local(bill['start_ms'], bill['zone'])} to {local(bill['end_ms'], bill['zone'])}"
-    lines = [f"== Bill by {bill['tariff']}, {span}", table(["line", "quantity", "amount"], rows)]
+    lines = [f"== Bill by {bill['tariff']}, {span}", table(["line", "energy", "amount"], rows)]
     if bill["low"] != bill["high"]:
         lines.append(f"It is {Decimal(bill['low']):,} to {Decimal(bill['high']):,} {currency}, as not all is known.")
     lines += [f"({note})" for note in bill["notes"]]
@@ -240,12 +240,15 @@ def _bill(answer: Payload) -> str:
     return "\n".join(lines)
 
 
-def _quantity(line: Payload) -> str:
-    if "energy_wh" in line:
-        return f"{line['energy_wh'] / 1000:,.0f} kWh"
-    if "days" in line:
-        return f"{Decimal(line['days']).normalize():,f} d"
-    return f"{Decimal(line['quantity']):,} {line['unit']}"
+def _by_charge(lines: list[Payload]) -> list[tuple[str, str, Decimal]]:
+    """The lines of all invoices by name, with the energy where they have one."""
+    energy_wh, amounts = dict[str, int](), dict[str, Decimal]()
+    for line in lines:
+        name = line["period"]
+        energy_wh[name] = energy_wh.get(name, 0) + line.get("energy_wh", 0)
+        amounts[name] = amounts.get(name, Decimal(0)) + Decimal(line["amount"])
+    shown = {name: f"{found / 1000:,.0f} kWh" if found else "" for name, found in energy_wh.items()}
+    return [(name, shown[name], amount) for name, amount in amounts.items()]
 
 
 def _published(values: Payload) -> str:
