@@ -221,6 +221,7 @@ def test_bad_input_is_one_clear_error_and_changes_nothing(home: Path) -> None:
         (ConfigError, "edgewatt-trainer init", ("--home", home / "none", "device", "list")),
         (ConfigError, "not supported", ("--database", "mysql://x", "device", "list")),
         (ConfigError, "not a database URL", ("--database", "x", "device", "list")),
+        (ConfigError, "not a database URL", ("--database", "postgresql://u:p@h:port/x", "device", "list")),
     ]
     for error, words, arguments in cases:
         with pytest.raises(error, match=words):
