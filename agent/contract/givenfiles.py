@@ -103,6 +103,10 @@ def check_replaceable(path: Path, magic: bytes) -> None:
         ConfigError: when a file is there that begins with something else.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to look into a pipe, as /dev/stdout may be, takes for ever
+            raise ConfigError(
+                "cannot be written (it is a folder, a device or a pipe)", where=str(path), todo="Give a file"
+            )
         with path.open("rb") as file:
             begin = file.read(len(magic))
     except FileNotFoundError:

@@ -242,6 +242,10 @@ class ClockRoom:
         self._knew = known
         return step_ms if changed else None
 
+    def place(self) -> None:
+        """Let slots go on as the store has them, where old ones have come back."""
+        self._plant.place()
+
     def _step(self, step_ms: int) -> bool:
         clock, plant = self._clock, self._plant
         if clock is None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _COSTS_EVERY_S = 0.5  # real time; a fast replay must not spend itself on bills that the next one replaces
 _LOOK_EVERY_S = 1.0  # real time
+_SALVAGE_S = 1800.0  # real time; in so long the rows of 1 GiB come back, of which slots are made or which are slots
 _CLOCK_SLACK_MS = 3_600_000  # small steps back are a clock being set; readings of a slot may run ahead of it
 _RESERVED_FULL = (
     "alerts, events and slots that wait for the centre fill more than store.reserved_mib: readings make room for them. "
@@ -117,6 +118,8 @@ class Daemon:
         self._read_errors: dict[int, int] = {}
         self._looked_s = self.started_s
         self._salvaged = 0
+        self._salvage_s: float | None = None  # since when slots wait for rows that may come back
+        self._waits = False
         self._costs_due = True
         self._costs_s = self.started_s - _COSTS_EVERY_S
 
@@ -259,7 +262,27 @@ class Daemon:
             self.troubles.note(f"source {number + 1}", stats.last_error)
         self._read_errors[number] = stats.read_errors
 
+    def _waits_for_salvage(self) -> bool:
+        """Whether slots would be made without rows that are about to come back, and count instead of those then."""
+        now_s = self._monotonic()
+        if not self.rooms.store.is_salvaging:
+            self._salvage_s = None
+        elif self._salvage_s is None:
+            self._salvage_s = now_s
+        waits = self._salvage_s is not None and now_s - self._salvage_s < _SALVAGE_S
+        if self._waits and not waits:
+            self._take_up()
+        self._waits = waits
+        return waits
+
+    def _take_up(self) -> None:
+        """Let slots go on as the store has them by now."""
+        self.rooms.history.restore(stored_slots(self.rooms.store, KEEP_DAYS))
+        self.rooms.time.place()
+
     def _close_slots(self, now_ms: int) -> None:
+        if self._waits_for_salvage():
+            return
         slots: list[Slot] = self.rooms.closer.due(now_ms, exhausted=self.exhausted)
         if not slots:
             return
@@ -333,7 +356,7 @@ class Daemon:
         self.rooms.store.keep_readings_from(self.rooms.closer.needed_ms)
         self.rooms.store.tick()
         if self.rooms.store.salvaged != self._salvaged:
-            self.rooms.history.restore(stored_slots(self.rooms.store, KEEP_DAYS))
+            self._take_up()
             self._salvaged = self.rooms.store.salvaged
         now_s = self._monotonic()
         if now_s - self._looked_s >= _LOOK_EVERY_S:

@@ -456,6 +456,11 @@ class Store:
         return self._journal.births
 
     @property
+    def is_salvaging(self) -> bool:
+        """Whether rows may still come back from what was set aside."""
+        return self._opened and self._journal.salvage.is_due
+
+    @property
     def salvaged(self) -> int:
         """How often, since the start, rows have come back from all that was set aside: old ones, of every stream."""
         return self._journal.salvaged

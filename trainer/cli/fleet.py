@@ -94,7 +94,7 @@ def add_device(
       edgewatt-trainer device add press-1 --broker mqtt.example.net:8883 --ca ca.pem --out press-1.json
       edgewatt-trainer device add press-1 --out press-1.json
     """
-    from agent.contract.durable import write_durable
+    from agent.contract.durable import new_file
     from agent.contract.givenfiles import check_replaceable
     from agent.contract.trust import Broker, Enrolment
     from trainer.fleet import trusted
@@ -110,14 +110,15 @@ def add_device(
     keys, repository = _open(home)
     root = repository.root().decode()
     engine = home.database()
-    token, expires_ms = Registry(engine, _now_ms).add(
-        name, plant=plant, valid_ms=valid_hours * _HOUR_MS, replace=replace
-    )
-    trusted.hand_out(engine, keys.trust)
-    if secured is not None:
-        with control_of(secured) as control:
-            control.let_in(name, token)
-    write_durable(out, Enrolment(name, token, expires_ms, address, keys.trust, root).to_bytes(), mode=0o600)
+    with new_file(out, mode=0o600) as file:  # before the register changes: what was handed out before counts until then
+        token, expires_ms = Registry(engine, _now_ms).add(
+            name, plant=plant, valid_ms=valid_hours * _HOUR_MS, replace=replace
+        )
+        trusted.hand_out(engine, keys.trust)
+        if secured is not None:
+            with control_of(secured) as control:
+                control.let_in(name, token)
+        file.write(Enrolment(name, token, expires_ms, address, keys.trust, root).to_bytes())
     remark(f"{out}: carry it to the device and run `edgewatt enroll` there; it holds a secret")
 
 

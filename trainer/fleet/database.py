@@ -253,7 +253,7 @@ def centre_id(engine: Engine) -> str:
 def _engine(url: str) -> Engine:
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError as exc:
+    except (sa.exc.ArgumentError, ValueError) as exc:  # ValueError: a port that is no number
         raise ConfigError(
             "is not a database URL", where="--database", todo="Example: sqlite:////srv/centre.db"
         ) from exc

@@ -1,5 +1,7 @@
 """Files that people name: what is no file, or too large, is refused before it is opened."""
 
+import os
+
 import pytest
 
 from agent.contract.errors import ConfigError
@@ -38,3 +40,9 @@ def test_a_file_of_another_kind_is_not_written_over(tmp_path):
             check_replaceable(path, b"EWX1")
     with pytest.raises(ConfigError, match="cannot be written"):
         check_replaceable(tmp_path, b"EWX1")
+
+
+def test_a_pipe_in_place_of_a_file_to_write_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="pipe"):
+        check_replaceable(tmp_path / "pipe", b"EWX1")

@@ -85,6 +85,14 @@ def test_an_enrolment_file_is_private_and_complete(home: Path) -> None:
     assert "not enrolled" in run(home, "device", "list")
 
 
+def test_a_file_that_cannot_be_written_leaves_the_one_before_valid(home: Path) -> None:
+    add(home, "press-1")
+    before = everything(home)
+    with pytest.raises(EdgewattError, match="cannot be written"):
+        run(home, "device", "add", "press-1", "--broker", "b:1", "--out", home / "nowhere" / "enrol.json")
+    assert everything(home) == before
+
+
 def test_a_plant_without_a_network_is_enrolled_by_files(home: Path) -> None:
     enrolment, key = add(home, "press-1"), SigningKey.generate()
     (home / "request").write_bytes(seal_request(enrolment, key, created_ms=1))
@@ -213,6 +221,7 @@ def test_bad_input_is_one_clear_error_and_changes_nothing(home: Path) -> None:
         (ConfigError, "edgewatt-trainer init", ("--home", home / "none", "device", "list")),
         (ConfigError, "not supported", ("--database", "mysql://x", "device", "list")),
         (ConfigError, "not a database URL", ("--database", "x", "device", "list")),
+        (ConfigError, "not a database URL", ("--database", "postgresql://u:p@h:port/x", "device", "list")),
     ]
     for error, words, arguments in cases:
         with pytest.raises(error, match=words):
