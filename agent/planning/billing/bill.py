@@ -12,14 +12,13 @@ from decimal import Decimal
 
 import numpy as np
 
-from agent.contract.rows import Forecast
 from agent.contract.slots import Slot
 from agent.contract.tariff.model import MAIN, Tiered
 from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.billing.grid import Grid, cell_ms
 from agent.planning.billing.lines import Line, merged, total, without
-from agent.planning.billing.loads import FORECAST, HIGH, KNOWN, LOW, MIDDLE, MISSING, Load, make_load
+from agent.planning.billing.loads import FORECAST, HIGH, KNOWN, LOW, MIDDLE, MISSING, Ahead, Load, make_load
 from agent.planning.billing.part import Books, Earlier, Part, split
 from agent.planning.billing.settle import settle
 
@@ -109,7 +108,7 @@ def bill(
     slots: Iterable[Slot],
     *,
     span_ms: tuple[int, int] | None = None,
-    forecast: Forecast | None = None,
+    forecast: Ahead | None = None,
     power_range_kw: tuple[float, float] | None = None,
     meters: Mapping[str, Iterable[Slot]] | None = None,
     earlier: Earlier | None = None,
@@ -164,7 +163,7 @@ def bill(
     )
 
 
-def bill_forecast(tariff: Tariff, forecast: Forecast, *, span_ms: tuple[int, int] | None = None) -> Bill:
+def bill_forecast(tariff: Tariff, forecast: Ahead, *, span_ms: tuple[int, int] | None = None) -> Bill:
     """Bill a forecast: the lines from its median, `low` and `high` from its lowest and highest quantile.
 
     Raises:
