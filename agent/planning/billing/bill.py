@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,27 @@ class Invoice:
     def total(self) -> Decimal:
         """Sum of the lines."""
         return self.totals[0]
+
+    @property
+    def low(self) -> Decimal:
+        """See `Bill.low`."""
+        return min(self.totals)
+
+    @property
+    def high(self) -> Decimal:
+        """See `Bill.high`."""
+        return max(self.totals)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in an answer of a command; money is text."""
+        return {
+            "month": self.label,
+            "start_ms": self.start_ms,
+            "end_ms": self.end_ms,
+            "energy_wh": self.energy_wh,
+            "lines": [line.to_json() for line in self.lines],
+            **_amounts(self),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +110,22 @@ class Bill:
         """What the total is at most; equal to `total` and `low` where nothing is missing, in doubt or ahead."""
         return max(self.totals)
 
+    def to_json(self) -> dict[str, Any]:
+        """The form in an answer of a command; money is text."""
+        return {
+            "start_ms": self.start_ms,
+            "end_ms": self.end_ms,
+            "currency": self.currency,
+            "energy_wh": self.energy_wh,
+            "lines": [line.to_json() for line in self.lines],
+            **_amounts(self),
+            "invoices": [invoice.to_json() for invoice in self.invoices],
+            "known_slots": self.known_slots,
+            "forecast_slots": self.forecast_slots,
+            "missing_slots": self.missing_slots,
+            "notes": list(self.notes),
+        }
+
     def after(self, before: Bill) -> Bill:
         """Return what this bill adds to one of an earlier part of its span: line by line, and in its range."""
         return dataclasses.replace(
@@ -101,6 +139,10 @@ class Bill:
             forecast_slots=self.forecast_slots - before.forecast_slots,
             missing_slots=self.missing_slots - before.missing_slots,
         )
+
+
+def _amounts(found: Invoice | Bill) -> dict[str, str]:
+    return {"amount": str(found.total), "low": str(found.low), "high": str(found.high)}
 
 
 def bill(
