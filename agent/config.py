@@ -136,9 +136,9 @@ class ForecastConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TariffConfig:
-    """`[tariff]`: the file with prices; without the section no costs are computed."""
+    """`[tariff]`: the file with prices, or a folder with its versions; without the section no costs are computed."""
 
-    file: Annotated[Path, Limits(exists=True)]
+    file: Annotated[Path, Limits(exists=True, folder=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ class Limits:
         low, high: bounds of a number.
         pattern: what all of a text must match.
         exists: a path must be that of a file.
+        folder: or of a folder.
         kinds: tables by their key `kind`.
         plain: the kind whose one field `value` a plain number stands for.
     """
@@ -43,6 +44,7 @@ class Limits:
     high: float = math.inf
     pattern: str | None = None
     exists: bool = False
+    folder: bool = False
     kinds: Mapping[str, type] | None = None
     plain: str | None = None
 
@@ -176,7 +178,7 @@ class _Reader:
             return self._wrong(place, "has characters that cannot be printed")
         if hint is Path:
             path = self._folder / Path(value).expanduser()
-            if limits.exists and not path.is_file():
+            if limits.exists and not (path.is_file() or (limits.folder and path.is_dir())):
                 return self._wrong(place, f"file {path} does not exist")
             return path
         if issubclass(hint, enum.StrEnum):

@@ -8,7 +8,12 @@ from agent.cli.output import Payload, emit, json_option, local, table
 from agent.cli.session import Session, pass_session
 from agent.control import Operation
 
-_SCOPES = {"today": "today, whole day", "month": "month so far", "next_24h": "next 24 h"}
+_SCOPES = {
+    "today": "today, whole day",
+    "month": "month so far",
+    "month_end": "month at its end",
+    "next_24h": "next 24 h",
+}
 
 
 @click.command()

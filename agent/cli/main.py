@@ -22,6 +22,7 @@ from agent.cli.run import run
 from agent.cli.session import Session
 from agent.cli.status import status
 from agent.cli.sync import sync
+from agent.cli.tariff import tariff
 from agent.contract.errors import EdgewattError, unforeseen
 
 _DEFAULT = Path("/etc/edgewatt/agent.toml")
@@ -57,7 +58,7 @@ def edgewatt(context: click.Context, config_path: Path) -> None:
     context.obj = Session(config_path)
 
 
-for _command in (alerts, assess, buffer, config, cost, enroll, forecast, model, run, status, sync):
+for _command in (alerts, assess, buffer, config, cost, enroll, forecast, model, run, status, sync, tariff):
     edgewatt.add_command(_command)
 
 

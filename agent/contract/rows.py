@@ -135,7 +135,7 @@ def _number(fields: Fields, name: str, value: object) -> float:
 
 
 def cost_row(time_ms: int, scope: str, currency: str, amount: str, low: str, high: str, **more: Any) -> dict[str, Any]:
-    """A row of the `costs` stream. `scope` is `today`, `month` or `next_24h`; money is decimal text."""
+    """A row of the `costs` stream. `scope` is `today`, `month`, `month_end` or `next_24h`; money is text."""
     return {
         "time_ms": time_ms,
         "scope": scope,

@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ from agent.daemon.notify import Notifier
 from agent.daemon.paths import StatePaths, credentials
 from agent.daemon.realtime import boottime_ms, machine_start, real_ms
 from agent.daemon.slots import SlotCloser
-from agent.daemon.views import ALERT_DAYS, View
+from agent.daemon.views import ALERT_DAYS, View, slots_between
 from agent.inference.forecaster import Model
 from agent.inference.ladder import Ladder
 from agent.planning.costs import CostWatch
@@ -257,7 +258,7 @@ def _make_rooms(
         history=history,
         calibrating=calibrating,
         forecasting=forecasting,
-        costs=Costs(CostWatch(tariff), history) if tariff is not None else None,
+        costs=Costs(CostWatch(tariff), history, partial(slots_between, store)) if tariff is not None else None,
         board=_make_board(config, store),
         models=models,
         exchange=exchange,

@@ -6,13 +6,15 @@ planning's.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from agent.contract.errors import UnavailableError
 from agent.contract.features import Floats
 from agent.contract.rows import Forecast
-from agent.contract.slots import floor_slot
+from agent.contract.slots import Slot
 from agent.daemon.history import History
+from agent.planning.billing.earlier import earlier_peaks
 from agent.planning.costs import CostWatch
 
 _MINUTE_MS = 60_000
@@ -100,14 +102,23 @@ class Forecasting:
 
 
 class Costs:
-    """Rows of the `costs` stream under the plant's tariff."""
+    """Rows of the `costs` stream under the plant's tariff.
 
-    def __init__(self, watch: CostWatch, history: History) -> None:
+    The demand of earlier months is read from the store when the agent starts and when a billing month begins.
+    """
+
+    def __init__(
+        self, watch: CostWatch, history: History, stored: Callable[[int, int], Iterable[Slot]] | None = None
+    ) -> None:
         self._watch = watch
         self._history = history
+        self._stored = stored
+        self._month = ""
 
     def rows(self, now_ms: int, forecast: Forecast | None) -> list[dict[str, Any]]:
         """Return today's, this month's and the next day's cost, as far as they can be told."""
-        since_ms = self._watch.tariff.month_start_ms(now_ms)
-        length_s = self._history.slot_s
-        return self._watch.rows(now_ms, self._history.between(floor_slot(since_ms, length_s), now_ms), forecast)
+        label = self._watch.tariff.month_at(now_ms).label
+        if label != self._month and self._stored is not None:
+            self._watch.earlier = earlier_peaks(self._watch.tariff, now_ms, self._stored)
+            self._month = label
+        return self._watch.rows(now_ms, self._history.between(0, now_ms), forecast)

@@ -230,6 +230,11 @@ def stored_slots(store: Readable, days: int) -> list[Slot]:
     return [Slot.from_row(dict(row)) for row in latest_rows(rows)]
 
 
+def slots_between(store: Readable, start_ms: int, end_ms: int) -> list[Slot]:
+    """Return the slots that a store has of a span and that count."""
+    return [Slot.from_row(dict(row)) for row in latest_rows(store.rows("slots", start_ms, end_ms))]
+
+
 def broker_of(config: Config, enrolled: Enrolled) -> str:
     """Return host:port of the broker that is used."""
     return f"{config.sync.host or enrolled.broker.host}:{config.sync.port or enrolled.broker.port}"

@@ -1,4 +1,4 @@
-"""What energy costs today, this month so far, and in the next 24 hours, as rows of the `costs` stream.
+"""What energy costs today, this month so far and at its end, and in the next 24 hours, as rows of the `costs` stream.
 
 Decides which span is billed from which data; prices are the tariff's, sums `billing`'s.
 """
@@ -14,7 +14,9 @@ from agent.contract.rows import Forecast, cost_row
 from agent.contract.slots import Slot, floor_slot
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.billing.bill import Bill, bill
+from agent.planning.billing.loads import Ahead
 from agent.planning.billing.part import Earlier
+from agent.planning.billing.projection import project
 
 _DAY_MS = 86_400_000
 
@@ -26,6 +28,8 @@ class CostWatch:
         `today`: the whole local day; measured slots, then the forecast for what is left of it. `so_far` in the row is
             the part up to now.
         `month`: from the first day of the billing month to the last slot measured.
+        `month_end`: the whole billing month: measured, forecast, and then like earlier days of the same weekday; a
+            range, without lines. Told once a day is known.
         `next_24h`: from the current slot on, forecast only; `end_ms` shows where a shorter forecast ends.
 
     Where a tariff settles by the month (demand, tiers, percentages), a day costs what it adds to the month's bill: a
@@ -49,21 +53,25 @@ class CostWatch:
 
         Args:
             now_ms: plant clock.
-            slots: closed slots from the start of the local month, or from before it; of one length. The end of the
-                last one is where measuring ends and forecasting begins: slots that stayed empty belong to them.
+            slots: closed slots from the start of the billing month on; of one length. Weeks before it tell what days
+                are like. The end of the last one is where measuring ends and forecasting begins: slots that stayed
+                empty belong to them.
             forecast: the latest one, or None.
 
         Raises:
             ConfigError: when slots and forecast differ in length or lie off their grid.
         """
         rows: list[dict[str, Any]] = []
-        past = [slot for slot in slots if slot.end_ms <= now_ms]
+        over = [slot for slot in slots if slot.end_ms <= now_ms]
+        month_ms = self.tariff.month_start_ms(now_ms)
+        past = [slot for slot in over if slot.end_ms > month_ms]
         if past:
             until_ms = max(slot.end_ms for slot in past)
             rows += self._today(now_ms, until_ms, past, _from(forecast, until_ms))
-            month = self._bill(self.tariff.month_start_ms(now_ms), until_ms, past, None)
+            month = self._bill(month_ms, until_ms, past, None)
             if month is not None:
                 rows.append(_row(now_ms, "month", month))
+            rows += self._month_end(now_ms, until_ms, past, over, forecast)
         if forecast is not None:
             start_ms = max(floor_slot(now_ms, forecast.slot_s), forecast.origin_ms)
             span = start_ms, min(start_ms + _DAY_MS, _end_ms(forecast))
@@ -84,6 +92,23 @@ class CostWatch:
         whole = self._added(start_ms, min(end_ms, _end_ms(forecast)), past, forecast)
         return [] if whole is None else [_row(now_ms, "today", whole, forecast, so_far=spent)]
 
+    def _month_end(
+        self,
+        now_ms: int,
+        until_ms: int,
+        past: Sequence[Slot],
+        every: Sequence[Slot],
+        forecast: Forecast | None,
+    ) -> list[dict[str, Any]]:
+        month = self.tariff.month_at(now_ms)
+        ahead = project(self.tariff, every, _from(forecast, until_ms), until_ms, month.end_ms)
+        whole = None if ahead is None else self._bill(month.start_ms, month.end_ms, past, ahead)
+        if ahead is None or whole is None:
+            return []
+        row = _row(now_ms, "month_end", whole, profiled_slots=ahead.profiled, forecast_slots=whole.forecast_slots)
+        del row["lines"]  # they would be most of the row, and say little beside a range
+        return [row]
+
     def _added(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> Bill | None:
         """Return what a span adds to the bill of the month in which it begins."""
         since_ms = self.tariff.month_start_ms(start_ms) if self.tariff.settles_by_month else start_ms
@@ -91,7 +116,7 @@ class CostWatch:
         before = self._bill(since_ms, start_ms, past, forecast) if since_ms < start_ms else None
         return whole if whole is None or before is None else whole.after(before)
 
-    def _bill(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> Bill | None:
+    def _bill(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Ahead | None) -> Bill | None:
         known_from_ms = min((slot.start_ms for slot in past), default=None)
         if known_from_ms is None:
             if forecast is None:

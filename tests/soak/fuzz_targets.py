@@ -206,7 +206,7 @@ def targets() -> dict[str, Target]:
     asked = jsonform.dumps({"operation": "status", "arguments": {"since_ms": 5}})
     example = (ROOT / "firmware-configs" / "agent.toml").read_bytes()
     assessment = (ROOT / "firmware-configs" / "assess" / "gas-plant.toml").read_bytes()
-    tariff = next((ROOT / "firmware-configs" / "tariffs").glob("*.toml")).read_bytes()
+    tariff = (ROOT / "firmware-configs" / "tariffs" / "cn-hubei-two-part.toml").read_bytes()
     curve = b"timestamp,load\n" + b"".join(b"2014-01-0%dT%02d:00,%d.5\n" % (n // 24 + 1, n % 24, n) for n in range(72))
 
     def framed(data: bytes) -> bytes:

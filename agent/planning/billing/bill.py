@@ -9,17 +9,17 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
-from agent.contract.rows import Forecast
 from agent.contract.slots import Slot
 from agent.contract.tariff.model import MAIN, Tiered
 from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.billing.grid import Grid, cell_ms
 from agent.planning.billing.lines import Line, merged, total, without
-from agent.planning.billing.loads import FORECAST, HIGH, KNOWN, LOW, MIDDLE, MISSING, Load, make_load
+from agent.planning.billing.loads import FORECAST, HIGH, KNOWN, LOW, MIDDLE, MISSING, Ahead, Load, make_load
 from agent.planning.billing.part import Books, Earlier, Part, split
 from agent.planning.billing.settle import settle
 
@@ -48,6 +48,27 @@ class Invoice:
     def total(self) -> Decimal:
         """Sum of the lines."""
         return self.totals[0]
+
+    @property
+    def low(self) -> Decimal:
+        """See `Bill.low`."""
+        return min(self.totals)
+
+    @property
+    def high(self) -> Decimal:
+        """See `Bill.high`."""
+        return max(self.totals)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in an answer of a command; money is text."""
+        return {
+            "month": self.label,
+            "start_ms": self.start_ms,
+            "end_ms": self.end_ms,
+            "energy_wh": self.energy_wh,
+            "lines": [line.to_json() for line in self.lines],
+            **_amounts(self),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +110,22 @@ class Bill:
         """What the total is at most; equal to `total` and `low` where nothing is missing, in doubt or ahead."""
         return max(self.totals)
 
+    def to_json(self) -> dict[str, Any]:
+        """The form in an answer of a command; money is text."""
+        return {
+            "start_ms": self.start_ms,
+            "end_ms": self.end_ms,
+            "currency": self.currency,
+            "energy_wh": self.energy_wh,
+            "lines": [line.to_json() for line in self.lines],
+            **_amounts(self),
+            "invoices": [invoice.to_json() for invoice in self.invoices],
+            "known_slots": self.known_slots,
+            "forecast_slots": self.forecast_slots,
+            "missing_slots": self.missing_slots,
+            "notes": list(self.notes),
+        }
+
     def after(self, before: Bill) -> Bill:
         """Return what this bill adds to one of an earlier part of its span: line by line, and in its range."""
         return dataclasses.replace(
@@ -104,12 +141,16 @@ class Bill:
         )
 
 
+def _amounts(found: Invoice | Bill) -> dict[str, str]:
+    return {"amount": str(found.total), "low": str(found.low), "high": str(found.high)}
+
+
 def bill(
     tariff: Tariff,
     slots: Iterable[Slot],
     *,
     span_ms: tuple[int, int] | None = None,
-    forecast: Forecast | None = None,
+    forecast: Ahead | None = None,
     power_range_kw: tuple[float, float] | None = None,
     meters: Mapping[str, Iterable[Slot]] | None = None,
     earlier: Earlier | None = None,
@@ -164,7 +205,7 @@ def bill(
     )
 
 
-def bill_forecast(tariff: Tariff, forecast: Forecast, *, span_ms: tuple[int, int] | None = None) -> Bill:
+def bill_forecast(tariff: Tariff, forecast: Ahead, *, span_ms: tuple[int, int] | None = None) -> Bill:
     """Bill a forecast: the lines from its median, `low` and `high` from its lowest and highest quantile.
 
     Raises:

@@ -7,17 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.contract.errors import ConfigError, UnavailableError
-from agent.contract.rows import Forecast
 from agent.contract.slots import MIN_COMPLETENESS, Slot
 
 MISSING, KNOWN, FORECAST = 0, 1, 2
 LOW, MIDDLE, HIGH = 0, 1, 2  # rows of `Load.energy`
 Ints = NDArray[np.int64]
+
+
+class Ahead(Protocol):
+    """What a bill needs of a forecast; see `rows.Forecast`."""
+
+    @property
+    def origin_ms(self) -> int:
+        """Start of the first slot."""
+        ...
+
+    @property
+    def slot_s(self) -> int:
+        """Slot length."""
+        ...
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Levels, ascending, the median among them."""
+        ...
+
+    @property
+    def power_kw(self) -> NDArray[np.float64]:
+        """Mean power, [steps, levels]."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +81,7 @@ def make_load(
     *,
     span_ms: tuple[int, int] | None = None,
     since_ms: int = 0,
-    forecast: Forecast | None = None,
+    forecast: Ahead | None = None,
     power_range_kw: tuple[float, float] | None = None,
 ) -> tuple[Load, tuple[int, int]]:
     """Lay slots, and a forecast where there is none, on one grid; return them and the span to bill.
@@ -99,7 +123,7 @@ def make_load(
     return load, (start_ms, end_ms)
 
 
-def _add_forecast(energy: Ints, state: NDArray[np.int8], forecast: Forecast, base_ms: int) -> None:
+def _add_forecast(energy: Ints, state: NDArray[np.int8], forecast: Ahead, base_ms: int) -> None:
     """Whole Wh of each forecast slot at the lowest quantile, the median and the highest."""
     columns = [0, forecast.quantiles.index(0.5), -1]
     table = np.rint(forecast.power_kw[:, columns] * (forecast.slot_s / 3.6)).astype(np.int64).T
@@ -109,7 +133,7 @@ def _add_forecast(energy: Ints, state: NDArray[np.int8], forecast: Forecast, bas
         energy[:, begin:end], state[begin:end] = table[:, begin - first : end - first], FORECAST
 
 
-def _length_ms(slots: Iterable[Slot], forecast: Forecast | None) -> int:
+def _length_ms(slots: Iterable[Slot], forecast: Ahead | None) -> int:
     lengths = {(slot.length_s, slot.start_ms % (slot.length_s * 1000)) for slot in slots}
     if forecast is not None:
         lengths.add((forecast.slot_s, forecast.origin_ms % (forecast.slot_s * 1000)))
@@ -122,7 +146,7 @@ def _length_ms(slots: Iterable[Slot], forecast: Forecast | None) -> int:
     return next(iter(lengths))[0] * 1000
 
 
-def _span(slots: Mapping[int, Slot], length_ms: int, forecast: Forecast | None) -> tuple[int, int]:
+def _span(slots: Mapping[int, Slot], length_ms: int, forecast: Ahead | None) -> tuple[int, int]:
     if slots:
         return min(slots), max(slots) + length_ms
     assert forecast is not None  # noqa: S101 - _length_ms has refused neither

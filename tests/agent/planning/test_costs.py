@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 import json
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -13,6 +14,8 @@ from agent.contract.errors import ConfigError
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import FLAG_EMPTY, Slot
 from agent.contract.tariff.tariff import Tariff
+from agent.daemon.forecasting import Costs
+from agent.daemon.history import History
 from agent.planning.costs import CostWatch
 from tests.support.forecasts import peaks_of
 
@@ -48,7 +51,8 @@ def by_scope(now_ms, slots, ahead):
     for row in rows:
         assert row["time_ms"] == now_ms
         assert Decimal(row["low"]) <= Decimal(row["amount"]) <= Decimal(row["high"])
-        assert sum(Decimal(line["amount"]) for line in row["lines"]) == Decimal(row["amount"])
+        if row["scope"] != "month_end":
+            assert sum(Decimal(line["amount"]) for line in row["lines"]) == Decimal(row["amount"])
     return {row["scope"]: row for row in rows}
 
 
@@ -152,3 +156,108 @@ def test_rejects_a_forecast_of_another_slot_length():
     now = at(2014, 10, 15, 10)
     with pytest.raises(ConfigError, match="differ in length"):
         CostWatch(TARIFF).rows(now, hours(at(2014, 10, 15), now), forecast(now, slot_s=900))
+
+
+DEMAND = Tariff.from_toml("""
+name = "demand"
+zone = "Australia/Melbourne"
+currency = "AUD"
+[[period]]
+name = "flat"
+price_per_kwh = 0.25
+[[demand]]
+name = "demand"
+price_per_kw = 10
+interval_minutes = 60
+ratchet = {share = 0.5, months = 1}
+[[fee]]
+name = "gst"
+percent = 10
+of = "all"
+""")
+EARLIER = {"demand": {"2014-09": Decimal(1)}}
+
+
+def costs(now_ms, slots, ahead=None, earlier=EARLIER):
+    rows = CostWatch(DEMAND, earlier).rows(now_ms, slots, ahead)
+    return {row["scope"]: row for row in rows}
+
+
+def lines(row):
+    return {line["period"]: line["amount"] for line in row["lines"]}
+
+
+def test_a_new_peak_costs_on_the_day_on_which_it_is_set():
+    now = at(2014, 10, 15, 10)
+    slots = hours(at(2014, 10, 1), now)
+    plain = costs(now, slots)["today"]
+    assert lines(plain) == {"flat": "10.00", "demand": "0.00", "gst": "1.00"}
+    slots[-3] = dataclasses.replace(slots[-3], energy_wh=6000, power_kw=6.0)
+    peak = costs(now, slots)["today"]
+    assert lines(peak) == {"flat": "10.50", "demand": "20.00", "gst": "3.05"}
+    assert peak["amount"] == peak["so_far"] == "33.55"
+    assert lines(costs(now, slots)["month"])["demand"] == "60.00"
+
+
+def test_a_peak_that_is_forecast_costs_in_the_hours_ahead():
+    now = at(2014, 10, 15, 10)
+    rows = costs(now, hours(at(2014, 10, 1), now), forecast(now))
+    # 4 kW so far; 8 kW ahead, at least 4 and at most 16
+    assert lines(rows["next_24h"]) == {"flat": "48.00", "demand": "40.00", "gst": "8.80"}
+    assert (rows["next_24h"]["low"], rows["next_24h"]["high"]) == ("26.40", "237.60")
+
+
+def test_the_days_of_a_month_add_up_to_its_bill():
+    load = hours(at(2014, 10, 1), at(2014, 11, 1))
+    load = [dataclasses.replace(slot, energy_wh=4000 + 37 * index % 997) for index, slot in enumerate(load)]
+    watch, marks = CostWatch(DEMAND, EARLIER), [at(2014, 10, day) for day in range(1, 32)] + [at(2014, 11, 1)]
+    days = [watch._added(begin, end, load, None).total for begin, end in itertools.pairwise(marks)]
+    assert sum(days) == watch._bill(marks[0], marks[-1], load, None).total
+    assert len(set(days)) > 20
+
+
+def test_a_ratchet_rests_on_the_month_before():
+    now = at(2014, 10, 15, 10)
+    month = costs(now, hours(at(2014, 10, 1), now), earlier={"demand": {"2014-09": Decimal(20)}})["month"]
+    assert lines(month)["demand"] == "100.00"
+    assert month["low"] == month["high"] == month["amount"]
+    unknown = costs(now, hours(at(2014, 10, 1), now), earlier={})["month"]
+    assert "not wholly known" in unknown["notes"][0]
+
+
+def test_the_month_at_its_end_is_measured_then_forecast_then_like_earlier_days():
+    now = at(2014, 10, 15, 10)
+    before = hours(at(2014, 9, 15), now, kw=4.0)
+    # Of Saturdays one was at 6 kW.
+    saturday = range(at(2014, 10, 11), at(2014, 10, 12), HOUR_MS)
+    slots = [
+        dataclasses.replace(slot, energy_wh=6000, power_kw=6.0) if slot.start_ms in saturday else slot
+        for slot in before
+    ]
+    row = by_scope(now, slots, forecast(now))["month_end"]
+    assert (row["start_ms"], row["end_ms"]) == (at(2014, 10, 1), at(2014, 11, 1))
+    assert (row["known_slots"], row["forecast_slots"], row["profiled_slots"]) == (345, 398, 374)
+    # 345 h at 4 kW, a day of them at 6; 24 h at 8 (4 to 16); 374 h at 4, of which two Saturdays may be at 6.
+    assert (row["amount"], row["low"], row["high"]) == ("779.00", "755.00", "851.00")
+    assert "lines" not in row
+
+
+def test_the_month_at_its_end_needs_a_day_that_is_known():
+    now = at(2014, 10, 15, 10)
+    assert "month_end" not in by_scope(now, hours(now - 23 * HOUR_MS, now), forecast(now))
+    assert "month_end" in by_scope(now, hours(now - 24 * HOUR_MS, now), None)
+
+
+def test_the_agent_reads_the_demand_of_earlier_months_once_a_month():
+    asked = []
+
+    def stored(start_ms, end_ms):
+        asked.append((start_ms, end_ms))
+        return hours(start_ms, end_ms, kw=20.0)
+
+    history = History(3600, hours(at(2014, 10, 1), at(2014, 10, 15)))
+    rooms = Costs(CostWatch(DEMAND), history, stored)
+    for hour in (10, 11):
+        rows = {row["scope"]: row for row in rooms.rows(at(2014, 10, 15, hour), None)}
+        assert lines(rows["month"])["demand"] == "100.00"
+    assert asked == [(at(2014, 9, 1), at(2014, 10, 1))]

@@ -69,7 +69,7 @@ ENERGIES = st.lists(st.integers(-50_000, 2_000_000), min_size=1, max_size=130)
 LOADS = st.lists(st.integers(0, 500_000), min_size=1, max_size=60)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(start=STARTS, energies=ENERGIES, missing=st.sets(st.integers(0, 129), max_size=5))
 def test_lines_sum_to_the_total_and_invoices_to_the_bill(start, energies, missing):
     load = [empty(slot) if index in missing else slot for index, slot in enumerate(slots(start, energies))]
@@ -81,7 +81,7 @@ def test_lines_sum_to_the_total_and_invoices_to_the_bill(start, energies, missin
     assert found.energy_wh == sum(slot.energy_wh for slot in load)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(start=STARTS, halves=LOADS, parts=st.sampled_from([2, 3, 6]))
 def test_splitting_and_merging_intervals_changes_nothing(start, halves, parts):
     # Energies that split into whole Wh, so that both descriptions are the same energy.
@@ -91,7 +91,7 @@ def test_splitting_and_merging_intervals_changes_nothing(start, halves, parts):
     assert bill(FULL, slots(start, split, length_s // parts)).lines == merged.lines
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(day=st.integers(0, 300), energies=ENERGIES)
 def test_a_week_later_costs_the_same_under_the_same_calendar(day, energies):
     flat_year = tariff("""
@@ -121,7 +121,7 @@ periods = ["peak"]
         assert by_line(one) == by_line(other)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(start=STARTS, energies=LOADS, where=st.integers(0, 59), more=st.integers(1, 2_000_000))
 def test_more_load_never_lowers_an_energy_line_at_positive_prices(start, energies, where, more):
     added = list(energies)
@@ -136,7 +136,7 @@ def test_more_load_never_lowers_an_energy_line_at_positive_prices(start, energie
     assert after.total >= before.total
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(start=STARTS, energies=LOADS, cut=st.integers(0, 60))
 def test_a_month_so_far_and_what_is_added_make_the_whole(start, energies, cut):
     load = slots(start, energies)
