@@ -15,6 +15,8 @@ from agent.contract.slots import Slot, floor_slot
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.billing.bill import Bill, bill
 from agent.planning.billing.part import Earlier
+from agent.planning.carbon.emissions import emissions
+from agent.planning.carbon.factors import ELECTRICITY, Factors
 
 _DAY_MS = 86_400_000
 
@@ -37,12 +39,14 @@ class CostWatch:
 
     Attributes:
         earlier: highest demand of months before the slots that are given, for ratchets and the year's highest.
+        factors: with them a row says what its energy emits (`kg_co2e` with its range, `emissions`).
     """
 
-    def __init__(self, tariff: Tariff, earlier: Earlier | None = None) -> None:
+    def __init__(self, tariff: Tariff, earlier: Earlier | None = None, factors: Factors | None = None) -> None:
         """Watch costs under `tariff`."""
         self.tariff = tariff
         self.earlier: Earlier = earlier or {}
+        self.factors = factors
 
     def rows(self, now_ms: int, slots: Sequence[Slot], forecast: Forecast | None) -> list[dict[str, Any]]:
         """Return the rows that can be told; a scope of which nothing is known has none.
@@ -71,7 +75,7 @@ class CostWatch:
                 ahead = self._added(*span, past, _from(forecast, start_ms))
                 if ahead is not None:
                     rows.append(_row(now_ms, "next_24h", ahead, forecast))
-        return rows
+        return [row | self._emitted(row, past, forecast) for row in rows]
 
     def _today(
         self, now_ms: int, until_ms: int, past: Sequence[Slot], forecast: Forecast | None
@@ -83,6 +87,23 @@ class CostWatch:
             return [] if so_far is None else [_row(now_ms, "today", so_far, so_far=spent)]
         whole = self._added(start_ms, min(end_ms, _end_ms(forecast)), past, forecast)
         return [] if whole is None else [_row(now_ms, "today", whole, forecast, so_far=spent)]
+
+    def _emitted(self, row: dict[str, Any], past: Sequence[Slot], forecast: Forecast | None) -> dict[str, Any]:
+        """Return what the energy of a row emits: its span, its slots, and its forecast where it rests on one."""
+        if self.factors is None:
+            return {}
+        until_ms = max((slot.end_ms for slot in past), default=row["start_ms"])
+        try:
+            found = emissions(
+                self.factors,
+                {ELECTRICITY: past},
+                span_ms=(row["start_ms"], row["end_ms"]),
+                forecast=_from(forecast, until_ms) if "source" in row else None,
+                power_range_kw=_power_range_kw(past),
+            )
+        except UnavailableError:
+            return {}
+        return found.to_json()
 
     def _added(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> Bill | None:
         """Return what a span adds to the bill of the month in which it begins."""
@@ -100,19 +121,23 @@ class CostWatch:
         start_ms = max(start_ms, known_from_ms)
         if start_ms >= end_ms:
             return None
-        powers = [slot.power_kw for slot in past if slot.power_kw is not None]
         try:
             return bill(
                 self.tariff,
                 past,
                 span_ms=(start_ms, end_ms),
                 forecast=forecast,
-                power_range_kw=(min(powers), max(powers)) if powers else None,
+                power_range_kw=_power_range_kw(past),
                 earlier=self.earlier,
                 partial=True,
             )
         except UnavailableError:
             return None
+
+
+def _power_range_kw(past: Sequence[Slot]) -> tuple[float, float] | None:
+    powers = [slot.power_kw for slot in past if slot.power_kw is not None]
+    return (min(powers), max(powers)) if powers else None
 
 
 def _from(forecast: Forecast | None, start_ms: int) -> Forecast | None:

@@ -104,6 +104,18 @@ class Emissions:
         market = self.ledgers.get(Ledger.MARKET)
         return None if market is None else self.ledgers.get(Ledger.SCOPE_1, NOTHING) + market
 
+    def to_json(self) -> dict[str, Any]:
+        """The fields of a row of the `costs` stream, in kg as decimal text; by market only where that is known."""
+        total, market = self.total, self.market_total
+        by_market = {} if market is None else {"kg_co2e_market": str(market.kg)}
+        return {
+            "kg_co2e": str(total.kg),
+            "kg_co2e_low": str(total.low),
+            "kg_co2e_high": str(total.high),
+            **by_market,
+            "emissions": [line.to_json() for line in self.lines],
+        }
+
 
 def emissions(
     factors: Factors,

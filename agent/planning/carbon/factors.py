@@ -19,7 +19,7 @@ import numpy as np
 
 from agent.contract.features import Floats, Ints
 from agent.contract.slotcalendar import SlotCalendar
-from agent.planning.carbon.series import DECIMALS, Series
+from agent.planning.carbon.series import DECIMALS, SeriesFile
 
 ELECTRICITY = "electricity"
 FIRST_DAY, LAST_DAY = dt.date(1970, 1, 1), dt.date(2199, 12, 31)
@@ -56,7 +56,7 @@ class Factor:
     unit: str
     ledger: Ledger
     steps: int = 0
-    series: Series | None = None
+    series: SeriesFile | None = None
     first: dt.date = FIRST_DAY
     last: dt.date = LAST_DAY
     months: frozenset[int] = ALL_MONTHS
@@ -67,7 +67,8 @@ class Factor:
         """The least and the greatest factor of the entry; None of an empty series."""
         if self.series is None:
             return self.steps, self.steps
-        return (int(self.series.steps.min()), int(self.series.steps.max())) if len(self.series.steps) else None
+        steps = self.series.latest().steps
+        return (int(steps.min()), int(steps.max())) if len(steps) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +112,7 @@ class Factors:
             holds &= np.isin(months, list(factor.months))
             values = np.full(count, factor.steps, dtype=np.int64)
             if factor.series is not None:
-                values, known = factor.series.at(starts_ms)
+                values, known = factor.series.latest().at(starts_ms)
                 holds &= known
             place[holds], steps[holds] = number, values[holds]
         return place, steps

@@ -14,7 +14,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.givenfiles import check_file
 from agent.contract.zones import parse_zone
 from agent.planning.carbon.factors import ALL_MONTHS, ELECTRICITY, FIRST_DAY, LAST_DAY, Factor, Factors, Ledger
-from agent.planning.carbon.series import DECIMALS, MAX_FACTOR, Series, read_series
+from agent.planning.carbon.series import DECIMALS, MAX_FACTOR, SeriesFile
 
 MAX_FILE_BYTES = 1 << 18
 UNITS = ("kWh", "m3", "t", "GJ", "l")
@@ -128,7 +128,7 @@ class _Reader:
             self._complain(f"{path}kg_per_unit", f"has more than {DECIMALS} decimals")
         return int(steps)
 
-    def _series(self, value: dict[str, Any], path: str) -> Series | None:
+    def _series(self, value: dict[str, Any], path: str) -> SeriesFile | None:
         name, minutes, scale = value["series"], value.get("series_minutes", 60), value.get("scale", Decimal(1))
         if not isinstance(name, str) or not _FILE.fullmatch(name):
             self._complain(f"{path}series", f"{name!r} is not the name of a file beside this one")
@@ -140,7 +140,7 @@ class _Reader:
             self._complain(f"{path}scale", "is not a number above 0, such as 0.001 for grams")
             return None
         try:
-            return read_series(self._folder / name, minutes * 60, Decimal(scale))
+            return SeriesFile(self._folder / name, minutes * 60, Decimal(scale))
         except ConfigError as exc:
             self._complain(f"{path}series", str(exc))
             return None

@@ -5,6 +5,7 @@ The form is that of a series of prices: a start with its offset from UTC, and a 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime as dt
 import re
@@ -42,6 +43,40 @@ class Series:
         place = np.searchsorted(self.starts_ms, times_ms, side="right") - 1
         known = (place >= 0) & (times_ms - self.starts_ms[place] < self.length_ms)
         return np.where(known, self.steps[place], 0), known
+
+
+class SeriesFile:
+    """A series in a file, read again when that has changed; one that is broken meanwhile leaves the last in force."""
+
+    def __init__(self, path: Path, length_s: int, scale: Decimal) -> None:
+        """Read it for a first time.
+
+        Raises:
+            ConfigError: when it cannot be read, or with the first line that is wrong.
+        """
+        self.length_ms = length_s * 1000
+        self._path, self._length_s, self._scale = path, length_s, scale
+        self._seen = self._state()
+        self._series = self._read()
+
+    def latest(self) -> Series:
+        """Return the last that could be read."""
+        seen = self._state()
+        if seen is not None and seen != self._seen:
+            self._seen = seen
+            with contextlib.suppress(ConfigError):
+                self._series = self._read()
+        return self._series
+
+    def _read(self) -> Series:
+        return read_series(self._path, self._length_s, self._scale)
+
+    def _state(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
 
 
 def read_series(path: Path, length_s: int, scale: Decimal) -> Series:

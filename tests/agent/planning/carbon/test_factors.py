@@ -112,3 +112,20 @@ def test_a_series_is_exact_in_its_unit():
     assert series.steps.tolist() == [35_125_000]
     with pytest.raises(ConfigError, match="header"):
         parse_series("time,kg\n", "hours.csv", 3600)
+
+
+def test_a_series_that_grows_is_read_again_and_a_broken_one_leaves_the_last_in_force(tmp_path):
+    path = tmp_path / "hours.csv"
+    path.write_text("start,kg_per_unit\n2026-03-01T00:00Z,0.5\n")
+    factors = parse_factors(ONE.replace("kg_per_unit = 0.4", 'series = "hours.csv"'), folder=tmp_path)
+
+    def second_hour():
+        return factors.kg_per_unit("electricity", Ledger.LOCATION, 1_772_326_800_000, 3600, 1).tolist()
+
+    assert str(second_hour()) == "[nan]"
+    path.write_text(path.read_text() + "2026-03-01T01:00Z,0.25\n")
+    assert second_hour() == [0.25]
+    path.write_text(path.read_text() + "2026-03-01T02:00Z,much\n")
+    assert second_hour() == [0.25]
+    path.unlink()
+    assert second_hour() == [0.25]
