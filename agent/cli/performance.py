@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 _FILE = click.Path(path_type=Path)
+_FIRST_YEAR, _LAST_YEAR, _MOST_DAYS = 1971, 2199, 10 * 366
 _variables = click.option(
     "--variables",
     type=_FILE,
@@ -78,8 +79,7 @@ def baseline(
     from agent.planning.performance.baseline import fit_baseline
     from agent.planning.performance.record import Record
 
-    if last < first:
-        raise click.UsageError("--to lies before --from.")
+    _check_days(first.date(), last.date())
     path = StatePaths(session.config.device.state_dir).performance
     if path.exists() and not replace:
         raise ConfigError(
@@ -146,10 +146,11 @@ def show(
         )
     begin = first.date() if first else fitted.last + dt.timedelta(days=1)
     end = last.date() if last else _last_day(session)
-    if end < begin:
+    if not last and end < begin:
         raise UnavailableError(
             f"there is no day from {begin} to {end}", where="performance", todo="Wait for data, or give other days"
         )
+    _check_days(begin, end)
     file = variables or (Path(fitted.variables_file) if fitted.wanted else None)
     observations, _ = _observe(session, begin, end, fitted.by, file, fitted.wanted)
     found = compare(fitted, observations, record.adjustments, confidence=confidence / 100)
@@ -199,7 +200,14 @@ def adjust(
         changed = record.adjusted(Adjustment(first.date(), last.date() if last else None, kwh_per_day, reason))
     changed.save(path)
     answer = {**_head(session), "adjustments": [entry.to_json() for entry in changed.adjustments]}
-    emit(answer, as_json, lambda told: f"{len(told['adjustments'])} adjustments are on record.")
+    emit(answer, as_json, lambda told: f"Adjustments on record: {len(told['adjustments'])}.")
+
+
+def _check_days(first: dt.date, last: dt.date) -> None:
+    if last < first:
+        raise click.UsageError("--to lies before --from.")
+    if first.year < _FIRST_YEAR or last.year > _LAST_YEAR or (last - first).days > _MOST_DAYS:
+        raise click.UsageError(f"Give days from {_FIRST_YEAR} to {_LAST_YEAR}, at most {_MOST_DAYS // 366} years.")
 
 
 def _observe(

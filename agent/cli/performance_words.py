@@ -123,7 +123,7 @@ def performance_words(answer: Payload, *, plot: bool) -> str:
     share = "" if savings["share"] is None else f" ({abs(savings['share']):.1%})"
     proven = "proven" if savings["proven"] else "not proven: the interval holds zero"
     pairs: list[tuple[str, object]] = [
-        ("period", f"{period['first']} to {period['last']}, {period['days']} days{left_out}"),
+        ("period", f"{period['first']} to {period['last']}, {_counted(period['days'], 'day')}{left_out}"),
         ("EnPI", f"{_number(enpi['ratio'], '.3f')} (measured over expected)"),
         ("measured", f"{enpi['measured_kwh']:,.0f} kWh, {enpi['measured_kwh_per_day']:,.1f} kWh a day"),
         ("expected", f"{enpi['expected_kwh']:,.0f} kWh"),
@@ -154,8 +154,8 @@ def performance_words(answer: Payload, *, plot: bool) -> str:
         ]
         parts += ["", table(["adjustment", "from", "to", "kWh a day", "reason"], rows)]
     if period["extrapolated"]:
-        unit = "days" if answer["baseline"]["by"] == "day" else "weeks"
-        parts += ["", f"On {period['extrapolated']} {unit} a variable lies beyond what the baseline has seen."]
+        count = _counted(period["extrapolated"], answer["baseline"]["by"])
+        parts += ["", f"On {count} a variable lies beyond what the baseline has seen."]
     parts += _doubts(answer["baseline"])
     if plot:
         parts += ["", "CUSUM of savings (line), and how far chance carries it (tint):", _draw(answer["cusum"])]
@@ -191,9 +191,13 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def _baseline_line(told: Payload) -> str:
-    count = f"{told['observations']} {told['by']}s"
+    count = _counted(told["observations"], told["by"])
     kind = "" if told["kind"] == "1P" else f", {told['kind']}"
     return f"Baseline of {told['first']} to {told['last']}: {count}{_left_out(told['left_out'])}{kind}"
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def _left_out(reasons: Payload) -> str:

@@ -25,6 +25,7 @@ WORKING_DAY = "working_day"  # 1 or 0
 STAMPS = "timestamp"
 MAX_BYTES = 64 * 2**20
 MAX_VARIABLES = 6  # beside temperature and working day: every subset of them is tried
+_TAKEN = {"constant", "energy", "broken week", "heating degree days", "cooling degree days"}  # of terms and reasons
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_ .-]{0,31}")
 _LONGEST_MS = 20 * 3_600_000  # rows further apart are rows of days
@@ -79,11 +80,11 @@ def read_variables(path: Path, zone: str, wanted: Sequence[str] = ()) -> Variabl
         raise ConfigError(f"cannot be read ({exc})", where=where, todo="Give a CSV file in UTF-8") from exc
     names = list(wanted) or [name for name in _header(text) if name != STAMPS]
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name in _TAKEN:
             raise ConfigError(
-                f"column {name[:40]!r} is no name of a variable",
+                f"column {name[:40]!r} is no name of a variable, or is taken",
                 where=f"{where} line 1",
-                todo="Use letters, digits, blanks and _.-",
+                todo="Use letters, digits, blanks and _.-, and another word",
             )
     if not names or len(set(names) - {TEMPERATURE, WORKING_DAY}) > MAX_VARIABLES:
         raise ConfigError(

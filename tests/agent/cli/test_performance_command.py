@@ -164,6 +164,21 @@ def test_what_cannot_be_told_is_refused_in_words(capsys: pytest.CaptureFixture[s
     config.write_text(CONFIG)
 
 
+def test_a_period_beyond_reason_is_wrong_usage(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    for first, last in (("2025-12-31", "2025-01-01"), ("0001-01-01", "9999-12-31"), ("1980-01-01", "2025-01-01")):
+        assert "Error" in run(capsys, folder, "baseline", "--from", first, "--to", last, code=2)
+    run(capsys, folder, "baseline", *YEAR)
+    assert "at most 10 years" in run(capsys, folder, "show", "--to", "9999-12-31", code=2)
+
+
+def test_one_day_can_be_shown_and_drawn(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    run(capsys, folder, "baseline", *YEAR)
+    picture = folder / "day.svg"
+    day = ["--from", "2026-01-05", "--to", "2026-01-05"]
+    assert "2026-01-05, 1 day\n" in run(capsys, folder, "show", *day, "--plot", "--picture", str(picture))
+    assert ET.fromstring(picture.read_text()) is not None
+
+
 def test_nothing_but_the_baselines_own_file_is_written(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     state = folder / "state"
 

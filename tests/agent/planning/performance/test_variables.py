@@ -85,6 +85,7 @@ def test_days_outside_the_file_are_unknown(write):
         ("timestamp\n2026-03-02\n", r"has 0 variables"),
         ("timestamp,a,b,c,d,e,f,g\n2026-03-02,1,1,1,1,1,1,1\n", r"has 7 variables.*--use"),
         ("timestamp,pie\u0007ces\n2026-03-02,1\n", r"is no name of a variable"),
+        ("timestamp,heating degree days\n2026-03-02,1\n", r"is no name of a variable, or is taken"),
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(write, text, words):
