@@ -142,6 +142,13 @@ class TariffConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CarbonConfig:
+    """`[carbon]`: the file with emission factors; without the section nothing is said of emissions beside costs."""
+
+    file: Annotated[Path, Limits(exists=True)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertsConfig:
     """`[alerts]`: limits.
 
@@ -236,6 +243,7 @@ class Config:
     clock: ClockConfig | None = None
     forecast: ForecastConfig = ForecastConfig()
     tariff: TariffConfig | None = None
+    carbon: CarbonConfig | None = None
     alerts: AlertsConfig = AlertsConfig()
     store: StoreConfig = StoreConfig()
     sync: SyncConfig = SyncConfig()
@@ -306,6 +314,8 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "clock.plant_start", f"is not between {_FIRST_YEAR} and {_LAST_YEAR}"
     if config.store.reserved_bytes >= config.store.max_mib * 2**20:
         yield "store.reserved_mib", f"leaves no room for readings in max_mib = {config.store.max_mib}"
+    if config.carbon is not None and config.tariff is None:
+        yield "carbon", "is told beside costs, and there is no [tariff]"
     size = len(os.fsencode(config.device.socket))
     if size > _MAX_SOCKET_BYTES:
         yield "device.socket", f"{config.device.socket} has {size} bytes, a socket's path at most {_MAX_SOCKET_BYTES}"

@@ -30,7 +30,7 @@ def config() -> None:
 @json_option
 @pass_session
 def check(session: Session, file: Path | None, as_json: bool) -> None:
-    """Check FILE, or the file of --config, with the tariff and the data files it names.
+    """Check FILE, or the file of --config, with the tariff, the emission factors and the data files it names.
 
     Names everything that is wrong, each with its path in the file.
 
@@ -54,10 +54,10 @@ def check(session: Session, file: Path | None, as_json: bool) -> None:
 
 
 def _check_named_files(loaded: Config) -> None:
-    from agent.daemon.build import make_sources, make_tariff
+    from agent.daemon.build import make_factors, make_sources, make_tariff
 
     problems: list[ConfigError] = []
-    for make in (make_tariff, make_sources):
+    for make in (make_tariff, make_factors, make_sources):
         try:
             make(loaded)
         except ConfigError as exc:

@@ -13,7 +13,7 @@ from agent.contract.zones import to_local
 
 # Dot of a braille cell by (column, row); the cell is 2 dots wide and 4 high.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-_AXIS = 10
+AXIS = 10
 
 
 def draw_fan(
@@ -28,15 +28,27 @@ def draw_fan(
         height: lines of the drawing, without the time axis.
         ascii_only: for terminals without braille: `*` is the median, `:` the band.
     """
-    columns = max(8, width - _AXIS)
-    low, middle, high = (_stretch(forecast.power_kw[:, level], 2 * columns) for level in (0, 1, 2))
-    floor, step = _scale(float(low.min()), float(high.max()), height)
+    columns = max(8, width - AXIS)
+    lines = draw_band(*forecast.power_kw.T[:3], unit="kW", width=width, height=height, ascii_only=ascii_only)
+    return "\n".join([*lines, _time_axis(forecast, zone, columns)])
+
+
+def draw_band(
+    low: Floats, middle: Floats, high: Floats, *, unit: str, width: int, height: int = 14, ascii_only: bool = False
+) -> list[str]:
+    """Return `height` lines: three step functions [steps] over equal steps, labelled in `unit`; no axis below.
+
+    The line may leave the band.
+    """
+    columns = max(8, width - AXIS)
+    low, middle, high = (_stretch(values, 2 * columns) for values in (low, middle, high))
+    floor, step = _scale(float(min(low.min(), middle.min())), float(max(high.max(), middle.max())), height)
     cells = np.zeros((height, columns), dtype=np.int64)
     line = np.zeros((height, columns), dtype=bool)
     rows = 4 * height
 
-    def dot(kw: float) -> int:
-        return min(rows - 1, max(0, round((kw - floor) / (step * height) * (rows - 1))))
+    def dot(value: float) -> int:
+        return min(rows - 1, max(0, round((value - floor) / (step * height) * (rows - 1))))
 
     def put(x: int, y: int, *, median: bool) -> None:
         row = height - 1 - y // 4
@@ -54,11 +66,11 @@ def draw_fan(
         previous = here
     lines = []
     for row in range(height):
-        kw = floor + (height - row) * step if row % 4 == 0 else None
-        label = "" if kw is None else f"{kw:.4g} kW"
+        value = floor + (height - row) * step if row % 4 == 0 else None
+        label = "" if value is None else f"{value:.4g} {unit}"
         drawn = _ascii(cells[row], line[row]) if ascii_only else _braille(cells[row])
-        lines.append(f"{label:>{_AXIS - 1}} {drawn}".rstrip())
-    return "\n".join([*lines, _time_axis(forecast, zone, columns)])
+        lines.append(f"{label:>{AXIS - 1}} {drawn}".rstrip())
+    return lines
 
 
 def _stretch(values: Floats, width: int) -> Floats:
@@ -104,4 +116,4 @@ def _time_axis(forecast: Forecast, zone: dt.tzinfo, columns: int) -> str:
             continue
         text[column : column + len(label)] = label
         busy_until = column + len(label)
-    return " " * _AXIS + "".join(text).rstrip()
+    return " " * AXIS + "".join(text).rstrip()

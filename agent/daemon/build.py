@@ -36,6 +36,7 @@ from agent.daemon.slots import SlotCloser
 from agent.daemon.views import ALERT_DAYS, View, slots_between
 from agent.inference.forecaster import Model
 from agent.inference.ladder import Ladder
+from agent.planning.carbon.factors import Factors
 from agent.planning.costs import CostWatch
 from agent.sources.base import Source
 from agent.sources.clock import Clock, PlantClock, SteadyClock
@@ -62,7 +63,7 @@ def build(config: Config) -> Daemon:
     """
     paths = StatePaths(config.device.state_dir)
     with contextlib.ExitStack() as stack:
-        tariff, sources = make_tariff(config), make_sources(config)
+        tariff, factors, sources = make_tariff(config), make_factors(config), make_sources(config)
         stack.enter_context(paths.owned())
         identity = Identity.open(paths.identity, credentials=credentials())
         _check_enrolment(config, identity)
@@ -75,7 +76,7 @@ def build(config: Config) -> Daemon:
         control, notifier = Control(config.device.socket), Notifier()
 
         def make() -> Rooms:
-            return _make_rooms(config, paths, identity, clock, store, sources, tariff, control, notifier)
+            return _make_rooms(config, paths, identity, clock, store, sources, tariff, factors, control, notifier)
 
         rooms = make()
         _tell_boot(config, identity, clock, store)
@@ -111,6 +112,19 @@ def make_tariff(config: Config) -> Tariff | None:
         ConfigError: with everything that is wrong in its file.
     """
     return Tariff.load(config.tariff.file) if config.tariff is not None else None
+
+
+def make_factors(config: Config) -> Factors | None:
+    """Read the emission factors, where there are some.
+
+    Raises:
+        ConfigError: with everything that is wrong in their file.
+    """
+    if config.carbon is None:
+        return None
+    from agent.planning.carbon.reader import read_factors  # noqa: PLC0415 - loaded only where it is needed
+
+    return read_factors(config.carbon.file)
 
 
 def make_clock(config: ClockConfig | None, anchor: Path) -> Clock:
@@ -216,6 +230,7 @@ def _make_rooms(
     store: Store,
     sources: list[Source],
     tariff: Tariff | None,
+    factors: Factors | None,
     control: Control,
     notifier: Notifier,
 ) -> Rooms:
@@ -258,7 +273,9 @@ def _make_rooms(
         history=history,
         calibrating=calibrating,
         forecasting=forecasting,
-        costs=Costs(CostWatch(tariff), history, partial(slots_between, store)) if tariff is not None else None,
+        costs=Costs(CostWatch(tariff, factors=factors), history, partial(slots_between, store))
+        if tariff is not None
+        else None,
         board=_make_board(config, store),
         models=models,
         exchange=exchange,

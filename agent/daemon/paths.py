@@ -55,6 +55,11 @@ class StatePaths:
         """The replay clock's anchor."""
         return self.root / "clock.json"
 
+    @property
+    def performance(self) -> Path:
+        """The energy baseline and its adjustments, which `edgewatt performance` writes."""
+        return self.root / "performance.json"
+
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
         """Hold the folder for writing; it is made where it does not exist. It may be one that takes nothing now.

@@ -17,8 +17,11 @@ from agent.planning.billing.bill import Bill, bill
 from agent.planning.billing.loads import Ahead
 from agent.planning.billing.part import Earlier
 from agent.planning.billing.projection import project
+from agent.planning.carbon.emissions import emissions
+from agent.planning.carbon.factors import ELECTRICITY, Factors
 
 _DAY_MS = 86_400_000
+_Rested = tuple[dict[str, Any], Ahead | None]  # a row, and what it rests on of the time ahead
 
 
 class CostWatch:
@@ -41,12 +44,14 @@ class CostWatch:
 
     Attributes:
         earlier: highest demand of months before the slots that are given, for ratchets and the year's highest.
+        factors: with them a row says what its energy emits (`kg_co2e` with its range, `emissions`).
     """
 
-    def __init__(self, tariff: Tariff, earlier: Earlier | None = None) -> None:
+    def __init__(self, tariff: Tariff, earlier: Earlier | None = None, factors: Factors | None = None) -> None:
         """Watch costs under `tariff`."""
         self.tariff = tariff
         self.earlier: Earlier = earlier or {}
+        self.factors = factors
 
     def rows(self, now_ms: int, slots: Sequence[Slot], forecast: Forecast | None) -> list[dict[str, Any]]:
         """Return the rows that can be told; a scope of which nothing is known has none.
@@ -61,7 +66,7 @@ class CostWatch:
         Raises:
             ConfigError: when slots and forecast differ in length or lie off their grid.
         """
-        rows: list[dict[str, Any]] = []
+        rows: list[_Rested] = []
         over = [slot for slot in slots if slot.end_ms <= now_ms]
         month_ms = self.tariff.month_start_ms(now_ms)
         past = [slot for slot in over if slot.end_ms > month_ms]
@@ -70,7 +75,7 @@ class CostWatch:
             rows += self._today(now_ms, until_ms, past, _from(forecast, until_ms))
             month = self._bill(month_ms, until_ms, past, None)
             if month is not None:
-                rows.append(_row(now_ms, "month", month))
+                rows.append((_row(now_ms, "month", month), None))
             rows += self._month_end(now_ms, until_ms, past, over, forecast)
         if forecast is not None:
             start_ms = max(floor_slot(now_ms, forecast.slot_s), forecast.origin_ms)
@@ -78,19 +83,17 @@ class CostWatch:
             if span[0] < span[1]:
                 ahead = self._added(*span, past, _from(forecast, start_ms))
                 if ahead is not None:
-                    rows.append(_row(now_ms, "next_24h", ahead, forecast))
-        return rows
+                    rows.append((_row(now_ms, "next_24h", ahead, forecast), _from(forecast, start_ms)))
+        return [row | self._emitted(row, past, ahead) for row, ahead in rows]
 
-    def _today(
-        self, now_ms: int, until_ms: int, past: Sequence[Slot], forecast: Forecast | None
-    ) -> list[dict[str, Any]]:
+    def _today(self, now_ms: int, until_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> list[_Rested]:
         start_ms, end_ms = self.tariff.day_bounds_ms(now_ms)
         so_far = self._added(start_ms, until_ms, past, None)
         spent = "0.00" if so_far is None else str(so_far.total)
         if forecast is None:
-            return [] if so_far is None else [_row(now_ms, "today", so_far, so_far=spent)]
+            return [] if so_far is None else [(_row(now_ms, "today", so_far, so_far=spent), None)]
         whole = self._added(start_ms, min(end_ms, _end_ms(forecast)), past, forecast)
-        return [] if whole is None else [_row(now_ms, "today", whole, forecast, so_far=spent)]
+        return [] if whole is None else [(_row(now_ms, "today", whole, forecast, so_far=spent), forecast)]
 
     def _month_end(
         self,
@@ -99,7 +102,7 @@ class CostWatch:
         past: Sequence[Slot],
         every: Sequence[Slot],
         forecast: Forecast | None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[_Rested]:
         month = self.tariff.month_at(now_ms)
         ahead = project(self.tariff, every, _from(forecast, until_ms), until_ms, month.end_ms)
         whole = None if ahead is None else self._bill(month.start_ms, month.end_ms, past, ahead)
@@ -107,7 +110,23 @@ class CostWatch:
             return []
         row = _row(now_ms, "month_end", whole, profiled_slots=ahead.profiled, forecast_slots=whole.forecast_slots)
         del row["lines"]  # they would be most of the row, and say little beside a range
-        return [row]
+        return [(row, ahead)]
+
+    def _emitted(self, row: dict[str, Any], past: Sequence[Slot], ahead: Ahead | None) -> dict[str, Any]:
+        """Return what the energy of a row emits: its span, its slots, and what it rests on of the time ahead."""
+        if self.factors is None:
+            return {}
+        try:
+            found = emissions(
+                self.factors,
+                {ELECTRICITY: past},
+                span_ms=(row["start_ms"], row["end_ms"]),
+                forecast=ahead,
+                power_range_kw=_power_range_kw(past),
+            )
+        except UnavailableError:
+            return {}
+        return found.to_json()
 
     def _added(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> Bill | None:
         """Return what a span adds to the bill of the month in which it begins."""
@@ -125,19 +144,23 @@ class CostWatch:
         start_ms = max(start_ms, known_from_ms)
         if start_ms >= end_ms:
             return None
-        powers = [slot.power_kw for slot in past if slot.power_kw is not None]
         try:
             return bill(
                 self.tariff,
                 past,
                 span_ms=(start_ms, end_ms),
                 forecast=forecast,
-                power_range_kw=(min(powers), max(powers)) if powers else None,
+                power_range_kw=_power_range_kw(past),
                 earlier=self.earlier,
                 partial=True,
             )
         except UnavailableError:
             return None
+
+
+def _power_range_kw(past: Sequence[Slot]) -> tuple[float, float] | None:
+    powers = [slot.power_kw for slot in past if slot.power_kw is not None]
+    return (min(powers), max(powers)) if powers else None
 
 
 def _from(forecast: Forecast | None, start_ms: int) -> Forecast | None:

@@ -89,6 +89,12 @@ def test_reads_a_replay_with_clock(tmp_path: Path) -> None:
     assert config.clock.anchor_real_ms is None
 
 
+def test_emission_factors_without_a_tariff_would_be_told_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "factors.toml").touch()
+    with pytest.raises(ConfigError, match=r"carbon: is told beside costs, and there is no \[tariff\]"):
+        parse(GOOD + '[carbon]\nfile = "factors.toml"\n', folder=tmp_path)
+
+
 def test_the_tree_is_frozen() -> None:
     config = parse(GOOD, folder=Path("/"))
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -102,6 +108,7 @@ def test_the_tree_is_frozen() -> None:
         (('id = "d1"', ""), "device.id: is missing"),
         (('id = "d1"', 'id = "D 1"'), "device.id: 'D 1' does not have the form"),
         (('id = "d1"', "id = 4"), "device.id: is not a text in quotes"),
+        (("[plant]", '[carbon]\nfile = "/dev/null"\n[plant]'), "carbon.file: file /dev/null does not exist"),
         (("slot_minutes = 15", "slot_minutes = 7"), "plant.slot_minutes: 7 is not one of 5, 10, 15, 30, 60"),
         (("slot_minutes = 15", "slot_minutes = true"), "plant.slot_minutes: is not a whole number"),
         (("slot_minutes = 15", "slot_minutes = 15.0"), "plant.slot_minutes: is not a whole number"),

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from agent.config import (
+    CarbonConfig,
     ClockConfig,
     Config,
     CsvConfig,
@@ -194,6 +195,7 @@ SECTIONS = {
     "device": DeviceConfig,
     "plant": PlantConfig,
     "tariff": TariffConfig,
+    "carbon": CarbonConfig,
     "clock": ClockConfig,
 }
 

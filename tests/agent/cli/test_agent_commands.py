@@ -110,6 +110,14 @@ def test_config_check_looks_into_tariff_and_data_files_too(
     assert "tariff.toml" in error
 
 
+def test_config_check_looks_into_the_emission_factors_too(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "factors.toml").write_text('name = "mine"\nzone = "UTC"\n')
+    config.write_text(config.read_text() + '\n[carbon]\nfile = "factors.toml"\n')
+    assert "factors.toml: factor: is missing" in failed(capsys, 78, "config", "check", str(config))
+
+
 def test_without_configuration_the_error_says_how_to_give_one(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from agent.contract.slots import FLAG_EMPTY, Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.daemon.forecasting import Costs
 from agent.daemon.history import History
+from agent.planning.carbon.reader import parse_factors
 from agent.planning.costs import CostWatch
 from tests.support.forecasts import peaks_of
 
@@ -261,3 +262,36 @@ def test_the_agent_reads_the_demand_of_earlier_months_once_a_month():
         rows = {row["scope"]: row for row in rooms.rows(at(2014, 10, 15, hour), None)}
         assert lines(rows["month"])["demand"] == "100.00"
     assert asked == [(at(2014, 9, 1), at(2014, 10, 1))]
+
+
+CARBON = parse_factors("""
+name = "test"
+zone = "Australia/Melbourne"
+[[factor]]
+ledger = "scope-2-location"
+kg_per_unit = 0.5
+[[factor]]
+ledger = "scope-2-market"
+kg_per_unit = 0.1
+""")
+
+
+def test_beside_every_cost_stands_what_its_energy_emits():
+    now = at(2014, 10, 15, 10)
+    slots = hours(at(2014, 10, 15), now)
+    slots[8] = dataclasses.replace(slots[8], energy_wh=0, power_kw=None, completeness=0.0, flags=(FLAG_EMPTY,))
+    rows = {row["scope"]: row for row in CostWatch(TARIFF, factors=CARBON).rows(now, slots, forecast(now))}
+    json.dumps(list(rows.values()))
+    # 9 hours of 4 kWh are known, one is missing, 14 hours of 8 kWh (4 to 16) are ahead; half a kilogram each.
+    assert {scope: (row["kg_co2e_low"], row["kg_co2e"], row["kg_co2e_high"]) for scope, row in rows.items()} == {
+        "today": ("46.000", "74.000", "132.000"),
+        "month": ("18.000", "18.000", "20.000"),
+        "next_24h": ("48.000", "96.000", "192.000"),
+    }
+    assert rows["next_24h"]["kg_co2e_market"] == "19.200"
+    assert [line["ledger"] for line in rows["month"]["emissions"]] == ["scope-2-location", "scope-2-market"]
+
+
+def test_without_factors_nothing_is_said_of_emissions():
+    now = at(2014, 10, 15, 10)
+    assert not any("kg_co2e" in row for row in CostWatch(TARIFF).rows(now, hours(at(2014, 10, 15), now), None))
