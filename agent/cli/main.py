@@ -18,6 +18,7 @@ from agent.cli.enroll import enroll
 from agent.cli.forecast import forecast
 from agent.cli.model import model
 from agent.cli.output import remark
+from agent.cli.peak import peak
 from agent.cli.run import run
 from agent.cli.session import Session
 from agent.cli.status import status
@@ -58,7 +59,7 @@ def edgewatt(context: click.Context, config_path: Path) -> None:
     context.obj = Session(config_path)
 
 
-for _command in (alerts, assess, buffer, config, cost, enroll, forecast, model, run, status, sync, tariff):
+for _command in (alerts, assess, buffer, config, cost, enroll, forecast, model, peak, run, status, sync, tariff):
     edgewatt.add_command(_command)
 
 
