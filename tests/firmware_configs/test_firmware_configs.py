@@ -12,6 +12,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from agent.alertsconfig import (
+    AbnormalConfig,
+    AlertsConfig,
+    BaseLoadConfig,
+    LimitConfig,
+    PeakConfig,
+    PowerFactorConfig,
+)
 from agent.config import (
     CarbonConfig,
     ClockConfig,
@@ -197,6 +205,12 @@ SECTIONS = {
     "tariff": TariffConfig,
     "carbon": CarbonConfig,
     "clock": ClockConfig,
+    "alerts": AlertsConfig,
+    "alerts.limit": LimitConfig,
+    "alerts.abnormal": AbnormalConfig,
+    "alerts.base_load": BaseLoadConfig,
+    "alerts.power_factor": PowerFactorConfig,
+    "peak": PeakConfig,
 }
 
 
@@ -205,7 +219,7 @@ def shown() -> list[tuple[str, str, object, bool]]:
     found, section = [], ""
     for line in (CONFIGS / "agent.toml").read_text().splitlines():
         text = line.removeprefix("# ")
-        if match := re.match(r"\[+(\w+)\]+$", text):
+        if match := re.match(r"\[+([\w.]+)\]+\s*(#.*)?$", text):
             section = match[1]
         elif re.match(r"\w+ = ", text):
             ((key, value),) = tomllib.loads(text).items()
