@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -34,15 +34,18 @@ class Axes:
     up: tuple[float, float]
     parts: list[str] = field(default_factory=list)
 
-    def frame(self, title: str, unit: str, *, upward: bool) -> None:
-        """Draw title, base line, and ticks to the right; with `upward` lines and numbers of the upward values too."""
+    def frame(self, title: str, unit: str, *, upward: bool, label: Callable[[float], str] | None = None) -> None:
+        """Draw title, base line, and ticks to the right; with `upward` lines and numbers of the upward values too.
+
+        `label` says what a tick to the right is called, where it is more than a number.
+        """
         bottom = self.top + self.height
         self.parts.append(text(self.left, self.top - 14, title, weight="bold"))
         self.parts.append(text(self.left + self.width, bottom + 34, unit, anchor="end"))
         for value in ticks(*self.across, 6):
             x = self._x(value)
             self.parts.append(_line([(x, bottom), (x, bottom + 5)], _INK, 1))
-            self.parts.append(text(x, bottom + 18, short(value), anchor="middle"))
+            self.parts.append(text(x, bottom + 18, (label or short)(value), anchor="middle"))
         for value in ticks(*self.up, 5) if upward else ():
             y = self._y(value)
             ends = [(self.left, y), (self.left + self.width, y)]

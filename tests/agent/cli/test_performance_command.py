@@ -117,9 +117,10 @@ def test_people_get_tables_a_drawing_and_a_picture(capsys: pytest.CaptureFixture
     assert "proven" in told
     assert "2026-02" in told
     assert any("\u2800" <= character <= "\u28ff" for character in told)
-    titles = [entry.text for entry in ET.fromstring(picture.read_text()).iter("{http://www.w3.org/2000/svg}title")]
-    assert "measured" in titles
-    assert "cumulative savings" in titles
+    words = [entry.text or "" for entry in ET.fromstring(picture.read_text()).iter("{http://www.w3.org/2000/svg}text")]
+    assert "measured" in words
+    assert any(text.startswith("CUSUM of savings") for text in words)
+    assert sum(text.startswith("2026-0") for text in words) >= 8  # days below both panels
     other = folder / "notes.txt"
     other.write_text("mine")
     assert "file of another kind" in run(capsys, folder, "show", "--picture", str(other), code=78)
