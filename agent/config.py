@@ -9,15 +9,16 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from agent.alertsconfig import AlertsConfig, PeakConfig, alert_contradictions, peak_contradictions
 from agent.configform import Complaints, Limits, read_toml
 from agent.contract.channels import CHANNEL_NAME, Channel, Kind
 from agent.contract.errors import ConfigError
 from agent.contract.givenfiles import check_file
-from agent.contract.slots import SLOT_LENGTHS_S
+from agent.contract.slots import DEMAND_INTERVALS_S, SLOT_LENGTHS_S
 from agent.contract.topics import DEVICE_ID
 from agent.contract.zones import parse_zone
 
@@ -149,23 +150,6 @@ class CarbonConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlertsConfig:
-    """`[alerts]`: limits.
-
-    Attributes:
-        peak_kw: load ahead that is worth an alarm; none where absent.
-        clear_below_kw: the alarm ends below this; 95 % of `peak_kw` where absent.
-        quantile: which forecast level is compared.
-        data_missing_s: silence of a channel that is worth an alarm.
-    """
-
-    peak_kw: Annotated[float | None, Limits(low=0, high=1e7)] = None
-    clear_below_kw: Annotated[float | None, Limits(low=0, high=1e7)] = None
-    quantile: float = 0.9
-    data_missing_s: Annotated[float, Limits(low=1, high=7 * 86_400)] = 900.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreConfig:
     """`[store]`: how long readings may wait for the disk, when they are packed, and how much room there is.
 
@@ -244,7 +228,8 @@ class Config:
     forecast: ForecastConfig = ForecastConfig()
     tariff: TariffConfig | None = None
     carbon: CarbonConfig | None = None
-    alerts: AlertsConfig = AlertsConfig()
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
+    peak: PeakConfig = field(default_factory=PeakConfig)
     store: StoreConfig = StoreConfig()
     sync: SyncConfig = SyncConfig()
     update: UpdateConfig = UpdateConfig()
@@ -259,6 +244,14 @@ class Config:
     def horizon(self) -> int:
         """Slots in one forecast."""
         return self.forecast.horizon_hours * 3600 // self.plant.slot_s
+
+    @property
+    def demand_interval_s(self) -> int:
+        """Length of the interval over which demand is billed."""
+        minutes = self.peak.interval_minutes
+        if minutes is not None:
+            return minutes * 60
+        return next(length_s for length_s in DEMAND_INTERVALS_S if length_s % self.plant.slot_s == 0)
 
 
 def load(path: Path) -> Config:
@@ -319,11 +312,10 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     size = len(os.fsencode(config.device.socket))
     if size > _MAX_SOCKET_BYTES:
         yield "device.socket", f"{config.device.socket} has {size} bytes, a socket's path at most {_MAX_SOCKET_BYTES}"
-    alerts = config.alerts
-    if alerts.clear_below_kw is not None and (alerts.peak_kw is None or alerts.clear_below_kw >= alerts.peak_kw):
-        yield "alerts.clear_below_kw", "must be below alerts.peak_kw"
-    if alerts.quantile not in {0.5, 0.9}:
-        yield "alerts.quantile", f"{alerts.quantile} is not 0.5 or 0.9"
+    yield from alert_contradictions(
+        config.alerts, config.channels, config.plant.power_channel, has_tariff=config.tariff is not None
+    )
+    yield from peak_contradictions(config.peak, slot)
 
 
 def _bad_zones(config: Config) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from agent.cli.enroll import enroll
 from agent.cli.forecast import forecast
 from agent.cli.model import model
 from agent.cli.output import remark
+from agent.cli.peak import peak
 from agent.cli.performance import performance
 from agent.cli.run import run
 from agent.cli.session import Session
@@ -59,7 +60,8 @@ def edgewatt(context: click.Context, config_path: Path) -> None:
     context.obj = Session(config_path)
 
 
-for _command in (alerts, assess, buffer, config, cost, enroll, forecast, model, performance, run, status, sync, tariff):
+_COMMANDS = (alerts, assess, buffer, config, cost, enroll, forecast, model, peak, performance, run, status, sync, tariff)
+for _command in _COMMANDS:
     edgewatt.add_command(_command)
 
 

@@ -15,6 +15,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.jsonform import Fields
 
 SLOT_LENGTHS_S = (300, 600, 900, 1800, 3600)
+DEMAND_INTERVALS_S = (900, 1800, 3600)  # over which demand is billed
 FLAG_PARTIAL = "partial"  # readings cover less than the whole slot; energy is scaled up from what they cover
 FLAG_EMPTY = "empty"  # no reading covers any of it; power is unknown, energy is 0 and must not be billed
 FLAG_SUSPECT = "suspect"  # a reading of it was flagged by the source

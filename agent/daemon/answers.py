@@ -17,6 +17,8 @@ from agent.daemon.views import Answer, View
 if TYPE_CHECKING:
     from agent.daemon.loop import Daemon
 
+MAX_SHELF_S = 30 * 86_400  # rows of alerts are looked at for as long as that
+
 
 class Answers:
     """One method an operation. Runs on the daemon's thread, between two turns."""
@@ -31,7 +33,10 @@ class Answers:
             Operation.FORECAST: lambda _: self._view.forecast(),
             Operation.COST: lambda _: self._view.cost(),
             Operation.ALERTS_LIST: self._alerts,
+            Operation.PEAK: lambda _: self._peak(),
             Operation.ALERTS_ACK: self._acknowledge,
+            Operation.ALERTS_SHELVE: self._shelve,
+            Operation.ALERTS_UNSHELVE: self._unshelve,
             Operation.BUFFER_STATUS: lambda _: self._buffer(),
             Operation.BUFFER_REPAIR: lambda _: self._repair(),
             Operation.BUFFER_IMPORT: self._take_answer,
@@ -50,7 +55,7 @@ class Answers:
 
     def _status(self) -> Answer:
         daemon = self._daemon
-        exchange = daemon.rooms.exchange
+        exchange, board = daemon.rooms.exchange, daemon.rooms.board
         state = "degraded" if daemon.troubles.open else "exhausted" if daemon.exhausted else "running"
         answer = self._view.status()
         return {
@@ -59,7 +64,7 @@ class Answers:
             "exhausted": daemon.exhausted,
             "version": importlib.metadata.version("edgewatt"),
             "plant_time_ms": daemon.rooms.clock.now_ms(),
-            "alerts_open": len(daemon.rooms.board.open()),
+            "alerts_open": len({alert.rule for alert in board.open()} - set(board.shelves())),
             "connected": None if exchange is None else exchange.link.connected,
             "buffer": {**answer["buffer"], **self._way_out(answer["buffer"]["backlog_bytes"])},
             "uptime_ms": round((self._monotonic() - daemon.started_s) * 1000),
@@ -82,6 +87,24 @@ class Answers:
         if rows:
             self._daemon.rooms.store.append("alerts", rows)
         return {"id": alert_id, "acknowledged": True}
+
+    def _shelve(self, arguments: Fields) -> Answer:
+        alert_id, for_s = arguments.text("id", max_length=200), arguments.integer("for_s", 60, MAX_SHELF_S)
+        rooms = self._daemon.rooms
+        now_ms = rooms.clock.now_ms()
+        rooms.store.append("alerts", rooms.board.shelve(alert_id, now_ms + for_s * 1000, now_ms))
+        return {"id": alert_id, **self._view.head(), "until_ms": now_ms + for_s * 1000}
+
+    def _unshelve(self, arguments: Fields) -> Answer:
+        name = arguments.text("id", max_length=200)
+        rooms = self._daemon.rooms
+        rooms.store.append("alerts", rooms.board.unshelve(name, rooms.clock.now_ms()))
+        return {"id": name, "shelved": False}
+
+    def _peak(self) -> Answer:
+        rooms = self._daemon.rooms
+        now_ms = rooms.clock.now_ms()
+        return {**self._view.head(), "time_ms": now_ms, "demands": rooms.watching.peaks.told(now_ms)}
 
     def _repair(self) -> Answer:
         store = self._daemon.rooms.store

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.alerts.board import AlertBoard
-from agent.alerts.rules import DataMissing, PeakAhead, Rule, StoreFailing
 from agent.config import ClockConfig, Config, CsvConfig, SimulatorConfig
 from agent.contract import jsonform
 from agent.contract.durable import write_durable
@@ -19,8 +17,8 @@ from agent.contract.errors import ConfigError, RejectedError, StorageError
 from agent.contract.jsonform import Fields
 from agent.contract.rows import event_row
 from agent.contract.tariff.tariff import Tariff
-from agent.contract.zones import parse_zone
 from agent.control import Control
+from agent.daemon.alerting import make_board
 from agent.daemon.answers import Answers
 from agent.daemon.calibrating import Calibrating
 from agent.daemon.clockwatch import ClockRoom, ClockWatch, Confirmed, Heard, Plant
@@ -31,9 +29,11 @@ from agent.daemon.loop import Daemon, Rooms
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.paths import StatePaths, credentials
+from agent.daemon.peaks import demand_terms
 from agent.daemon.realtime import boottime_ms, machine_start, real_ms
 from agent.daemon.slots import SlotCloser
-from agent.daemon.views import ALERT_DAYS, View, slots_between
+from agent.daemon.views import View, slots_between
+from agent.daemon.watching import Watching
 from agent.inference.forecaster import Model
 from agent.inference.ladder import Ladder
 from agent.planning.carbon.factors import Factors
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from agent.daemon.exchange import Exchange
     from agent.update.updater import Updater
 
-_DAY_MS = 86_400_000
 _log = logging.getLogger(__name__)
 
 
@@ -276,7 +275,8 @@ def _make_rooms(
         costs=Costs(CostWatch(tariff, factors=factors), history, partial(slots_between, store))
         if tariff is not None
         else None,
-        board=_make_board(config, store),
+        board=make_board(config, store),
+        watching=Watching(store, config, history, demand_terms(config), clock.now_ms()),
         models=models,
         exchange=exchange,
         control=control,
@@ -302,23 +302,6 @@ def _make_clock_room(clock: Clock, identity: Identity, exchange: Exchange | None
     kept = Confirmed(plant.store, machine_start()) if steady is not None else None
     watch = ClockWatch(steady, floor_ms=lambda: identity.floor(CLOCK_FLOOR), heard=heard, kept=kept)
     return ClockRoom(steady, watch, plant)
-
-
-def _make_board(config: Config, store: Store) -> AlertBoard:
-    zone = parse_zone(config.plant.zone)
-    alerts = config.alerts
-    # What a channel says of an interval comes when that is over: silence begins after it.
-    rules: list[Rule] = [
-        DataMissing(channel.name, alerts.data_missing_s + channel.interval_s, zone=zone) for channel in config.channel
-    ]
-    rules.append(StoreFailing())
-    if alerts.peak_kw is not None:
-        rules.append(
-            PeakAhead(alerts.peak_kw, quantile=alerts.quantile, clear_below_kw=alerts.clear_below_kw, zone=zone)
-        )
-    last_ms = store.last_time_ms("alerts")
-    rows = [] if last_ms is None else store.rows("alerts", last_ms - ALERT_DAYS * _DAY_MS, last_ms + 1)
-    return AlertBoard(rules, rows)
 
 
 def _make_centre(

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.alerts.board import AlertBoard
-from agent.alerts.rules import Observations
 from agent.contract.channels import Reading
 from agent.contract.errors import ConfigError
 from agent.contract.rows import event_row
@@ -32,6 +31,7 @@ from agent.daemon.notify import Notifier
 from agent.daemon.slots import SlotCloser
 from agent.daemon.troubles import Troubles
 from agent.daemon.views import stored_slots
+from agent.daemon.watching import Watching
 from agent.sources.base import Source
 from agent.sources.clock import Clock
 from agent.store.store import Store
@@ -65,6 +65,7 @@ class Rooms:
     forecasting: Forecasting
     costs: Costs | None
     board: AlertBoard
+    watching: Watching
     models: Models
     exchange: Exchange | None
     control: Control
@@ -210,6 +211,7 @@ class Daemon:
             self.rooms.board.stepped(step_ms)
             self.rooms.calibrating.forget_after(self.rooms.clock.now_ms())
             self.rooms.models.clock_was_set()
+            self.rooms.watching.clock_was_set(self.rooms.clock.now_ms())
 
     def _look_at_clock(self, now_ms: int) -> None:
         """Say so when plant time lies before what is stored: everything that waits for its time then stands still."""
@@ -245,6 +247,7 @@ class Daemon:
             readings = [reading for reading in readings if self._take_one(reading)]
         if self.rooms.time.watch.is_known:
             self.rooms.closer.saw(readings)
+        self.rooms.watching.saw(readings)
 
     def _take_one(self, reading: Reading) -> bool:
         """One value that cannot be stored must not take its neighbours with it."""
@@ -292,6 +295,7 @@ class Daemon:
             self.rooms.history.add(slot)
             self.rooms.models.learn(slot)
             self.rooms.calibrating.learn(slot)
+        self.rooms.watching.closed(slots)
 
     def _forecast(self, now_ms: int) -> None:
         origin_ms = self.rooms.forecasting.due_origin_ms()
@@ -301,6 +305,7 @@ class Daemon:
         self._costs_due = True
         if made is None:
             return
+        self.rooms.watching.issued(made)
         rows = [made.published.to_row(now_ms)]
         shadow: Forecast | None = self.rooms.models.shadow(made.raw, *self.rooms.history.power_kw(origin_ms))
         if shadow is not None:
@@ -318,6 +323,7 @@ class Daemon:
         # As of the newest slot: after the end of a replay, or behind a backlog, the clock is further than the data.
         rows = self.rooms.costs.rows(until_ms, self.rooms.forecasting.latest)
         if rows:
+            self.rooms.watching.costed(rows)
             self.rooms.store.append("costs", rows)
 
     def _watch(self, now_ms: int) -> None:
@@ -332,10 +338,12 @@ class Daemon:
         if not self.rooms.time.watch.is_known:  # silence has no length then
             self._since_ms = now_ms
             covered_ms.clear()
-        observed = Observations(
+        observed = self.rooms.watching.observe(
+            now_ms,
             since_ms=self._since_ms,
             forecast=self.rooms.forecasting.latest,
-            last_reading_ms=covered_ms,
+            covered_ms=covered_ms,
+            model=self.rooms.models.labels()["active"],
             storage_error=self.troubles.open.get("disk", ""),
         )
         rows = self.rooms.board.update(now_ms, observed)
@@ -358,6 +366,7 @@ class Daemon:
         if self.rooms.store.salvaged != self._salvaged:
             self._take_up()
             self._salvaged = self.rooms.store.salvaged
+            self.rooms.watching.history_was_made_anew()
         now_s = self._monotonic()
         if now_s - self._looked_s >= _LOOK_EVERY_S:
             self._looked_s = now_s

@@ -11,13 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.alerts.alert import CLEARED, SHELVED, as_they_stand
 from agent.config import Config
+from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError, StorageError, UnavailableError
-from agent.contract.rows import ForecastSource
+from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot, latest_rows
 from agent.daemon.calibrating import read_coverage
-from agent.daemon.history import History
+from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.paths import StatePaths, credentials
+from agent.daemon.peaks import Peaks, demand_terms
 from agent.store.identity import Enrolled, Identity
 from agent.store.reader import Reader, StoreStats
 
@@ -29,6 +32,10 @@ Answer = dict[str, Any]
 
 class Readable(Protocol):
     """What a view needs of a store, live or read-only."""
+
+    def readings(self, channel: str, start_ms: int, end_ms: int) -> Sequence[Reading]:
+        """Return the readings of one channel in [start_ms, end_ms), by time."""
+        ...
 
     def rows(self, stream: str, start_ms: int, end_ms: int) -> Sequence[Mapping[str, Any]]:
         """Return the rows of a stream in [start_ms, end_ms)."""
@@ -67,7 +74,7 @@ class View:
         health = self._latest("health") or {}
         buffer = self.buffer()
         return {
-            **self._head(),
+            **self.head(),
             "state": "offline",
             "exhausted": bool(health.get("exhausted", False)),
             "plant_time_ms": max(
@@ -77,7 +84,7 @@ class View:
             "slot_end_ms": slots.end_ms,
             "power_kw": slots.last.power_kw if slots.last else None,
             "completeness_24h": slots.completeness(),
-            "alerts_open": len(self.alerts()["alerts"]),
+            "alerts_open": sum(row["state"] != SHELVED for row in self.alerts()["alerts"]),
             "backlog_rows": buffer["backlog_rows"],
             "buffer": buffer,
             "model": self.model(),
@@ -111,7 +118,7 @@ class View:
                 todo="A first one needs a day of readings; `edgewatt status` shows them",
             )
         fallback = row["source"] != ForecastSource.ACTIVE
-        return {**self._head(), "fallback": fallback, **row, **read_coverage(self._store.note, row)}
+        return {**self.head(), "fallback": fallback, **row, **read_coverage(self._store.note, row)}
 
     def newest_forecast(self) -> Mapping[str, Any] | None:
         """The row of the newest forecast that is not a shadow run's."""
@@ -130,19 +137,30 @@ class View:
         last_ms = self._store.last_time_ms("costs")
         rows = [] if last_ms is None else self._store.rows("costs", last_ms - _DAY_MS, last_ms + 1)
         newest = {row["scope"]: dict(row) for row in rows}
-        return {**self._head(), "costs": list(newest.values())}
+        return {**self.head(), "costs": list(newest.values())}
 
     def alerts(self, *, closed_too: bool = False) -> Answer:
         """Alerts by id, the newest first: open ones, or all of the last 30 days."""
-        last_ms = self._store.last_time_ms("alerts")
-        found: dict[str, Answer] = {}
-        if last_ms is not None:
-            for row in self._store.rows("alerts", last_ms - ALERT_DAYS * _DAY_MS, last_ms + 1):
-                raised_ms = found.get(row["id"], row).get("raised_ms", row["time_ms"])
-                found[row["id"]] = {**row, "raised_ms": raised_ms}
-        kept = [row for row in found.values() if closed_too or row["state"] != "cleared"]
+        found = as_they_stand(stored_alerts(self._store))
+        kept = [row for row in found if closed_too or row["state"] != CLEARED]
         kept.sort(key=lambda row: int(row["raised_ms"]), reverse=True)
-        return {**self._head(), "alerts": kept[:_MAX_ALERTS]}
+        return {**self.head(), "alerts": kept[:_MAX_ALERTS]}
+
+    def peak(self) -> Answer:
+        """The demand of the running interval and of the month, as of the newest reading; nothing before the first.
+
+        Raises:
+            UnavailableError: when there is no reading yet.
+        """
+        channel = self._config.channels[self._config.plant.power_channel]
+        newest_ms = self._store.last_time_ms("readings", channel.name)
+        if newest_ms is None:
+            raise UnavailableError("there is no reading of the load yet", where=self._config.device.id)
+        now_ms = newest_ms + channel.interval_s * 1000
+        peaks = Peaks(self._store, channel, self.history(KEEP_DAYS), demand_terms(self._config), now_ms)
+        newest = self.newest_forecast()
+        peaks.forecast = None if newest is None else Forecast.from_row(newest)
+        return {**self.head(), "time_ms": now_ms, "demands": peaks.told(now_ms)}
 
     def buffer(self) -> Answer:
         """What is stored and what waits; how the line and the clock are, only a running agent knows."""
@@ -150,7 +168,7 @@ class View:
         oldest_ms = stats.oldest_unacknowledged_ms
         newest_ms = self._store.last_time_ms("readings")
         return {
-            **self._head(),
+            **self.head(),
             "epoch": stats.epoch,
             "rows": dict(stats.rows),
             "pending_rows": stats.pending_rows,
@@ -181,7 +199,7 @@ class View:
         buffer = self.buffer()
         enrolled = self._enrolled
         return {
-            **self._head(),
+            **self.head(),
             "enrolled": enrolled is not None,
             "fleet": enrolled.trust.fleet if enrolled else None,
             "broker": broker_of(self._config, enrolled) if enrolled else None,
@@ -197,7 +215,7 @@ class View:
         events = [] if last_ms is None else self._store.rows("events", last_ms - 60 * _DAY_MS, last_ms + 1)
         last_event = next((row["text"] for row in reversed(events) if row["kind"] == "model"), None)
         return {
-            **self._head(),
+            **self.head(),
             "active": health.get("active"),
             "previous": health.get("previous"),
             "candidate": health.get("candidate"),
@@ -219,7 +237,8 @@ class View:
         rows = [] if last_ms is None else self._store.rows(stream, last_ms, last_ms + 1)
         return rows[-1] if rows else None
 
-    def _head(self) -> Answer:
+    def head(self) -> Answer:
+        """What every answer begins with."""
         return {"device": self._config.device.id, "zone": self._config.plant.zone}
 
 
@@ -233,6 +252,12 @@ def stored_slots(store: Readable, days: int) -> list[Slot]:
 def slots_between(store: Readable, start_ms: int, end_ms: int) -> list[Slot]:
     """Return the slots that a store has of a span and that count."""
     return [Slot.from_row(dict(row)) for row in latest_rows(store.rows("slots", start_ms, end_ms))]
+
+
+def stored_alerts(store: Readable) -> list[Mapping[str, Any]]:
+    """Return the rows of the alerts of the last 30 days that a store has, the oldest first."""
+    last_ms = store.last_time_ms("alerts")
+    return [] if last_ms is None else list(store.rows("alerts", last_ms - ALERT_DAYS * _DAY_MS, last_ms + 1))
 
 
 def broker_of(config: Config, enrolled: Enrolled) -> str:

@@ -225,6 +225,8 @@ def read_alerts(rows: Iterable[Mapping[str, Any]]) -> tuple[list[AlertLine], int
             done.append(AlertLine(rule, line.severity, line.text, line.raised_ms, line.acknowledged_ms, time_ms))
         elif state == "acknowledged":
             live[key] = AlertLine(rule, line.severity, line.text, line.raised_ms, time_ms)
+        elif state in {"shelved", "unshelved"}:  # says nothing of an alert that is over
+            live.update({key: line} if key in live else {})
         else:
             live[key] = AlertLine(rule, severity, text, line.raised_ms, line.acknowledged_ms)
     return sorted([*done, *live.values()], key=lambda line: line.raised_ms, reverse=True), unreadable

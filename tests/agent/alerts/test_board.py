@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.alerts.board import AlertBoard
-from agent.alerts.rules import DataMissing, Observations, PeakAhead
+from agent.alerts.observations import Observations
+from agent.alerts.rules.meter import DataMissing
+from agent.alerts.rules.peak import PeakAhead
 from agent.contract.errors import ConfigError
 from agent.contract.rows import Forecast, ForecastSource
 from tests.support.forecasts import peaks_of

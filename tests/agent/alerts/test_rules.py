@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from agent.alerts.board import AlertBoard
-from agent.alerts.rules import DataMissing, Observations, PeakAhead, StoreFailing, Verdict
+from agent.alerts.finding import Verdict
+from agent.alerts.observations import Observations
+from agent.alerts.rules.meter import DataMissing
+from agent.alerts.rules.peak import PeakAhead
+from agent.alerts.rules.upkeep import StoreFailing
 from agent.contract.errors import ConfigError
 from agent.contract.rows import Forecast, ForecastSource
 from tests.support.forecasts import peaks_of

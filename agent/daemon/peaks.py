@@ -1,0 +1,127 @@
+"""The peak watch at work: the running interval from readings as they come, the month's peak from the history.
+
+What an interval is heading for and how likely a new peak is, is `planning.peakwatch`'s decision. Holds nothing that the
+store could not give again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from agent.config import Config
+from agent.contract.channels import Channel, Reading
+from agent.contract.rows import Forecast
+from agent.contract.zones import parse_zone
+from agent.daemon.history import History
+from agent.planning.demandmeter import DemandMeter
+from agent.planning.peakwatch import MonthPeak, Outlook, Terms, month_peak, new_peak, outlook
+
+
+class Measurements(Protocol):
+    """What this module needs of a store."""
+
+    def readings(self, channel: str, start_ms: int, end_ms: int) -> Sequence[Reading]:
+        """Return the readings of one channel in [start_ms, end_ms), by time."""
+        ...
+
+
+class Peaks:
+    """Watches the demand under one or more terms.
+
+    Attributes:
+        forecast: the newest that was published; None before the first.
+    """
+
+    def __init__(
+        self, store: Measurements, channel: Channel, history: History, terms: Sequence[Terms], now_ms: int
+    ) -> None:
+        """Begin with the readings of the running interval that the store has.
+
+        Args:
+            store: has them.
+            channel: the plant's load.
+            history: its slots of this month.
+            terms: at least one.
+            now_ms: plant clock.
+        """
+        self._store, self._channel, self._history = store, channel, history
+        self._terms = tuple(terms)
+        self.forecast: Forecast | None = None
+        self.begin(now_ms)
+
+    def begin(self, now_ms: int) -> None:
+        """Measure the interval that holds `now_ms` from the store."""
+        self._meters = [DemandMeter(self._channel, terms) for terms in self._terms]
+        since_ms = min(meter.since_ms(now_ms) for meter in self._meters)
+        self.saw(self._store.readings(self._channel.name, since_ms, now_ms + 1))
+        self.recount()
+
+    def saw(self, readings: Sequence[Reading]) -> None:
+        """Take note of readings that were stored."""
+        for meter in self._meters:
+            meter.saw(readings)
+
+    def recount(self) -> None:
+        """Look for the month's peak again: the history has changed."""
+        self._found: tuple[int, int, list[MonthPeak]] | None = None  # [from, to) of the month it holds in
+
+    def month(self, time_ms: int) -> tuple[int, int]:
+        """Return [start, end) of the billing month that holds a time."""
+        return self._terms[0].month(time_ms)
+
+    def outlooks(self, now_ms: int) -> list[tuple[Terms, Outlook]]:
+        """Return how the running interval stands under each of the terms."""
+        return [
+            (terms, outlook(terms, now_ms, meter.measured(now_ms), peak.kw, self.forecast))
+            for terms, meter, peak in zip(self._terms, self._meters, self._month_peaks(now_ms), strict=True)
+        ]
+
+    def told(self, now_ms: int) -> list[dict[str, Any]]:
+        """Return all that `edgewatt peak` shows, for each of the terms."""
+        answers = []
+        for (terms, now), peak in zip(self.outlooks(now_ms), self._month_peaks(now_ms), strict=True):
+            ahead = None if self.forecast is None else new_peak(terms, now_ms, peak.kw, self.forecast)
+            answers.append(
+                {
+                    "name": terms.name,
+                    "interval_s": terms.interval_s,
+                    "chosen_target_kw": terms.target_kw,
+                    "free_kw": terms.free_kw,
+                    "per_kw": terms.per_kw,
+                    "currency": terms.currency,
+                    "interval": _plain(now),
+                    "month_peak": _plain(peak),
+                    "new_peak": None if ahead is None else _plain(ahead),
+                }
+            )
+        return answers
+
+    def _month_peaks(self, now_ms: int) -> list[MonthPeak]:
+        if self._found is None or not self._found[0] <= now_ms < self._found[1]:
+            begin_ms, end_ms = self.month(now_ms)
+            slots = self._history.between(begin_ms, end_ms)
+            self._found = begin_ms, end_ms, [month_peak(terms, slots, now_ms) for terms in self._terms]
+        return self._found[2]
+
+
+def demand_terms(config: Config) -> tuple[Terms, ...]:
+    """Return the demand that is billed: what `[peak]` says."""
+    peak = config.peak
+    return (
+        Terms(
+            interval_s=config.demand_interval_s,
+            zone=parse_zone(config.plant.zone),
+            target_kw=peak.target_kw,
+            per_kw=peak.price_per_kw,
+        ),
+    )
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """A value object as JSON: kilowatts to six digits."""
+    return {
+        name: float(f"{field:.6g}") if isinstance(field, float) else field
+        for name, field in dataclasses.asdict(value).items()
+    }

@@ -1,0 +1,292 @@
+"""What the rules are given to judge by: gathered from what passes through the daemon, and from the store after a start.
+
+Decides what is remembered and for how long; what it means is for the rules and for `planning.peakwatch`. One record in
+the store, written once an hour, holds what the store's rows do not tell: how long each channel usually stands still,
+and how well the model forecast.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Protocol
+
+from agent.alerts.nights import nightly_minima, trend
+from agent.alerts.observations import Demand, Latest, MonthCost, NightTrend, Observations, Skill, WatchedSlot
+from agent.alerts.standstill import Standstills
+from agent.config import Config
+from agent.contract import jsonform
+from agent.contract.channels import Quality, Reading
+from agent.contract.errors import RejectedError
+from agent.contract.jsonform import MAX_TIME_MS, Fields
+from agent.contract.rows import Forecast, ForecastSource
+from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.zones import parse_zone, to_local
+from agent.daemon.forecasting import Made
+from agent.daemon.history import History
+from agent.daemon.peaks import Peaks
+from agent.inference.skill import SkillWatch
+from agent.planning.peakwatch import Terms
+
+_NOTE = "watching"
+_MAX_BYTES = 1 << 20
+_KEEP_EVERY_MS = 3_600_000
+_DAY_MS = 86_400_000
+_SETTLED_MS = 3 * _DAY_MS  # a month's first days set one peak after the other, and tell nothing of its cost
+_log = logging.getLogger(__name__)
+
+
+class Stored(Protocol):
+    """What this module needs of the store."""
+
+    def readings(self, channel: str, start_ms: int, end_ms: int) -> Sequence[Reading]:
+        """Return the readings of one channel in [start_ms, end_ms), by time."""
+        ...
+
+    def rows(self, stream: str, start_ms: int, end_ms: int) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of a stream in [start_ms, end_ms)."""
+        ...
+
+    def last_time_ms(self, stream: str, channel: str | None = None) -> int | None:
+        """Return the newest time of a stream, or of one channel of the readings."""
+        ...
+
+    def note(self, name: str) -> bytes | None:
+        """Return a small learnt thing."""
+        ...
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Keep it with the rows that are appended next."""
+        ...
+
+
+class Watching:
+    """Gathers observations.
+
+    Invariants:
+        - a turn costs no reading of the store;
+        - after a restart slots, bands and the running interval are what they were; debounce begins anew.
+    """
+
+    def __init__(self, store: Stored, config: Config, history: History, terms: Sequence[Terms], now_ms: int) -> None:
+        """Begin with what the store holds.
+
+        Args:
+            store: the readings of the running interval, the newest forecasts, and the record.
+            config: channels, zone, and which alerts are wanted.
+            history: the slots, kept up to date by the daemon.
+            terms: the demand that is billed.
+            now_ms: plant clock.
+        """
+        self._store, self._config, self._history = store, config, history
+        self._zone = parse_zone(config.plant.zone)
+        self._latest: dict[str, Latest] = {}
+        self._standstills = Standstills(config.channels)
+        self._skill = SkillWatch(config.plant.slot_s)
+        self._kept_ms = now_ms
+        self._slots: tuple[WatchedSlot, ...] = ()
+        self._nights: tuple[int, NightTrend | None] = (0, None)
+        self._month: MonthCost | None = None
+        self._resume(now_ms)
+        recent = self._recent_forecasts()
+        self._slots = tuple(_watched(slot, recent) for slot in self._last_day())
+        self.peaks = Peaks(store, config.channels[config.plant.power_channel], history, terms, now_ms)
+        self.peaks.forecast = recent[-1] if recent else None
+
+    # -- what passes ----------------------------------------------------------------------------------------------
+
+    def saw(self, readings: Sequence[Reading]) -> None:
+        """Take note of readings that were stored."""
+        for name, time_ms, value, quality in readings:
+            if quality < Quality.SUSPECT:
+                self._latest[name] = Latest(time_ms, value)
+        self._standstills.saw(readings)
+        self.peaks.saw(readings)
+
+    def closed(self, slots: Sequence[Slot]) -> None:
+        """Take note of slots that are over, after the history has them."""
+        known = [self.peaks.forecast] if self.peaks.forecast is not None else []
+        newest = [_watched(slot, known) for slot in slots]
+        since_ms = slots[-1].end_ms - _DAY_MS
+        self._slots = tuple(slot for slot in (*self._slots, *newest) if slot.start_ms >= since_ms)
+        for slot in slots:
+            self._skill.learn(slot.start_ms, _known_kw(slot))
+        self.peaks.recount()
+
+    def issued(self, made: Made) -> None:
+        """Take note of a forecast."""
+        self.peaks.forecast = made.published
+        if made.raw.source is ForecastSource.ACTIVE:
+            start_ms, power_kw = self._history.power_kw(made.raw.origin_ms)
+            if self._skill.issued(made.raw, start_ms, power_kw):
+                for slot in self._history.between(made.raw.origin_ms, MAX_TIME_MS):
+                    self._skill.learn(slot.start_ms, _known_kw(slot))
+                self._keep(made.raw.origin_ms)
+
+    def costed(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take note of rows of the `costs` stream."""
+        for row in rows:
+            if row["scope"] == "month":
+                self._month = self._projected(row)
+
+    def clock_was_set(self, now_ms: int) -> None:
+        """Go on by another clock: the history has been made anew."""
+        self._standstills.forget_times()
+        self._latest.clear()
+        self._skill.forget_after(now_ms)
+        self.peaks.begin(now_ms)
+        self.history_was_made_anew()
+
+    def history_was_made_anew(self) -> None:
+        """Take the slots as they are now."""
+        known = {slot.start_ms: slot for slot in self._slots}
+        self._slots = tuple(known.get(slot.start_ms, _watched(slot, [])) for slot in self._last_day())
+        self._nights = (0, None)
+        self.peaks.recount()
+
+    # -- what is known --------------------------------------------------------------------------------------------
+
+    def observe(
+        self,
+        now_ms: int,
+        *,
+        since_ms: int,
+        forecast: Forecast | None,
+        covered_ms: Mapping[str, int],
+        model: str | None,
+        storage_error: str,
+    ) -> Observations:
+        """Return what is known now, and keep the record when it is due.
+
+        Args:
+            now_ms: plant clock.
+            since_ms: when watching began.
+            forecast: the newest of this run.
+            covered_ms: up to when each channel's readings reach.
+            model: label of the active model.
+            storage_error: why the disk cannot be written.
+        """
+        if abs(now_ms - self._kept_ms) >= _KEEP_EVERY_MS:
+            self._keep(now_ms)
+        rivalry = self._skill.rivalry(model)
+        return Observations(
+            forecast=forecast,
+            last_reading_ms=covered_ms,
+            since_ms=since_ms,
+            storage_error=storage_error,
+            latest=self._latest,
+            standstill=self._standstills.known(),
+            slots=self._slots,
+            demand=self._demand(now_ms),
+            nights=self._trend(now_ms),
+            month=self._month,
+            skill=None if rivalry is None else Skill(rivalry.model, rivalry.days, rivalry.loss_kw, rivalry.naive_kw),
+        )
+
+    def _demand(self, now_ms: int) -> Demand | None:
+        """The demand that is furthest above its target, as far as it is measured: a forecast alone raises no alarm."""
+        found = []
+        for terms, outlook in self.peaks.outlooks(now_ms):
+            target_kw = outlook.target_kw
+            if terms.target_kw is None and not terms.free_kw and now_ms - terms.month(now_ms)[0] < _SETTLED_MS:
+                target_kw = None
+            predicted_kw = outlook.predicted_kw if outlook.rest_by == "last minutes" else None
+            found.append(
+                Demand(
+                    outlook.start_ms,
+                    outlook.end_ms,
+                    target_kw,
+                    predicted_kw,
+                    outlook.rest_kw,
+                    outlook.allowable_kw if target_kw is not None else None,
+                )
+            )
+        return max(found, key=_excess_kw, default=None)
+
+    def _trend(self, now_ms: int) -> NightTrend | None:
+        """The trend of the nights, looked at once a local day, when a night is over."""
+        wanted = self._config.alerts.base_load
+        if wanted is None:
+            return None
+        local = to_local(now_ms, self._zone)
+        day = local.toordinal() - (local.hour < wanted.to_hour + 1)
+        if day != self._nights[0]:
+            slots = self._history.between(0, MAX_TIME_MS)
+            nights = nightly_minima(slots, self._zone, wanted.from_hour, wanted.to_hour)
+            self._nights = day, trend([night for night in nights if night[0] <= day])
+        return self._nights[1]
+
+    def _projected(self, row: Mapping[str, Any]) -> MonthCost:
+        """What the month will cost at the mean of its days so far; the bill's own range is shown elsewhere."""
+        so_far, end_ms = Decimal(row["amount"]), row["end_ms"]
+        passed_ms = end_ms - row["start_ms"]
+        at_end = None
+        if passed_ms >= _SETTLED_MS:
+            _, month_end_ms = self.peaks.month(row["start_ms"])
+            left = Decimal(max(0, month_end_ms - end_ms)) / Decimal(passed_ms)
+            at_end = (so_far * (1 + left)).quantize(Decimal("0.01"))
+        return MonthCost(row["currency"], so_far, at_end)
+
+    # -- the record -----------------------------------------------------------------------------------------------
+
+    def _keep(self, now_ms: int) -> None:
+        self._kept_ms = now_ms
+        record = {"schema": 1, "standstills": self._standstills.to_json(), "skill": self._skill.to_json()}
+        self._store.keep(_NOTE, jsonform.dumps(record))
+
+    def _resume(self, now_ms: int) -> None:
+        try:
+            data = self._store.note(_NOTE)
+            if data is None:
+                return
+            fields = Fields(jsonform.loads(data, where=_NOTE, max_bytes=_MAX_BYTES), _NOTE)
+            self._standstills.resume(fields.raw("standstills"), f"{_NOTE}.standstills", now_ms)
+            self._skill.resume(fields.raw("skill"), f"{_NOTE}.skill")
+        except RejectedError as exc:
+            _log.warning("what was known of meters and of the model's skill is lost, it begins anew: %s", exc)
+        for slot in self._history.between(0, MAX_TIME_MS):
+            self._skill.learn(slot.start_ms, _known_kw(slot))
+
+    def _last_day(self) -> list[Slot]:
+        end_ms = self._history.end_ms or 0
+        return self._history.between(end_ms - _DAY_MS, end_ms)
+
+    def _recent_forecasts(self) -> list[Forecast]:
+        """The forecasts of the last hours that were published, the oldest first."""
+        last_ms = self._store.last_time_ms("forecasts")
+        if last_ms is None:
+            return []
+        reach_ms = self._config.forecast.every_minutes * 60_000 + self._bands * self._config.plant.slot_s * 1000
+        rows = self._store.rows("forecasts", last_ms - reach_ms, last_ms + 1)
+        try:
+            return [Forecast.from_row(row) for row in rows if row["source"] != ForecastSource.CANDIDATE]
+        except RejectedError as exc:  # of a later version
+            _log.warning("the last forecasts are not used: %s", exc)
+            return []
+
+    @property
+    def _bands(self) -> int:
+        """How many slots need their band."""
+        return self._config.alerts.abnormal.among if self._config.alerts.abnormal is not None else 0
+
+
+def _watched(slot: Slot, forecasts: Sequence[Forecast]) -> WatchedSlot:
+    """Put a slot beside the band of the newest forecast that was made before it began."""
+    low_kw = high_kw = None
+    for forecast in reversed(forecasts):
+        step = (slot.start_ms - forecast.origin_ms) // (forecast.slot_s * 1000)
+        if 0 <= step < len(forecast.power_kw) and forecast.slot_s == slot.length_s:
+            low_kw, high_kw = float(forecast.power_kw[step, 0]), float(forecast.power_kw[step, -1])
+            break
+    return WatchedSlot(slot.start_ms, _known_kw(slot), low_kw, high_kw, slot.flags)
+
+
+def _known_kw(slot: Slot) -> float | None:
+    return slot.power_kw if slot.completeness >= MIN_COMPLETENESS else None
+
+
+def _excess_kw(demand: Demand) -> float:
+    if demand.predicted_kw is None or demand.target_kw is None:
+        return -MAX_TIME_MS
+    return demand.predicted_kw - demand.target_kw
