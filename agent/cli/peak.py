@@ -12,6 +12,7 @@ from agent.cli.session import Session, pass_session
 from agent.control import Operation
 
 _WIDTH = 40
+_UNLIKELY = 0.005
 
 
 @click.command()
@@ -41,7 +42,7 @@ def _demand(demand: dict[str, Any], zone: str) -> str:
         ("heading for", _heading(now)),
         ("load may be", _allowable(now)),
         ("month's peak", _month(month, zone)),
-        ("new peak", _ahead(demand["new_peak"], demand, zone)),
+        *_ahead(demand["new_peak"], demand, zone),
     ]
     drawn = _bar(now)
     return f"{demand['name']}, mean of {demand['interval_s'] // 60} min\n{facts(pairs)}" + (
@@ -81,16 +82,16 @@ def _month(month: Payload, zone: str) -> str:
     return told
 
 
-def _ahead(ahead: Payload | None, demand: Payload, zone: str) -> str:
+def _ahead(ahead: Payload | None, demand: Payload, zone: str) -> list[tuple[str, object]]:
     if ahead is None:
-        return "no forecast for what is left of the month"
+        return [("new peak", "no forecast for what is left of the month")]
     told = f"{ahead['probability']:.0%} until {local(ahead['until_ms'], zone)}"
-    if ahead["probability"] < 0.005 or ahead["kw"] is None:
-        return told
-    told += f", likeliest near {local(ahead['at_ms'], zone)}, then about {ahead['kw']:,.1f} kW"
+    if ahead["probability"] < _UNLIKELY or ahead["kw"] is None:
+        return [("new peak", told)]
+    would = f"about {ahead['kw']:,.1f} kW"
     if ahead["cost_if_set"] is not None:
-        told += f" and {ahead['cost_if_set']:,.2f} {demand['currency']}".rstrip() + " more this month"
-    return told
+        would += f", {ahead['cost_if_set']:,.2f} {demand['currency']}".rstrip() + " more this month"
+    return [("new peak", f"{told}, likeliest near {local(ahead['at_ms'], zone)}"), ("it would be", would)]
 
 
 def _bar(now: Payload) -> str:

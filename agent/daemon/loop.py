@@ -247,7 +247,7 @@ class Daemon:
             readings = [reading for reading in readings if self._take_one(reading)]
         if self.rooms.time.watch.is_known:
             self.rooms.closer.saw(readings)
-        self.rooms.watching.saw(readings)
+        self.troubles.run("watch", lambda: self.rooms.watching.saw(readings))
 
     def _take_one(self, reading: Reading) -> bool:
         """One value that cannot be stored must not take its neighbours with it."""

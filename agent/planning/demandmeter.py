@@ -109,5 +109,5 @@ class DemandMeter:
             self._bins[-1][2] += ms
         else:
             self._bins.append([number, kw * ms / 3.6e6, ms])
-        while self._bins[0][0] * _BIN_MS < until_ms - 2 * RECENT_S * 1000:
+        while self._bins and self._bins[0][0] * _BIN_MS < until_ms - 2 * RECENT_S * 1000:
             self._bins.popleft()

@@ -76,6 +76,23 @@ def test_commented_defaults_of_the_example_are_the_real_ones(tmp_path: Path) -> 
             assert getattr(getattr(config, name), key) == float(value), (name, key)
 
 
+def test_all_that_the_example_says_of_alerts_and_peaks_can_be_asked_for(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "firmware-configs" / "agent.toml").read_text()
+    part = text[text.index("[alerts]") : text.index("[store]")]
+    lines = [line.removeprefix("# ") for line in part.splitlines()]
+    (tmp_path / "t.toml").touch()
+    given = '[tariff]\nfile = "t.toml"\n[[channel]]\nname = "voltage"\nunit = "V"\n'
+    given += '[[channel]]\nname = "power_factor"\nunit = "1"\n'
+    whole = GOOD.replace('["power"]', '["power", "voltage", "power_factor"]') + given + "\n".join(lines)
+    config = parse(whole, folder=tmp_path)
+    defaults = parse(GOOD + "[alerts.abnormal]\n[alerts.base_load]\n", folder=tmp_path)
+    assert config.alerts.limit[0].limit.is_passed(379.9)
+    assert config.alerts.power_factor is not None
+    assert config.demand_interval_s == defaults.demand_interval_s == 900
+    for name in ("frozen_meter", "counter_reset", "model_drift", "most_per_hour", "abnormal", "base_load"):
+        assert getattr(config.alerts, name) == getattr(defaults.alerts, name), name
+
+
 def test_reads_a_replay_with_clock(tmp_path: Path) -> None:
     (tmp_path / "load.csv").write_text("t,v\n")
     source = 'kind = "csv"\npath = "load.csv"\nchannel = "power"\nzone = "+10:00"\ntimestamp_column = "t"\nvalue_column = "v"'
@@ -130,6 +147,33 @@ def test_the_tree_is_frozen() -> None:
         (("[plant]", "[store]\ncommit_window_s = inf\n[plant]"), "store.commit_window_s: is not a number"),
         (("[plant]", "[alerts]\nquantile = 0.7\n[plant]"), "alerts.quantile: 0.7 is not 0.5 or 0.9"),
         (("[plant]", "[alerts]\nclear_below_kw = 7\n[plant]"), "alerts.clear_below_kw: must be below alerts.peak_kw"),
+        (("[plant]", "[alerts]\nmonth_budget = 9\n[plant]"), "alerts.month_budget: needs [tariff]"),
+        (("[plant]", "[peak]\ninterval_minutes = 20\n[plant]"), "peak.interval_minutes: 20 is not one of 15, 30, 60"),
+        (("[plant]", "[alerts.abnormal]\nslots = 9\n[plant]"), "alerts.abnormal: 9 of 8 slots is no choice"),
+        (("[plant]", "[alerts.base_load]\nfrom_hour = 5\n[plant]"), "alerts.base_load: from_hour must be before"),
+        (("[plant]", "[alerts.power_factor]\nbelow = 0.9\n[plant]"), "alerts.power_factor: give channel or reactive"),
+        (
+            ("[plant]", '[alerts.power_factor]\nbelow = 0.9\nchannel = "pf"\n[plant]'),
+            "alerts.power_factor.channel: 'pf' is not defined",
+        ),
+        (("[plant]", '[[alerts.limit]]\nname = "x"\n[plant]'), "alerts.limit[0]: give above or below"),
+        (("[plant]", '[[alerts.limit]]\nname = "x"\nabove = 0\n[plant]'), "alerts.limit[0]: alerts.limit: clear must"),
+        (
+            ("[plant]", '[[alerts.limit]]\nname = "x"\nabove = 5\nclear = 6\n[plant]'),
+            "clear must lie below the limit of 5",
+        ),
+        (
+            ("[plant]", '[[alerts.limit]]\nname = "x"\nabove = 5\nfor_minutes = 3\n[plant]'),
+            "for_minutes is for a channel; use slots and among",
+        ),
+        (
+            ("[plant]", '[[alerts.limit]]\nname = "x"\nabove = 5\nchannel = "power"\nslots = 2\namong = 3\n[plant]'),
+            "slots and among are for the load; use for_minutes",
+        ),
+        (
+            ("[plant]", '[[alerts.limit]]\nname = "x"\nabove = 5\n[[alerts.limit]]\nname = "x"\nbelow = 5\n[plant]'),
+            "alerts.limit[1].name: 'x' stands twice",
+        ),
         (("[plant]", "[clock]\nplant_start = 2014-10-01T00:00:00\n[plant]"), "clock.plant_start: has no offset"),
         (("[plant]", '[clock]\nplant_start = "yesterday"\n[plant]'), "clock.plant_start: is not a date and time"),
         (("[plant]", '[tariff]\nfile = "nowhere.toml"\n[plant]'), "tariff.file: file /nowhere.toml does not exist"),
@@ -152,6 +196,12 @@ def test_names_the_path_of_a_mistake(change: tuple[str, str], expected: str) -> 
     text = complaints(GOOD.replace(change[0], change[1], 1))
     assert text.startswith("agent.toml: ")
     assert expected in text
+
+
+def test_a_billing_interval_must_hold_whole_slots() -> None:
+    text = complaints(GOOD.replace("slot_minutes = 15", "slot_minutes = 60") + "[peak]\ninterval_minutes = 30\n")
+    assert "peak.interval_minutes: 30 is not a multiple of plant.slot_minutes = 60" in text
+    assert parse(GOOD.replace("slot_minutes = 15", "slot_minutes = 10"), folder=Path("/")).demand_interval_s == 1800
 
 
 def test_tells_all_mistakes_at_once() -> None:

@@ -107,7 +107,7 @@ def test_what_is_shelved_can_be_taken_back_by_its_id_or_its_rule():
         board.shelve(alert_id, NOW + HOUR_MS, NOW)
         (row,) = board.unshelve(name, NOW + MIN_MS)
         assert (row["state"], row["id"]) == ("unshelved", alert_id)
-    with pytest.raises(ConfigError, match="'told' is not shelved.*Shelved: nothing"):
+    with pytest.raises(ConfigError, match=r"'told' is not shelved.*Shelved: nothing"):
         board.unshelve("told", NOW)
 
 

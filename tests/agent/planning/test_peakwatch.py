@@ -117,7 +117,9 @@ def test_an_interval_of_which_something_is_missing_is_unknown_and_one_that_runs_
 
 def test_only_intervals_of_the_window_count():
     day = at(2026, 3, 9)
-    terms = Terms(900, BERLIN, counts=lambda start_ms: 8 <= dt.datetime.fromtimestamp(start_ms / 1000, BERLIN).hour < 20)
+    terms = Terms(
+        900, BERLIN, counts=lambda start_ms: 8 <= dt.datetime.fromtimestamp(start_ms / 1000, BERLIN).hour < 20
+    )
     powers = [500 if hour < 8 else 300 if hour == 12 else 100 for hour in range(24) for _ in range(4)]
     found = month_peak(terms, slots(day, *powers), NOW)
     assert (found.kw, found.start_ms, found.known) == (300, day + 12 * HOUR_MS, 48)
@@ -286,9 +288,12 @@ GAUGE = Channel("load", "kW")
 COUNTER = Channel("load", "kWh", kind=Kind.COUNTER, rollover=1000.0)
 
 
-def walk(count, step_s, first_ms=at(2026, 3, 10, 13, 50)):
+WALK_MS = at(2026, 3, 10, 13, 50)
+
+
+def walk(count, step_s):
     draw = np.random.default_rng(5).uniform(100, 600, count)
-    return [Reading("load", first_ms + n * step_s * 1000, float(kw)) for n, kw in enumerate(draw)]
+    return [Reading("load", WALK_MS + n * step_s * 1000, float(kw)) for n, kw in enumerate(draw)]
 
 
 @pytest.mark.parametrize(("step_s", "interval_s"), [(1, 0), (10, 0), (90, 0), (60, 60), (300, 300)])

@@ -58,6 +58,21 @@ def test_an_alert_raised_again_after_clearing_is_another():
     ]
 
 
+def test_a_shelf_changes_nothing_of_an_alert_and_brings_none_back_that_is_over():
+    rows = [
+        alert_row(HOUR, "peak", "raised", "warning", "t", id="a"),
+        alert_row(2 * HOUR, "peak", "shelved", "warning", "t", id="a", until_ms=9 * HOUR),
+    ]
+    (line,), _ = picture.read_alerts(rows)
+    assert (line.raised_ms, line.acknowledged_ms, line.open) == (HOUR, None, True)
+    rows += [
+        alert_row(3 * HOUR, "peak", "cleared", "warning", "", id="a"),
+        alert_row(4 * HOUR, "peak", "unshelved", "warning", "t", id="a"),
+    ]
+    (line,), _ = picture.read_alerts(rows)
+    assert not line.open
+
+
 def test_an_alert_whose_raising_was_lost_keeps_its_time():
     (line,), _ = picture.read_alerts(
         [alert_row(9 * HOUR, "peak", "acknowledged", "warning", "t", id="a", raised_ms=HOUR)]
