@@ -8,6 +8,7 @@ a forecast: no state, so a restart changes nothing. What a peak costs comes from
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -167,24 +168,27 @@ def month_peak(terms: Terms, slots: Iterable[Slot], now_ms: int) -> MonthPeak:
 
     Args:
         terms: of the demand.
-        slots: in any order, of one length that divides the interval; those of other months are left out.
+        slots: in time order, of one length that divides the interval; those of other months are left out.
         now_ms: plant clock.
     """
     begin_ms, end_ms = terms.month(now_ms)
-    sums: dict[int, list[float]] = {}
-    for slot in slots:
-        if not begin_ms <= slot.start_ms < end_ms or slot.end_ms > now_ms:
+    running_ms, _ = terms.interval(now_ms)
+    peak_kw = peak_ms = None
+    known = unknown = 0
+    month = (slot for slot in slots if begin_ms <= slot.start_ms < min(end_ms, running_ms))
+    for start_ms, parts in itertools.groupby(month, lambda slot: terms.interval(slot.start_ms)[0]):
+        if not terms.counts(start_ms):
             continue
-        start_ms, _ = terms.interval(slot.start_ms)
-        total = sums.setdefault(start_ms, [0.0, 0.0, 0.0])
-        total[2] += slot.length_s
-        if slot.power_kw is not None and slot.completeness >= MIN_COMPLETENESS:
-            total[0] += slot.power_kw * slot.length_s
-            total[1] += slot.length_s
-    over = {at: total for at, total in sums.items() if terms.counts(at) and terms.interval(at)[1] <= now_ms}
-    known = {at: total[0] / total[1] for at, total in over.items() if total[1] >= terms.interval_s}
-    best = max(known, key=lambda at: (known[at], -at), default=None)
-    return MonthPeak(None if best is None else known[best], best, len(known), len(over) - len(known))
+        told = [(slot.power_kw, slot.length_s) for slot in parts if slot.completeness >= MIN_COMPLETENESS]
+        measured = [(kw, length_s) for kw, length_s in told if kw is not None]
+        if sum(length_s for _, length_s in measured) < terms.interval_s:
+            unknown += 1
+            continue
+        known += 1
+        mean_kw = sum(kw * length_s for kw, length_s in measured) / terms.interval_s
+        if peak_kw is None or mean_kw > peak_kw:
+            peak_kw, peak_ms = mean_kw, start_ms
+    return MonthPeak(peak_kw, peak_ms, known, unknown)
 
 
 def outlook(terms: Terms, now_ms: int, measured: Measured, peak_kw: float | None, forecast: Forecast | None) -> Outlook:

@@ -125,13 +125,13 @@ def test_only_intervals_of_the_window_count():
     assert (found.kw, found.start_ms, found.known) == (300, day + 12 * HOUR_MS, 48)
 
 
-@given(st.lists(st.integers(0, 400), min_size=36, max_size=36), st.permutations(range(36)))
-def test_the_months_peak_does_not_depend_on_how_intervals_are_cut_into_slots(powers, order):
+@given(st.lists(st.integers(0, 400), min_size=36, max_size=36))
+def test_the_months_peak_does_not_depend_on_how_intervals_are_cut_into_slots(powers):
     start = at(2026, 3, 9)
     fine = slots(start, *powers, length_s=300)
     coarse = slots(start, *(sum(powers[n : n + 3]) / 3 for n in range(0, 36, 3)))
     terms = Terms(1800, BERLIN)
-    found, again = month_peak(terms, [fine[n] for n in order], NOW), month_peak(terms, coarse, NOW)
+    found, again = month_peak(terms, fine, NOW), month_peak(terms, coarse, NOW)
     assert found.kw == pytest.approx(again.kw)
     assert found.known == again.known == 6
 
