@@ -22,6 +22,7 @@ _TIMES = 3.0
 _LEAST_S = 1800.0
 _LEAST_READINGS = 5
 _SILENT_S = 900.0  # after a longer silence nobody knows whether it stood still
+_RECORD_S = 7200.0  # what passes at most from a record that is kept once an hour to the first reading of a new start
 _MOST_CHANNELS = 1000
 _NEVER_MS = 0
 
@@ -32,6 +33,7 @@ class _Past:
     since_ms: int
     through_ms: int
     days: dict[int, float] = field(default_factory=dict)  # day number -> longest standstill that ended in it, seconds
+    resumed: bool = False  # nothing was seen since the record was kept, which may be an hour ago
 
 
 class Standstills:
@@ -103,7 +105,8 @@ class Standstills:
             self.forget_times()
 
     def _step(self, name: str, past: _Past, time_ms: int, value: float) -> None:
-        silent_s = max(_SILENT_S, _LEAST_READINGS * self._channels[name].interval_s)
+        silent_s = max(_RECORD_S if past.resumed else _SILENT_S, _LEAST_READINGS * self._channels[name].interval_s)
+        past.resumed = False
         if time_ms - past.through_ms > silent_s * 1000:
             past.value, past.since_ms = value, time_ms
         elif value != past.value:
@@ -135,5 +138,9 @@ def _past_of(fields: Fields) -> _Past:
         longest = Fields({"days": entry[1]}, fields.where).number("days", 0, MAX_TIME_MS)
         days[entry[0]] = longest
     return _Past(
-        fields.number("value", -math.inf, math.inf), fields.instant("since_ms"), fields.instant("through_ms"), days
+        fields.number("value", -math.inf, math.inf),
+        fields.instant("since_ms"),
+        fields.instant("through_ms"),
+        days,
+        resumed=True,
     )

@@ -86,7 +86,7 @@ class SkillWatch:
             return False
         if naive.quantiles != raw.quantiles:
             return False
-        tables = np.stack([raw.power_kw[:steps], naive.power_kw]).astype(np.float64)
+        tables = np.array([_digits(raw.power_kw[:steps]), _digits(naive.power_kw)])
         self._followed = _Followed(raw.origin_ms, tables, raw.quantiles, [0.0, 0.0])
         self._through_ms = raw.origin_ms
         return True
@@ -165,6 +165,11 @@ class SkillWatch:
         if followed is not None and followed.known >= _LEAST_SHARE * len(followed.tables[0]):
             self._days.append((followed.sums[0] / followed.known, followed.sums[1] / followed.known))
             del self._days[:-DAYS]
+
+
+def _digits(table: Floats) -> list[list[float]]:
+    """As in a row of the `forecasts` stream, so that a record read back says exactly what was scored."""
+    return [[float(f"{value:.6g}") for value in row] for row in table]
 
 
 def _numbers(fields: Fields, name: str, value: object, count: int) -> list[float]:

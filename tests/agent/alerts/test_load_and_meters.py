@@ -198,6 +198,8 @@ def test_what_was_learnt_survives_a_restart_and_a_wrong_clock():
     again = Standstills({"flow": CHANNEL})
     again.resume(record, "record", NOW + 9 * DAY_MS)
     assert again.known() == still.known()
+    feed(again, 8 * 24 + 1, 8 * 24 + 1.1, lambda _: working_day(8 * 24 - 1 / 6))  # still the same, an hour later
+    assert again.known()["flow"].since_ms == still.known()["flow"].since_ms
     again.resume(record, "record", NOW)  # it knows of times to come
     assert again.known() == {}
     feed(again, 0, 19, lambda _: 99.0)
