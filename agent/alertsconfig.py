@@ -150,7 +150,7 @@ class AlertsConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeakConfig:
-    """`[peak]`: the demand that is billed.
+    """`[peak]`: the demand that is billed; where the tariff has demand charges, their intervals and prices count.
 
     Attributes:
         interval_minutes: 15, 30 or 60; the shortest of them that the slots allow where absent.

@@ -16,17 +16,18 @@ from agent.alerts.rules.upkeep import ModelDrift, StoreFailing
 from agent.alertsconfig import LimitConfig, PowerFactorConfig
 from agent.config import Config
 from agent.contract.channels import Kind
+from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import parse_zone
 from agent.daemon.views import stored_alerts
 from agent.store.store import Store
 
 
-def make_board(config: Config, store: Store) -> AlertBoard:
+def make_board(config: Config, tariff: Tariff | None, store: Store) -> AlertBoard:
     """Make the board, with what the store says is open."""
-    return AlertBoard(list(make_rules(config)), stored_alerts(store), most_per_hour=config.alerts.most_per_hour)
+    return AlertBoard(list(make_rules(config, tariff)), stored_alerts(store), most_per_hour=config.alerts.most_per_hour)
 
 
-def make_rules(config: Config) -> Iterator[Rule]:
+def make_rules(config: Config, tariff: Tariff | None) -> Iterator[Rule]:
     """Yield the rules that are wanted."""
     zone = parse_zone(config.plant.zone)
     alerts = config.alerts
@@ -43,7 +44,8 @@ def make_rules(config: Config) -> Iterator[Rule]:
         yield ModelDrift()
     if alerts.peak_kw is not None:
         yield PeakAhead(alerts.peak_kw, quantile=alerts.quantile, clear_below_kw=alerts.clear_below_kw, zone=zone)
-    if config.peak.target_kw is not None or config.peak.price_per_kw is not None:
+    billed = tariff is not None and any(version.demands for version in tariff.versions)
+    if billed or config.peak.target_kw is not None or config.peak.price_per_kw is not None:
         yield PeakNow(zone=zone)
     if alerts.abnormal is not None:
         yield AbnormalLoad(alerts.abnormal.slots, alerts.abnormal.among)

@@ -29,7 +29,6 @@ from agent.daemon.loop import Daemon, Rooms
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.paths import StatePaths, credentials
-from agent.daemon.peaks import demand_terms
 from agent.daemon.realtime import boottime_ms, machine_start, real_ms
 from agent.daemon.slots import SlotCloser
 from agent.daemon.views import View, slots_between
@@ -275,8 +274,8 @@ def _make_rooms(
         costs=Costs(CostWatch(tariff, factors=factors), history, partial(slots_between, store))
         if tariff is not None
         else None,
-        board=make_board(config, store),
-        watching=Watching(store, config, history, demand_terms(config), clock.now_ms()),
+        board=make_board(config, tariff, store),
+        watching=Watching(store, config, history, tariff, clock.now_ms()),
         models=models,
         exchange=exchange,
         control=control,

@@ -7,16 +7,26 @@ store could not give again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from agent.config import Config
 from agent.contract.channels import Channel, Reading
+from agent.contract.errors import EdgewattError
 from agent.contract.rows import Forecast
+from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import parse_zone
 from agent.daemon.history import History
+from agent.planning.billing.marginal import marginal_prices
 from agent.planning.demandmeter import DemandMeter
 from agent.planning.peakwatch import MonthPeak, Outlook, Terms, month_peak, new_peak, outlook
+
+_STEP_S = 900  # of the tariff's windows
+_log = logging.getLogger(__name__)
 
 
 class Measurements(Protocol):
@@ -35,7 +45,12 @@ class Peaks:
     """
 
     def __init__(
-        self, store: Measurements, channel: Channel, history: History, terms: Sequence[Terms], now_ms: int
+        self,
+        store: Measurements,
+        channel: Channel,
+        history: History,
+        terms_at: Callable[[int], tuple[Terms, ...]],
+        now_ms: int,
     ) -> None:
         """Begin with the readings of the running interval that the store has.
 
@@ -43,16 +58,18 @@ class Peaks:
             store: has them.
             channel: the plant's load.
             history: its slots of this month.
-            terms: at least one.
+            terms_at: gives the terms, at least one, of the billing month that holds a time.
             now_ms: plant clock.
         """
         self._store, self._channel, self._history = store, channel, history
-        self._terms = tuple(terms)
+        self._terms_at = terms_at
         self.forecast: Forecast | None = None
         self.begin(now_ms)
 
     def begin(self, now_ms: int) -> None:
         """Measure the interval that holds `now_ms` from the store."""
+        self._terms = self._terms_at(now_ms)
+        self._month = self._terms[0].month(now_ms)
         self._meters = [DemandMeter(self._channel, terms) for terms in self._terms]
         since_ms = min(meter.since_ms(now_ms) for meter in self._meters)
         self.saw(self._store.readings(self._channel.name, since_ms, now_ms + 1))
@@ -65,14 +82,16 @@ class Peaks:
 
     def recount(self) -> None:
         """Look for the month's peak again: the history has changed."""
-        self._found: tuple[int, int, list[MonthPeak]] | None = None  # [from, to) of the month it holds in
+        self._found: list[MonthPeak] | None = None
 
     def month(self, time_ms: int) -> tuple[int, int]:
         """Return [start, end) of the billing month that holds a time."""
         return self._terms[0].month(time_ms)
 
     def outlooks(self, now_ms: int) -> list[tuple[Terms, Outlook]]:
-        """Return how the running interval stands under each of the terms."""
+        """Return how the running interval stands under each of the terms; a new month has its own."""
+        if not self._month[0] <= now_ms < self._month[1]:
+            self.begin(now_ms)
         return [
             (terms, outlook(terms, now_ms, meter.measured(now_ms), peak.kw, self.forecast))
             for terms, meter, peak in zip(self._terms, self._meters, self._month_peaks(now_ms), strict=True)
@@ -99,24 +118,58 @@ class Peaks:
         return answers
 
     def _month_peaks(self, now_ms: int) -> list[MonthPeak]:
-        if self._found is None or not self._found[0] <= now_ms < self._found[1]:
-            begin_ms, end_ms = self.month(now_ms)
-            slots = self._history.between(begin_ms, end_ms)
-            self._found = begin_ms, end_ms, [month_peak(terms, slots, now_ms) for terms in self._terms]
-        return self._found[2]
+        if self._found is None:
+            slots = self._history.between(*self._month)
+            self._found = [month_peak(terms, slots, now_ms) for terms in self._terms]
+        return self._found
 
 
-def demand_terms(config: Config) -> tuple[Terms, ...]:
-    """Return the demand that is billed: what `[peak]` says."""
-    peak = config.peak
+def demand_terms(config: Config, tariff: Tariff | None, now_ms: int) -> tuple[Terms, ...]:
+    """Return the demand that is billed in the month that holds `now_ms`.
+
+    Where the tariff has demand charges they are its, with their intervals, windows and prices; else what `[peak]` says.
+    """
+    found = () if tariff is None else tuple(_charged(tariff, config.peak.target_kw, now_ms))
+    if found:
+        return found
     return (
         Terms(
             interval_s=config.demand_interval_s,
             zone=parse_zone(config.plant.zone),
-            target_kw=peak.target_kw,
-            per_kw=peak.price_per_kw,
+            target_kw=config.peak.target_kw,
+            per_kw=config.peak.price_per_kw,
         ),
     )
+
+
+def _charged(tariff: Tariff, target_kw: float | None, now_ms: int) -> Iterator[Terms]:
+    month = tariff.month_at(now_ms)
+    try:
+        steps = (month.end_ms - month.start_ms) // (_STEP_S * 1000)
+        charges = marginal_prices(tariff, month.start_ms, _STEP_S, steps).demand
+    except EdgewattError as exc:
+        _log.warning("the tariff's demand charges are not watched: %s", exc)
+        return
+    for charge in charges:
+        yield Terms(
+            interval_s=charge.interval_s,
+            zone=tariff.zone,
+            target_kw=target_kw,
+            per_kw=charge.per_kw,
+            free_kw=charge.free_kw,
+            counts=_window(month.start_ms, charge.counts),
+            billing_day=tariff.billing_day,
+            name=charge.name,
+            currency=tariff.currency,
+        )
+
+
+def _window(begin_ms: int, counts: NDArray[np.bool_]) -> Callable[[int], bool]:
+    def holds(start_ms: int) -> bool:
+        step = (start_ms - begin_ms) // (_STEP_S * 1000)
+        return 0 <= step < len(counts) and bool(counts[step])
+
+    return holds
 
 
 def _plain(value: Any) -> dict[str, Any]:

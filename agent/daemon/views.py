@@ -17,6 +17,7 @@ from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError, StorageError, UnavailableError
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot, latest_rows
+from agent.contract.tariff.tariff import Tariff
 from agent.daemon.calibrating import read_coverage
 from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.paths import StatePaths, credentials
@@ -157,7 +158,9 @@ class View:
         if newest_ms is None:
             raise UnavailableError("there is no reading of the load yet", where=self._config.device.id)
         now_ms = newest_ms + channel.interval_s * 1000
-        peaks = Peaks(self._store, channel, self.history(KEEP_DAYS), demand_terms(self._config), now_ms)
+        tariff = None if self._config.tariff is None else Tariff.load(self._config.tariff.file)
+        terms_at = lambda at_ms: demand_terms(self._config, tariff, at_ms)  # noqa: E731
+        peaks = Peaks(self._store, channel, self.history(KEEP_DAYS), terms_at, now_ms)
         newest = self.newest_forecast()
         peaks.forecast = None if newest is None else Forecast.from_row(newest)
         return {**self.head(), "time_ms": now_ms, "demands": peaks.told(now_ms)}

@@ -22,12 +22,12 @@ from agent.contract.errors import RejectedError
 from agent.contract.jsonform import MAX_TIME_MS, Fields
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import parse_zone, to_local
 from agent.daemon.forecasting import Made
 from agent.daemon.history import History
-from agent.daemon.peaks import Peaks
+from agent.daemon.peaks import Peaks, demand_terms
 from agent.inference.skill import SkillWatch
-from agent.planning.peakwatch import Terms
 
 _NOTE = "watching"
 _MAX_BYTES = 1 << 20
@@ -69,14 +69,14 @@ class Watching:
         - after a restart slots, bands and the running interval are what they were; debounce begins anew.
     """
 
-    def __init__(self, store: Stored, config: Config, history: History, terms: Sequence[Terms], now_ms: int) -> None:
+    def __init__(self, store: Stored, config: Config, history: History, tariff: Tariff | None, now_ms: int) -> None:
         """Begin with what the store holds.
 
         Args:
             store: the readings of the running interval, the newest forecasts, and the record.
             config: channels, zone, and which alerts are wanted.
             history: the slots, kept up to date by the daemon.
-            terms: the demand that is billed.
+            tariff: says which demand is billed.
             now_ms: plant clock.
         """
         self._store, self._config, self._history = store, config, history
@@ -91,7 +91,8 @@ class Watching:
         self._resume(now_ms)
         recent = self._recent_forecasts()
         self._slots = tuple(_watched(slot, recent) for slot in self._last_day())
-        self.peaks = Peaks(store, config.channels[config.plant.power_channel], history, terms, now_ms)
+        channel = config.channels[config.plant.power_channel]
+        self.peaks = Peaks(store, channel, history, lambda at_ms: demand_terms(config, tariff, at_ms), now_ms)
         self.peaks.forecast = recent[-1] if recent else None
 
     # -- what passes ----------------------------------------------------------------------------------------------

@@ -165,10 +165,11 @@ def month_peak(terms: Terms, slots: Iterable[Slot], now_ms: int) -> MonthPeak:
     """Return the peak of the month that holds `now_ms`, from the slots that are over.
 
     An interval of which a slot is missing, or was measured by less than half, is unknown: its mean could be anything.
+    Of an interval shorter than the slots nothing better is known than the slot that begins with it.
 
     Args:
         terms: of the demand.
-        slots: in time order, of one length that divides the interval; those of other months are left out.
+        slots: in time order, of one length; those of other months are left out.
         now_ms: plant clock.
     """
     begin_ms, end_ms = terms.month(now_ms)
@@ -181,11 +182,12 @@ def month_peak(terms: Terms, slots: Iterable[Slot], now_ms: int) -> MonthPeak:
             continue
         told = [(slot.power_kw, slot.length_s) for slot in parts if slot.completeness >= MIN_COMPLETENESS]
         measured = [(kw, length_s) for kw, length_s in told if kw is not None]
-        if sum(length_s for _, length_s in measured) < terms.interval_s:
+        known_s = sum(length_s for _, length_s in measured)
+        if known_s < terms.interval_s:
             unknown += 1
             continue
         known += 1
-        mean_kw = sum(kw * length_s for kw, length_s in measured) / terms.interval_s
+        mean_kw = sum(kw * length_s for kw, length_s in measured) / known_s
         if peak_kw is None or mean_kw > peak_kw:
             peak_kw, peak_ms = mean_kw, start_ms
     return MonthPeak(peak_kw, peak_ms, known, unknown)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.agent_process import CSV, Agent
+from tests.support.agent_process import CSV, TARIFF, Agent
 
 FRAME = dt.timezone(dt.timedelta(hours=10))
 FIRST_MS = round(dt.datetime(2014, 1, 19, tzinfo=FRAME).timestamp() * 1000)
@@ -28,7 +28,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
     (tmp_path / "load.csv").write_text("\n".join(["timestamp,load", *rows, ""]))
     with Agent(tmp_path, source=CSV, rate=12) as agent:
         text = agent.config.read_text().replace("interval_s = 1800", "interval_s = 60")
-        text = text.replace("2014-01-21T00:00:00", "2014-01-21T00:12:00")
+        text = text.replace("2014-01-21T00:00:00", "2014-01-21T00:12:00").replace(f'[tariff]\nfile = "{TARIFF}"\n', "")
         agent.config.write_text(text + "[peak]\ntarget_kw = 380\nprice_per_kw = 11.5\n")
         yield agent
 

@@ -16,10 +16,10 @@ from agent.contract.channels import Reading
 from agent.contract.featurespec import QUANTILES
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot
+from agent.contract.tariff.tariff import Tariff
 from agent.daemon.alerting import make_rules
 from agent.daemon.forecasting import Made
 from agent.daemon.history import History
-from agent.daemon.peaks import demand_terms
 from agent.daemon.watching import Watching
 from tests.support.set_clocks import MINUTE_MS, NOON_MS, TO_1970, Device
 from tests.support.stores import T0, Bench
@@ -55,7 +55,8 @@ def config(more: str = "") -> Config:
 class Plant:
     """The daemon's way from readings to observations, on a real store."""
 
-    def __init__(self, folder: Path, settings: Config | None = None) -> None:
+    def __init__(self, folder: Path, settings: Config | None = None, tariff: Tariff | None = None) -> None:
+        self.tariff = tariff
         self.bench = Bench(folder, commit_window_s=0.0)
         self.settings = settings or config()
         self.now_ms = T0
@@ -65,7 +66,7 @@ class Plant:
     def begin(self) -> None:
         store = self.bench.store
         self.history = History(900, (Slot.from_row(row) for row in store.rows("slots", 0, 2**53)))
-        self.watching = Watching(store, self.settings, self.history, demand_terms(self.settings), self.now_ms)
+        self.watching = Watching(store, self.settings, self.history, self.tariff, self.now_ms)
 
     def kill(self) -> None:
         self.bench.store.append("slots", self.rows)
@@ -289,8 +290,66 @@ def test_an_alert_is_offered_to_the_line_in_the_turn_that_raised_it(tmp_path: Pa
     device.daemon.close()
 
 
+TARIFF = """
+name = "two demands"
+zone = "Europe/Berlin"
+currency = "EUR"
+billing_day = 5
+[[period]]
+name = "energy-price"
+price_per_kwh = 0.2
+[[demand]]
+name = "day"
+interval_minutes = 15
+price_per_kw = 10
+weekdays = ["mon", "tue", "wed", "thu", "fri"]
+from = "08:00"
+to = "20:00"
+[[demand]]
+name = "any"
+interval_minutes = 60
+price_per_kw = 3
+free_kw = 130
+[[fee]]
+name = "vat"
+percent = 20
+of = "all"
+"""
+
+
+def test_the_tariffs_demand_charges_are_watched_each_in_its_window_and_at_its_price(tmp_path: Path) -> None:
+    settings = config()
+    settings = dataclasses.replace(settings, peak=dataclasses.replace(settings.peak, target_kw=None))
+    plant = Plant(tmp_path, settings, Tariff.from_toml(TARIFF))
+    for number in range(4 * 96):  # from Thursday, 1 January 2026, one o'clock in Berlin
+        hour, day = (number // 4 + 1) % 24, (number // 4 + 1) // 24
+        plant.close(number, 100.0 + hour + (50 if day >= 2 else 0))
+    plant.now_ms = T0 + 4 * DAY_MS - 3 * HOUR_MS // 2
+    plant.read(1, 90.0)
+    day, any_ = plant.watching.peaks.told(plant.now_ms)
+    assert [(told["name"], told["interval_s"], told["per_kw"]) for told in (day, any_)] == [
+        ("day", 900, pytest.approx(12.0)),
+        ("any", 3600, pytest.approx(3.6)),
+    ]
+    assert (day["currency"], any_["free_kw"]) == ("EUR", 130.0)
+    assert (day["month_peak"]["kw"], day["month_peak"]["known"]) == (119.0, 2 * 48)  # the weekend does not count
+    assert day["month_peak"]["start_ms"] == T0 + 18 * HOUR_MS
+    assert any_["month_peak"]["kw"] == 173.0
+    assert (day["interval"]["counts"], day["interval"]["target_kw"]) == (False, None)
+    assert any_["interval"]["target_kw"] == 173.0
+    plant.now_ms = T0 + 4 * DAY_MS  # another billing month: one hour of it is over
+    plant.read(1, 90.0)
+    day, any_ = plant.watching.peaks.told(plant.now_ms)
+    assert (day["month_peak"]["kw"], any_["month_peak"]["kw"], any_["month_peak"]["known"]) == (None, 150.0, 1)
+
+
+def test_a_tariff_with_demand_charges_asks_for_the_alarm_of_the_moment() -> None:
+    least = parse(CONFIG.partition("[alerts")[0], folder=Path("/"))
+    assert "peak-now" in {rule.name for rule in make_rules(least, Tariff.from_toml(TARIFF))}
+
+
 def test_every_kind_of_rule_can_be_asked_for_and_the_least_configuration_has_the_safe_ones() -> None:
-    least = {rule.name for rule in make_rules(parse(CONFIG.partition("[alerts")[0], folder=Path("/")))}
+    least = {rule.name for rule in make_rules(parse(CONFIG.partition("[alerts")[0], folder=Path("/")), None)}
     assert least == {
         *(f"{kind}:{channel}" for kind in ("data-missing", "meter-frozen") for channel in ("load_kw", "pump_kw")),
         "store-failing",
@@ -311,7 +370,7 @@ for_minutes = 5
 below = 0.9
 reactive_channel = "pump_kw"
 """
-    rules = {rule.name: rule for rule in make_rules(config(more))}
+    rules = {rule.name: rule for rule in make_rules(config(more), None)}
     assert set(rules) - least == {
         *("limit:high", "limit:pump", "power-factor", "load-abnormal", "base-load-creep", "peak-now"),
     }
