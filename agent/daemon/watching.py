@@ -127,9 +127,11 @@ class Watching:
 
     def costed(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take note of rows of the `costs` stream."""
-        for row in rows:
-            if row["scope"] == "month":
-                self._month = self._projected(row)
+        newest = {row["scope"]: row for row in rows}
+        month, whole = newest.get("month"), newest.get("month_end")
+        if month is not None:
+            at_end = None if whole is None else Decimal(whole["amount"])
+            self._month = MonthCost(month["currency"], Decimal(month["amount"]), at_end)
 
     def clock_was_set(self, now_ms: int) -> None:
         """Go on by another clock: the history has been made anew."""
@@ -217,17 +219,6 @@ class Watching:
             nights = nightly_minima(slots, self._zone, wanted.from_hour, wanted.to_hour)
             self._nights = day, trend([night for night in nights if night[0] <= day])
         return self._nights[1]
-
-    def _projected(self, row: Mapping[str, Any]) -> MonthCost:
-        """What the month will cost at the mean of its days so far; the bill's own range is shown elsewhere."""
-        so_far, end_ms = Decimal(row["amount"]), row["end_ms"]
-        passed_ms = end_ms - row["start_ms"]
-        at_end = None
-        if passed_ms >= _SETTLED_MS:
-            _, month_end_ms = self.peaks.month(row["start_ms"])
-            left = Decimal(max(0, month_end_ms - end_ms)) / Decimal(passed_ms)
-            at_end = (so_far * (1 + left)).quantize(Decimal("0.01"))
-        return MonthCost(row["currency"], so_far, at_end)
 
     # -- the record -----------------------------------------------------------------------------------------------
 

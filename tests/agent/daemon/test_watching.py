@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.alerts.observations import Observations
+from agent.alerts.observations import MonthCost, Observations
 from agent.config import Config, parse
 from agent.contract.channels import Reading
 from agent.contract.featurespec import QUANTILES
@@ -222,18 +223,18 @@ def test_the_models_skill_is_scored_beside_naive_and_survives_a_kill(tmp_path: P
     assert found.loss_kw > 5 * found.naive_kw
 
 
-def test_the_month_is_heading_for_what_its_days_cost_so_far(tmp_path: Path) -> None:
+def test_the_months_cost_is_what_the_bill_says_so_far_and_at_its_end(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
-    start_ms = T0 - HOUR_MS  # 1 January 2026 in Berlin
-    row = {"scope": "month", "currency": "EUR", "amount": "310.00", "start_ms": start_ms}
-    plant.watching.costed([{"scope": "today", "amount": "9"}, {**row, "end_ms": start_ms + 2 * DAY_MS}])
-    month = plant.observe().month
-    assert month is not None
-    assert (str(month.so_far), month.at_end) == ("310.00", None)
-    plant.watching.costed([{**row, "end_ms": start_ms + 10 * DAY_MS}])
-    month = plant.observe().month
-    assert month is not None
-    assert str(month.at_end) == "961.00"
+    today, month = (
+        {"scope": scope, "currency": "EUR", "amount": amount}
+        for scope, amount in (("today", "9.00"), ("month", "310.00"))
+    )
+    plant.watching.costed([today, month])
+    assert plant.observe().month == MonthCost("EUR", Decimal("310.00"), None)
+    plant.watching.costed([today, month, {**month, "scope": "month_end", "amount": "961.00"}])
+    assert plant.observe().month == MonthCost("EUR", Decimal("310.00"), Decimal("961.00"))
+    plant.watching.costed([today])  # nothing of the month: it stays as it was known
+    assert plant.observe().month == MonthCost("EUR", Decimal("310.00"), Decimal("961.00"))
 
 
 def test_the_nights_are_looked_at_once_a_day(tmp_path: Path) -> None:
