@@ -67,10 +67,15 @@ class LimitConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AbnormalConfig:
-    """`[alerts.abnormal]`: in how many of how many slots the load must be outside its forecast band, on one side."""
+    """`[alerts.abnormal]`: in how many of how many slots the load must be outside its forecast band, on one side.
+
+    Attributes:
+        margin: how far outside, in widths of the band.
+    """
 
     slots: Annotated[int, _SLOTS] = 6
     among: Annotated[int, _SLOTS] = 8
+    margin: Annotated[float, Limits(low=0, high=10)] = 0.5
 
     def __post_init__(self) -> None:
         if self.slots > self.among:

@@ -48,7 +48,7 @@ def make_rules(config: Config, tariff: Tariff | None) -> Iterator[Rule]:
     if billed or config.peak.target_kw is not None or config.peak.price_per_kw is not None:
         yield PeakNow(zone=zone)
     if alerts.abnormal is not None:
-        yield AbnormalLoad(alerts.abnormal.slots, alerts.abnormal.among)
+        yield AbnormalLoad(alerts.abnormal.slots, alerts.abnormal.among, alerts.abnormal.margin)
     if alerts.base_load is not None:
         yield BaseLoadCreep(alerts.base_load.rise)
     if alerts.month_budget is not None:

@@ -12,13 +12,18 @@ from agent.contract.errors import ConfigError
 
 @dataclass(frozen=True)
 class AbnormalLoad:
-    """Of the last `among` slots `least` lay on one side of the band that was forecast for them.
+    """Of the last `among` slots `least` lay clearly on one side of the band that was forecast for them.
 
-    A band of 80 % leaves one slot in ten on each side by design, so it takes many. OFF when at most half as many are.
+    A band of 80 % leaves one slot in ten on each side by design, and misses come in rows: so it takes many, and a
+    distance. OFF when at most half as many are outside.
+
+    Attributes:
+        margin: how far beyond the band, in widths of the band; 0 is its edge.
     """
 
     least: int = 6
     among: int = 8
+    margin: float = 0.5
     name: str = "load-abnormal"
     severity: str = "warning"
     raise_after_s: float = 0.0
@@ -31,8 +36,9 @@ class AbnormalLoad:
     def judge(self, now_ms: int, observations: Observations) -> Finding:  # noqa: ARG002 - as every rule
         """Count the slots on either side."""
         recent = observations.slots[-self.among :]
-        above = [(slot, kw - high) for slot, kw, _, high in _judged(recent) if kw > high]
-        below = [(slot, low - kw) for slot, kw, low, _ in _judged(recent) if kw < low]
+        judged = [(slot, kw, low, high, self.margin * (high - low)) for slot, kw, low, high in _judged(recent)]
+        above = [(slot, kw - high) for slot, kw, _, high, far in judged if kw > high + far]
+        below = [(slot, low - kw) for slot, kw, low, _, far in judged if kw < low - far]
         side, out = max(("above", above), ("below", below), key=lambda found: len(found[1]))
         if len(out) >= self.least:
             mean_kw = sum(kw for _, kw in out) / len(out)
@@ -44,7 +50,7 @@ class AbnormalLoad:
             )
             details = {"side": side, "slots": len(out), "mean_kw": float(f"{mean_kw:.6g}"), "slot_ms": last.start_ms}
             return Finding(Verdict.ON, text, details)
-        if len(out) <= self.least // 2 and len(_judged(recent)) == self.among:
+        if len(out) <= self.least // 2 and len(judged) == self.among:
             return Finding(Verdict.OFF, "the load is as expected again")
         return HOLD
 

@@ -40,22 +40,30 @@ def slots(*powers, low=90.0, high=110.0):
 
 
 def test_load_beyond_its_band_on_one_side_often_enough_is_abnormal():
-    finding = AbnormalLoad(3, 4).judge(NOW, seen(slots=slots(100, 115, 100, 120, 125)))
+    finding = AbnormalLoad(3, 4, 0).judge(NOW, seen(slots=slots(100, 115, 100, 120, 125)))
     assert finding.verdict is Verdict.ON
     assert finding.text == (
         "the load was above what was expected in 3 of the last 4 slots, by 10 kW on average; "
         "last 125 kW where 90 to 110 kW were expected"
     )
     assert finding.details["side"] == "above"
-    assert AbnormalLoad(3, 4).judge(NOW, seen(slots=slots(80, 70, 85, 100))).details["side"] == "below"
+    assert AbnormalLoad(3, 4, 0).judge(NOW, seen(slots=slots(80, 70, 85, 100))).details["side"] == "below"
+
+
+def test_load_must_be_beyond_its_band_by_the_margin():
+    rule = AbnormalLoad(2, 2, 0.5)  # of a width of 20 kW
+    assert rule.judge(NOW, seen(slots=slots(120, 120))).verdict is Verdict.OFF
+    assert rule.judge(NOW, seen(slots=slots(120.1, 120.1))).verdict is Verdict.ON
+    assert rule.judge(NOW, seen(slots=slots(80, 80))).verdict is Verdict.OFF
+    assert rule.judge(NOW, seen(slots=slots(79.9, 79.9))).verdict is Verdict.ON
 
 
 def test_load_on_both_sides_of_its_band_is_noise_not_a_change():
-    assert AbnormalLoad(3, 4).judge(NOW, seen(slots=slots(120, 80, 120, 80))).verdict is Verdict.HOLD
+    assert AbnormalLoad(3, 4, 0).judge(NOW, seen(slots=slots(120, 80, 120, 80))).verdict is Verdict.HOLD
 
 
 def test_abnormal_load_ends_when_at_most_half_as_many_slots_are_outside():
-    rule = AbnormalLoad(4, 6)
+    rule = AbnormalLoad(4, 6, 0)
     assert rule.judge(NOW, seen(slots=slots(120, 120, 120, 100, 100, 100))).verdict is Verdict.HOLD
     assert rule.judge(NOW, seen(slots=slots(120, 120, 100, 100, 100, 100))).verdict is Verdict.OFF
 
