@@ -60,8 +60,22 @@ def edgewatt(context: click.Context, config_path: Path) -> None:
     context.obj = Session(config_path)
 
 
-_COMMANDS = (alerts, assess, buffer, config, cost, enroll, forecast, model, peak, performance, run, status, sync, tariff)
-for _command in _COMMANDS:
+for _command in (
+    alerts,
+    assess,
+    buffer,
+    config,
+    cost,
+    enroll,
+    forecast,
+    model,
+    peak,
+    performance,
+    run,
+    status,
+    sync,
+    tariff,
+):
     edgewatt.add_command(_command)
 
 
