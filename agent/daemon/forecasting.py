@@ -15,6 +15,7 @@ from agent.contract.rows import Forecast
 from agent.contract.slots import Slot
 from agent.daemon.history import History
 from agent.planning.billing.earlier import earlier_peaks
+from agent.planning.billing.part import Earlier
 from agent.planning.costs import CostWatch
 
 _MINUTE_MS = 60_000
@@ -114,6 +115,11 @@ class Costs:
         self._history = history
         self._stored = stored
         self._month = ""
+
+    @property
+    def earlier(self) -> Earlier:
+        """The demand of earlier months that still counts."""
+        return self._watch.earlier
 
     def rows(self, now_ms: int, forecast: Forecast | None) -> list[dict[str, Any]]:
         """Return today's, this month's and the next day's cost, as far as they can be told."""

@@ -282,6 +282,7 @@ class Daemon:
         """Let slots go on as the store has them by now."""
         self.rooms.history.restore(stored_slots(self.rooms.store, KEEP_DAYS))
         self.rooms.time.place()
+        self.rooms.watching.history_was_made_anew()
 
     def _close_slots(self, now_ms: int) -> None:
         if self._waits_for_salvage():
@@ -323,26 +324,20 @@ class Daemon:
         # As of the newest slot: after the end of a replay, or behind a backlog, the clock is further than the data.
         rows = self.rooms.costs.rows(until_ms, self.rooms.forecasting.latest)
         if rows:
-            self.rooms.watching.costed(rows)
+            self.rooms.watching.costed(rows, self.rooms.costs.earlier, self.rooms.clock.now_ms())
             self.rooms.store.append("costs", rows)
 
     def _watch(self, now_ms: int) -> None:
         if self.exhausted:
             return  # the replay is over: silence is no longer news
-        covered_ms = {}
-        for source in self.rooms.sources:
-            for channel in source.channels:
-                last_ms = self.rooms.store.last_time_ms("readings", channel.name)
-                if last_ms is not None:
-                    covered_ms[channel.name] = last_ms + channel.interval_s * 1000
-        if not self.rooms.time.watch.is_known:  # silence has no length then
+        known = self.rooms.time.watch.is_known
+        if not known:  # silence has no length then
             self._since_ms = now_ms
-            covered_ms.clear()
         observed = self.rooms.watching.observe(
             now_ms,
             since_ms=self._since_ms,
             forecast=self.rooms.forecasting.latest,
-            covered_ms=covered_ms,
+            covered_ms=self.rooms.watching.covered_ms(self.rooms.sources) if known else {},
             model=self.rooms.models.labels()["active"],
             storage_error=self.troubles.open.get("disk", ""),
         )

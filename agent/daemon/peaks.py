@@ -22,6 +22,7 @@ from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import parse_zone
 from agent.daemon.history import History
 from agent.planning.billing.marginal import marginal_prices
+from agent.planning.billing.part import Earlier
 from agent.planning.demandmeter import DemandMeter
 from agent.planning.peakwatch import MonthPeak, Outlook, Terms, month_peak, new_peak, outlook
 
@@ -49,8 +50,9 @@ class Peaks:
         store: Measurements,
         channel: Channel,
         history: History,
-        terms_at: Callable[[int], tuple[Terms, ...]],
+        terms_at: Callable[[int, Earlier], tuple[Terms, ...]],
         now_ms: int,
+        earlier: Earlier | None = None,
     ) -> None:
         """Begin with the readings of the running interval that the store has.
 
@@ -58,22 +60,30 @@ class Peaks:
             store: has them.
             channel: the plant's load.
             history: its slots of this month.
-            terms_at: gives the terms, at least one, of the billing month that holds a time.
+            terms_at: gives the terms, at least one, of the billing month that holds a time, from the demand of earlier
+                months.
             now_ms: plant clock.
+            earlier: that demand, where it is known by now.
         """
         self._store, self._channel, self._history = store, channel, history
-        self._terms_at = terms_at
+        self._terms_at, self._earlier = terms_at, earlier or {}
         self.forecast: Forecast | None = None
         self.begin(now_ms)
 
     def begin(self, now_ms: int) -> None:
         """Measure the interval that holds `now_ms` from the store."""
-        self._terms = self._terms_at(now_ms)
+        self._terms = self._terms_at(now_ms, self._earlier)
         self._month = self._terms[0].month(now_ms)
         self._meters = [DemandMeter(self._channel, terms) for terms in self._terms]
         since_ms = min(meter.since_ms(now_ms) for meter in self._meters)
         self.saw(self._store.readings(self._channel.name, since_ms, now_ms + 1))
         self.recount()
+
+    def take_earlier(self, earlier: Earlier, now_ms: int) -> None:
+        """Learn of the demand of earlier months, which a ratchet or a price by the year makes count."""
+        if earlier != self._earlier:
+            self._earlier = earlier
+            self.begin(now_ms)
 
     def saw(self, readings: Sequence[Reading]) -> None:
         """Take note of readings that were stored."""
@@ -124,12 +134,12 @@ class Peaks:
         return self._found
 
 
-def demand_terms(config: Config, tariff: Tariff | None, now_ms: int) -> tuple[Terms, ...]:
+def demand_terms(config: Config, tariff: Tariff | None, now_ms: int, earlier: Earlier) -> tuple[Terms, ...]:
     """Return the demand that is billed in the month that holds `now_ms`.
 
     Where the tariff has demand charges they are its, with their intervals, windows and prices; else what `[peak]` says.
     """
-    found = () if tariff is None else tuple(_charged(tariff, config.peak.target_kw, now_ms))
+    found = () if tariff is None else tuple(_charged(tariff, config.peak.target_kw, now_ms, earlier))
     if found:
         return found
     return (
@@ -142,11 +152,12 @@ def demand_terms(config: Config, tariff: Tariff | None, now_ms: int) -> tuple[Te
     )
 
 
-def _charged(tariff: Tariff, target_kw: float | None, now_ms: int) -> Iterator[Terms]:
+def _charged(tariff: Tariff, target_kw: float | None, now_ms: int, earlier: Earlier) -> Iterator[Terms]:
     month = tariff.month_at(now_ms)
     try:
         steps = (month.end_ms - month.start_ms) // (_STEP_S * 1000)
-        charges = marginal_prices(tariff, month.start_ms, _STEP_S, steps).demand
+        charges = marginal_prices(tariff, month.start_ms, _STEP_S, steps, earlier=earlier).demand
+        years = _of_year(tariff, now_ms, earlier)
     except EdgewattError as exc:
         _log.warning("the tariff's demand charges are not watched: %s", exc)
         return
@@ -156,12 +167,23 @@ def _charged(tariff: Tariff, target_kw: float | None, now_ms: int) -> Iterator[T
             zone=tariff.zone,
             target_kw=target_kw,
             per_kw=charge.per_kw,
-            free_kw=charge.free_kw,
+            free_kw=max(charge.free_kw, years.get(charge.name, 0.0)),
             counts=_window(month.start_ms, charge.counts),
             billing_day=tariff.billing_day,
             name=charge.name,
             currency=tariff.currency,
         )
+
+
+def _of_year(tariff: Tariff, now_ms: int, earlier: Earlier) -> dict[str, float]:
+    """Return the year's highest demand of earlier months by charge, where that is what is paid for."""
+    year = f"{tariff.month_at(now_ms).first.year}-"
+    found = {}
+    for demand in tariff.version_at(now_ms).demands:
+        if demand.per == "year":
+            told = {**dict(demand.earlier_kw), **earlier.get(demand.name, {})}
+            found[demand.name] = max((float(kw) for label, kw in told.items() if label.startswith(year)), default=0.0)
+    return found
 
 
 def _window(begin_ms: int, counts: NDArray[np.bool_]) -> Callable[[int], bool]:

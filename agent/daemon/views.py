@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from agent.daemon.calibrating import read_coverage
 from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.paths import StatePaths, credentials
 from agent.daemon.peaks import Peaks, demand_terms
+from agent.planning.billing.earlier import earlier_peaks
 from agent.store.identity import Enrolled, Identity
 from agent.store.reader import Reader, StoreStats
 
@@ -159,8 +161,9 @@ class View:
             raise UnavailableError("there is no reading of the load yet", where=self._config.device.id)
         now_ms = newest_ms + channel.interval_s * 1000
         tariff = None if self._config.tariff is None else Tariff.load(self._config.tariff.file)
-        terms_at = lambda at_ms: demand_terms(self._config, tariff, at_ms)  # noqa: E731
-        peaks = Peaks(self._store, channel, self.history(KEEP_DAYS), terms_at, now_ms)
+        earlier = {} if tariff is None else earlier_peaks(tariff, now_ms, partial(slots_between, self._store))
+        terms_at = partial(demand_terms, self._config, tariff)
+        peaks = Peaks(self._store, channel, self.history(KEEP_DAYS), terms_at, now_ms, earlier)
         newest = self.newest_forecast()
         peaks.forecast = None if newest is None else Forecast.from_row(newest)
         return {**self.head(), "time_ms": now_ms, "demands": peaks.told(now_ms)}

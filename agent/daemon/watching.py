@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, Protocol
 
 from agent.alerts.nights import nightly_minima, trend
@@ -28,6 +29,8 @@ from agent.daemon.forecasting import Made
 from agent.daemon.history import History
 from agent.daemon.peaks import Peaks, demand_terms
 from agent.inference.skill import SkillWatch
+from agent.planning.billing.part import Earlier
+from agent.sources.base import Source
 
 _NOTE = "watching"
 _MAX_BYTES = 1 << 20
@@ -92,7 +95,7 @@ class Watching:
         recent = self._recent_forecasts()
         self._slots = tuple(_watched(slot, recent) for slot in self._last_day())
         channel = config.channels[config.plant.power_channel]
-        self.peaks = Peaks(store, channel, history, lambda at_ms: demand_terms(config, tariff, at_ms), now_ms)
+        self.peaks = Peaks(store, channel, history, partial(demand_terms, config, tariff), now_ms)
         self.peaks.forecast = recent[-1] if recent else None
 
     # -- what passes ----------------------------------------------------------------------------------------------
@@ -125,8 +128,9 @@ class Watching:
                     self._skill.learn(slot.start_ms, _known_kw(slot))
                 self._keep(made.raw.origin_ms)
 
-    def costed(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Take note of rows of the `costs` stream."""
+    def costed(self, rows: Sequence[Mapping[str, Any]], earlier: Earlier, now_ms: int) -> None:
+        """Take note of rows of the `costs` stream, and of the demand of earlier months that they rest on."""
+        self.peaks.take_earlier(earlier, now_ms)
         newest = {row["scope"]: row for row in rows}
         month, whole = newest.get("month"), newest.get("month_end")
         if month is not None:
@@ -149,6 +153,16 @@ class Watching:
         self.peaks.recount()
 
     # -- what is known --------------------------------------------------------------------------------------------
+
+    def covered_ms(self, sources: Sequence[Source]) -> dict[str, int]:
+        """Return up to when the readings of each channel reach; a channel without one is absent."""
+        channels = [channel for source in sources for channel in source.channels]
+        last_ms = {channel: self._store.last_time_ms("readings", channel.name) for channel in channels}
+        return {
+            channel.name: time_ms + channel.interval_s * 1000
+            for channel, time_ms in last_ms.items()
+            if time_ms is not None
+        }
 
     def observe(
         self,

@@ -15,6 +15,7 @@ from tests.support.agent_process import CSV, Agent
 from tests.support.bundles import write_history_csv
 
 SLOT_MS, DAY_MS = 1_800_000, 86_400_000
+SCOPES = {"today", "month", "month_end", "next_24h"}
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def scored(forecasts: list[Any], slots: list[Any]) -> tuple[int, int]:
 def test_a_running_daemon_answers_every_reading_command(simulated: Agent) -> None:
     simulated.start()
     simulated.until(lambda: simulated.run("forecast").code == 0)
-    simulated.until(lambda: len(simulated.ask("cost")["costs"]) >= 3)
+    simulated.until(lambda: len(simulated.ask("cost")["costs"]) == len(SCOPES))
     status = simulated.ask("status")
     assert status["live"] is True
     assert status["state"] == "running"
@@ -78,7 +79,7 @@ def test_a_running_daemon_answers_every_reading_command(simulated: Agent) -> Non
     assert forecast["source"] == "naive"
     assert forecast["fallback"] is True
     assert len(forecast["power_kw"]) == 48
-    assert {row["scope"] for row in simulated.ask("cost")["costs"]} >= {"today", "month", "next_24h"}
+    assert {row["scope"] for row in simulated.ask("cost")["costs"]} == SCOPES
     assert simulated.ask("buffer", "status")["rows"]["slots"] > 48
     assert simulated.ask("sync", "status")["enrolled"] is False
     assert simulated.ask("model", "status")["active"] is None

@@ -229,11 +229,11 @@ def test_the_months_cost_is_what_the_bill_says_so_far_and_at_its_end(tmp_path: P
         {"scope": scope, "currency": "EUR", "amount": amount}
         for scope, amount in (("today", "9.00"), ("month", "310.00"))
     )
-    plant.watching.costed([today, month])
+    plant.watching.costed([today, month], {}, T0)
     assert plant.observe().month == MonthCost("EUR", Decimal("310.00"), None)
-    plant.watching.costed([today, month, {**month, "scope": "month_end", "amount": "961.00"}])
+    plant.watching.costed([today, month, {**month, "scope": "month_end", "amount": "961.00"}], {}, T0)
     assert plant.observe().month == MonthCost("EUR", Decimal("310.00"), Decimal("961.00"))
-    plant.watching.costed([today])  # nothing of the month: it stays as it was known
+    plant.watching.costed([today], {}, T0)  # nothing of the month: it stays as it was known
     assert plant.observe().month == MonthCost("EUR", Decimal("310.00"), Decimal("961.00"))
 
 
@@ -342,6 +342,24 @@ def test_the_tariffs_demand_charges_are_watched_each_in_its_window_and_at_its_pr
     plant.read(1, 90.0)
     day, any_ = plant.watching.peaks.told(plant.now_ms)
     assert (day["month_peak"]["kw"], any_["month_peak"]["kw"], any_["month_peak"]["known"]) == (None, 150.0, 1)
+
+
+def test_a_ratchet_and_a_price_by_the_year_count_the_demand_of_earlier_months(tmp_path: Path) -> None:
+    tariff = TARIFF.replace("billing_day = 5\n", "").replace("free_kw = 130", "ratchet = {share = 0.5, months = 2}")
+    tariff = tariff.replace(
+        'name = "day"', 'name = "day"\nper = "year"\nearlier_kw = {"2025-12" = 900, "2026-01" = 160}'
+    )
+    settings = config()
+    settings = dataclasses.replace(settings, peak=dataclasses.replace(settings.peak, target_kw=None))
+    plant = Plant(tmp_path, settings, Tariff.from_toml(tariff))
+    plant.now_ms = T0 + 40 * DAY_MS + 9 * HOUR_MS  # a Tuesday of February, ten o'clock
+    plant.read(3, 90.0)
+    earlier = {"day": {"2026-01": Decimal(170)}, "any": {"2025-12": Decimal(500), "2025-11": Decimal(1000)}}
+    plant.watching.costed([], earlier, plant.now_ms)
+    day, any_ = plant.watching.peaks.told(plant.now_ms)
+    assert (day["free_kw"], any_["free_kw"]) == (170.0, 250.0)
+    assert (day["interval"]["target_kw"], any_["interval"]["target_kw"]) == (170.0, 250.0)
+    assert day["interval"]["energy_kwh"] == pytest.approx(90 * 3 / 60)
 
 
 def test_a_tariff_with_demand_charges_asks_for_the_alarm_of_the_moment() -> None:
