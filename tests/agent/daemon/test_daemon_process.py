@@ -67,7 +67,7 @@ def scored(forecasts: list[Any], slots: list[Any]) -> tuple[int, int]:
 def test_a_running_daemon_answers_every_reading_command(simulated: Agent) -> None:
     simulated.start()
     simulated.until(lambda: simulated.run("forecast").code == 0)
-    simulated.until(lambda: len(simulated.ask("cost")["costs"]) == 3)
+    simulated.until(lambda: len(simulated.ask("cost")["costs"]) == 4)
     status = simulated.ask("status")
     assert status["live"] is True
     assert status["state"] == "running"
@@ -78,7 +78,7 @@ def test_a_running_daemon_answers_every_reading_command(simulated: Agent) -> Non
     assert forecast["source"] == "naive"
     assert forecast["fallback"] is True
     assert len(forecast["power_kw"]) == 48
-    assert {row["scope"] for row in simulated.ask("cost")["costs"]} == {"today", "month", "next_24h"}
+    assert {row["scope"] for row in simulated.ask("cost")["costs"]} == {"today", "month", "month_end", "next_24h"}
     assert simulated.ask("buffer", "status")["rows"]["slots"] > 48
     assert simulated.ask("sync", "status")["enrolled"] is False
     assert simulated.ask("model", "status")["active"] is None
