@@ -6,12 +6,14 @@ Decides which span is billed from which data; prices are the tariff's, sums `bil
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.contract.errors import UnavailableError
 from agent.contract.rows import Forecast, cost_row
 from agent.contract.slots import Slot, floor_slot
+from agent.contract.tariff.model import Dynamic
+from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.billing.bill import Bill, bill
 from agent.planning.billing.loads import Ahead
@@ -32,7 +34,8 @@ class CostWatch:
             the part up to now.
         `month`: from the first day of the billing month to the last slot measured.
         `month_end`: the whole billing month: measured, forecast, and then like earlier days of the same weekday; a
-            range, without lines. Told once a day is known.
+            range, without lines. Told once a day is known. Dynamic prices beyond the market's are those of the days
+            before in the amount, and open in the range.
         `next_24h`: from the current slot on, forecast only; `end_ms` shows where a shorter forecast ends.
 
     Where a tariff settles by the month (demand, tiers, percentages), a day costs what it adds to the month's bill: a
@@ -108,6 +111,10 @@ class CostWatch:
         whole = None if ahead is None else self._bill(month.start_ms, month.end_ms, past, ahead)
         if ahead is None or whole is None:
             return []
+        if series := self._likely_prices(month.end_ms):
+            likely = self._bill(month.start_ms, month.end_ms, past, ahead, series)
+            if likely is not None:
+                whole = dataclasses.replace(whole, totals=(likely.total, *likely.totals, *whole.totals))
         row = _row(now_ms, "month_end", whole, profiled_slots=ahead.profiled, forecast_slots=whole.forecast_slots)
         del row["lines"]  # they would be most of the row, and say little beside a range
         return [(row, ahead)]
@@ -128,6 +135,12 @@ class CostWatch:
             return {}
         return found.to_json()
 
+    def _likely_prices(self, end_ms: int) -> dict[str, PriceSeries]:
+        """Return the series of dynamic charges with what is likely beyond them: markets end tomorrow, months do not."""
+        pricings = [energy.pricing for version in self.tariff.versions for energy in version.energies]
+        series = [pricing.series for pricing in pricings if isinstance(pricing, Dynamic)]
+        return {one.name: one.latest().until(end_ms) for one in series}
+
     def _added(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> Bill | None:
         """Return what a span adds to the bill of the month in which it begins."""
         since_ms = self.tariff.month_start_ms(start_ms) if self.tariff.settles_by_month else start_ms
@@ -135,7 +148,14 @@ class CostWatch:
         before = self._bill(since_ms, start_ms, past, forecast) if since_ms < start_ms else None
         return whole if whole is None or before is None else whole.after(before)
 
-    def _bill(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Ahead | None) -> Bill | None:
+    def _bill(
+        self,
+        start_ms: int,
+        end_ms: int,
+        past: Sequence[Slot],
+        forecast: Ahead | None,
+        series: Mapping[str, PriceSeries] | None = None,
+    ) -> Bill | None:
         known_from_ms = min((slot.start_ms for slot in past), default=None)
         if known_from_ms is None:
             if forecast is None:
@@ -152,6 +172,7 @@ class CostWatch:
                 forecast=forecast,
                 power_range_kw=_power_range_kw(past),
                 earlier=self.earlier,
+                series=series,
                 partial=True,
             )
         except UnavailableError:

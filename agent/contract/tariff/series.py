@@ -22,6 +22,8 @@ DECIMALS = 8
 _HEADER = ["start", "price"]
 _TODO = "Write lines such as 2026-01-31T13:00:00Z,84.51 under the header start,price"
 _MAX_PRICE = Decimal(1_000_000)
+_DAY_MS = 86_400_000
+_LOOK_BACK_DAYS = 7
 Ints = NDArray[np.int64]
 
 
@@ -47,6 +49,33 @@ class PriceSeries:
         index = np.searchsorted(self.starts_ms, times_ms, side="right") - 1
         known = (index >= 0) & (times_ms - self.starts_ms[index] < self.length_ms)
         return np.where(known, self.prices[index], 0), known
+
+    def likely(self, times_ms: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+        """Return the price at each instant, and whether it is known.
+
+        One that is not is that of the same time on the latest of the seven days before that has one, or else the mean.
+        """
+        prices, known = self.at(times_ms)
+        if known.all():
+            return prices, known
+        found = np.full(len(times_ms), int(self.prices.mean()) if len(self.prices) else 0, dtype=np.int64)
+        for back in range(_LOOK_BACK_DAYS, 0, -1):
+            older, there = self.at(times_ms - back * _DAY_MS)
+            found[there] = older[there]
+        return np.where(known, prices, found), known
+
+    def until(self, end_ms: int) -> PriceSeries:
+        """Return the series with likely prices up to an instant, for what lies ahead of the market."""
+        if not len(self.starts_ms):
+            return self
+        starts_ms = np.arange(int(self.starts_ms[0]), end_ms, self.length_ms, dtype=np.int64)
+        prices, known = self.likely(starts_ms)
+        # Each day ahead is like the one before it, the first like the last that is known.
+        for index in np.flatnonzero(~known):
+            day = index - _DAY_MS // self.length_ms
+            if day >= 0:
+                prices[index] = prices[day]
+        return PriceSeries(starts_ms, prices, self.length_ms // 1000)
 
     @property
     def limits(self) -> tuple[Decimal, Decimal] | None:

@@ -1,6 +1,7 @@
 """A span cut into cells within which no price, no local minute and no slot changes; sums over them are exact.
 
-Energy is gathered in whole Wh x time, without any rounding, so that splitting a slot changes nothing.
+Energy is gathered in whole Wh x time, without any rounding, so that splitting a slot changes nothing. Here as in the
+whole folder np.unique and np.median are not used: they load numpy.ma, a megabyte of the device's memory.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Grid:
     """The cells of [start_ms, end_ms).
 
     Attributes:
+        start_ms, end_ms: of the span.
+        cell_ms: length of a cell.
         starts_ms: [N] of cells; the first may begin before the span.
         weight: [N] how much of each cell lies in the span, in steps of `unit_ms`.
         local_ms: [N] of the wall clock, from its own 1970 on.
@@ -41,6 +44,7 @@ class Grid:
         count = -((base_ms - end_ms) // cell_ms)
         calendar = SlotCalendar(zone_name, (), cell_ms // 1000, base_ms, count)
         self.cell_ms = cell_ms
+        self.start_ms = start_ms
         self.end_ms = end_ms
         self.starts_ms: Ints = base_ms + np.arange(count, dtype=np.int64) * cell_ms
         self.local_ms: Ints = (calendar.ordinal * 86_400 + calendar.second_of_day) * 1000
@@ -151,10 +155,10 @@ def highest(grid: Grid, load: Load, row: int, interval_s: int, counts: Bools) ->
     )
     totals = np.add.reduceat(grid.of(load, row), begins)
     best, at_ms = Fraction(0), 0
-    for length in np.unique(cells[whole]):
+    for length in set(cells[whole].tolist()):
         chosen = np.flatnonzero(whole & (cells == length))
         one = chosen[np.argmax(totals[chosen])]
-        kw = Fraction(int(totals[one]) * 3600, load.length_ms * int(length))
+        kw = Fraction(int(totals[one]) * 3600, load.length_ms * length)
         if kw > best:
             best, at_ms = kw, int(grid.starts_ms[begins[one]])
     return best, at_ms

@@ -22,8 +22,6 @@ from agent.planning.billing.part import Earlier, split
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-_DAY_MS = 86_400_000
-_LOOK_BACK_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +164,10 @@ def _prices(grid: Grid, energy: Energy, taken_kwh: float, series: Mapping[str, P
 
 
 def _dynamic(grid: Grid, pricing: Dynamic, series: PriceSeries) -> tuple[Floats, Bools]:
-    steps, known = series.at(grid.starts_ms)
-    market = steps / 10.0**DECIMALS * float(pricing.scale)
-    if not known.all():
-        usual = float(series.prices.mean()) / 10.0**DECIMALS * float(pricing.scale) if len(series.prices) else 0.0
-        if pricing.between is not None and not len(series.prices):
-            usual = float(sum(pricing.between)) / 2
-        open_ms, found = grid.starts_ms[~known], np.full(int((~known).sum()), usual)
-        for back in range(_LOOK_BACK_DAYS, 0, -1):  # the latest day that has one counts
-            older, there = series.at(open_ms - back * _DAY_MS)
-            found[there] = older[there] / 10.0**DECIMALS * float(pricing.scale)
-        market[~known] = found
+    prices, known = series.likely(grid.starts_ms)
+    market = prices / 10.0**DECIMALS * float(pricing.scale)
+    if not len(series.prices) and pricing.between is not None:
+        market += float(sum(pricing.between)) / 2
     return market * (1 + float(pricing.markup_percent) / 100) + float(pricing.markup), known
 
 

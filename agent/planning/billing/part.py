@@ -123,7 +123,7 @@ class Part:
     @property
     def start_ms(self) -> int:
         """Start of the part."""
-        return int(self.grid.starts_ms[0]) + self.grid.cell_ms - int(self.grid.weight[0]) * self.grid.unit_ms
+        return self.grid.start_ms
 
     def taken(self, meter: str, row: int | None = None) -> Fraction:
         """Return what a meter shows as taken in the part, in thousandths of the unit that it is billed in."""

@@ -74,7 +74,7 @@ def project(
     kind_of = tariff.version_at(start_ms).calendar.day
     kinds = np.array([kind_of(int(calendar.ordinal[0]) + day).weekday for day in range(len(table))])
     power_kw = np.empty((steps, 3))
-    for kind in np.unique(kinds[days[len(past) :]]):
+    for kind in set(kinds[days[len(past) :]].tolist()):
         alike = table[kinds == kind]
         found = _spread(alike, table)
         where = kinds[days[len(past) :]] == kind
@@ -93,12 +93,10 @@ def _spread(alike: Floats, every: Floats) -> Floats:
     """Return least, median and most [times, 3] of the days alike; of all days where a time has none of them."""
     result = np.empty((alike.shape[1], 3))
     for time in range(alike.shape[1]):
-        for days in (alike, every):
-            values = days[:, time][~np.isnan(days[:, time])]
-            if len(values):
-                result[time] = values.min(), np.median(values), values.max()
+        for values in (alike[:, time], every[:, time], every.ravel()):
+            known = np.sort(values[~np.isnan(values)])
+            if len(known):
+                middle = (known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2
+                result[time] = known[0], middle, known[-1]
                 break
-        else:
-            whole = every[~np.isnan(every)]
-            result[time] = whole.min(), np.median(whole), whole.max()
     return result

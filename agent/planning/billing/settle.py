@@ -126,13 +126,14 @@ def _dynamic_lines(part: Part, energy: Energy, pricing: Dynamic, heat: Fraction)
     prices, known = series.at(grid.starts_ms)
     in_force = grid.days(part.version.calendar, energy.when)
     counted = np.where(in_force, grid.of(load, part.row, export=energy.export), 0)
-    distinct, groups = np.unique(prices, return_inverse=True)
+    distinct = sorted(set(prices.tolist()))
+    groups = np.searchsorted(np.array(distinct, dtype=np.int64), prices)
     sums = grid.sums(counted, load, np.where(known, groups, -1), len(distinct))
     (open_sum,) = grid.sums(counted, load, np.where(known, -1, 0), 1)
     unit = part.version.meter(energy.meter).billed_unit
     factor = Fraction(pricing.scale) * (1 + Fraction(pricing.markup_percent) / 100)
     priced = sum(sums, Fraction(0))
-    at_market = sum((sum_ * int(price) for sum_, price in zip(sums, distinct, strict=True)), Fraction(0))
+    at_market = sum((sum_ * price for sum_, price in zip(sums, distinct, strict=True)), Fraction(0))
     exact = (at_market * factor / 10**DECIMALS + priced * Fraction(pricing.markup)) * heat / _KILO
     thousandths = whole({energy.name: priced * heat, UNPRICED: open_sum * heat})
     yield Line(

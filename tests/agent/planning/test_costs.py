@@ -295,3 +295,26 @@ def test_beside_every_cost_stands_what_its_energy_emits():
 def test_without_factors_nothing_is_said_of_emissions():
     now = at(2014, 10, 15, 10)
     assert not any("kg_co2e" in row for row in CostWatch(TARIFF).rows(now, hours(at(2014, 10, 15), now), None))
+
+
+def test_prices_beyond_the_market_are_like_the_days_before_at_the_end_of_the_month(tmp_path):
+    (tmp_path / "tariff.toml").write_text("""
+name = "spot"
+zone = "Australia/Melbourne"
+currency = "AUD"
+[[energy]]
+name = "spot"
+series = "market.csv"
+series_minutes = 60
+missing_between = [0, 1]
+""")
+    hours_of = range(at(2014, 10, 30), at(2014, 10, 31), HOUR_MS)
+    rows = [f"{dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).isoformat()},0.5" for at_ms in hours_of]
+    (tmp_path / "market.csv").write_text("\n".join(["start,price", *rows]))
+    watch = CostWatch(Tariff.load(tmp_path / "tariff.toml"))
+    now = at(2014, 10, 31)
+    slots = hours(at(2014, 10, 30), now)
+    (row,) = [row for row in watch.rows(now, slots, forecast(now)) if row["scope"] == "month_end"]
+    # 96 kWh at 0.5, and 24 h at 8 kW (4 to 16) at 0.5, or at 0 to 1
+    assert (row["amount"], row["low"], row["high"]) == ("144.00", "48.00", "432.00")
+    assert row["notes"] == ["spot: 1440 min have no price in market.csv"]

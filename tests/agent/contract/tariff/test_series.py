@@ -54,3 +54,17 @@ def test_a_file_that_grew_is_read_again_and_one_that_broke_leaves_the_last_in_fo
     assert len(file.latest().prices) == 4
     with pytest.raises(ConfigError, match="header"):
         file.read()
+
+
+def test_what_is_not_known_yet_is_likely_to_be_as_on_the_days_before():
+    starts = FIRST + np.arange(48, dtype=np.int64) * HOUR
+    series = PriceSeries(starts, np.arange(48, dtype=np.int64), 3600)
+    ahead = FIRST + np.array([47, 48, 49, 72, 24 * 9]) * HOUR
+    prices, known = series.likely(ahead)
+    assert list(known) == [True, False, False, False, False]
+    assert list(prices) == [47, 24, 25, 24, 23]  # the last: nothing within a week, the mean
+    longer = series.until(FIRST + 96 * HOUR)
+    assert list(longer.prices) == [*range(48), *range(24, 48), *range(24, 48)]
+    empty = PriceSeries(starts[:0], starts[:0], 3600)
+    assert list(empty.likely(ahead)[0]) == [0] * 5
+    assert empty.until(FIRST) is empty
