@@ -7,6 +7,7 @@ stay as they were written: `reader.py` moves the times when it is asked. Callers
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -22,6 +23,7 @@ from agent.contract.jsonform import MAX_TIME_MS, Fields
 _MARGIN_MS = 3_600_000  # the longest slot: one that holds an epoch's first reading begins before it
 _NONCE = 12
 _PURPOSE = b"edgewatt/clock/v1\0"
+_STATE = "clocks"  # counter: another number after each change, also where one was undone, so that none is read in vain
 _MAX_BYTES = 2**17
 
 
@@ -84,24 +86,40 @@ class ClockTable:
     def __init__(self, db: Database, key: bytes) -> None:
         self._db, self._cipher = db, ChaCha20Poly1305(key)
         self._parsed: dict[tuple[int, bytes], EpochClock | None] = {}
+        self._known: dict[int, EpochClock] = {}
+        self._wrong: dict[int, EpochClock] = {}
+        self._state: object = None  # of the table, as it was read last
 
     def all(self) -> dict[int, EpochClock]:
         """Return every epoch's clock that is known; a damaged row is left out."""
-        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'clock'").fetchone():
-            return {}  # read only, from a store that this version has not opened for writing yet
-        rows = {(int(epoch), bytes(data)) for epoch, data in self._db.execute("SELECT epoch, data FROM clock")}
-        self._parsed = {row: self._parsed[row] if row in self._parsed else self._parse(*row) for row in rows}
-        return {epoch: clock for (epoch, _), clock in self._parsed.items() if clock is not None}
+        self._read()
+        return dict(self._known)
 
     def corrected(self) -> dict[int, EpochClock]:
         """Return those whose times are wrong."""
-        return {epoch: clock for epoch, clock in self.all().items() if clock.shift_ms}
+        self._read()
+        return dict(self._wrong)
+
+    def _read(self) -> None:
+        """Take in what has changed: one start of the machine may have thousands of epochs, and each query asks."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'clock'").fetchone():
+            return  # read only, from a store that this version has not opened for writing yet
+        found = self._db.execute("SELECT value FROM counter WHERE name = ?", [_STATE]).fetchone()
+        state = found[0] if found else None  # of a version before this one: not known
+        if state is not None and state == self._state:
+            return
+        rows = {(int(epoch), bytes(data)) for epoch, data in self._db.execute("SELECT epoch, data FROM clock")}
+        self._parsed = {row: self._parsed[row] if row in self._parsed else self._parse(*row) for row in rows}
+        self._known = {epoch: clock for (epoch, _), clock in self._parsed.items() if clock is not None}
+        self._wrong = {epoch: clock for epoch, clock in self._known.items() if clock.shift_ms}
+        self._state = state
 
     def put(self, epoch: int, clock: EpochClock) -> None:
         """Write one."""
         nonce = os.urandom(_NONCE)
         sealed = nonce + self._cipher.encrypt(nonce, jsonform.dumps(asdict(clock)), _PURPOSE + str(epoch).encode())
         self._db.execute("INSERT OR REPLACE INTO clock VALUES (?, ?)", [epoch, sealed])
+        self._changed()
 
     def learn(self, corrections: Sequence[Correction], own_times: Sequence[str], told: int) -> None:
         """Take in an event of epoch `told`."""
@@ -113,6 +131,10 @@ class ClockTable:
     def forget(self, epochs: Sequence[int]) -> None:
         """Forget the clocks of epochs."""
         self._db.conn.executemany("DELETE FROM clock WHERE epoch = ?", [(epoch,) for epoch in epochs])
+        self._changed()
+
+    def _changed(self) -> None:
+        self._db.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", [_STATE, secrets.randbits(62)])
 
     def _parse(self, epoch: int, data: bytes) -> EpochClock | None:
         try:

@@ -161,3 +161,29 @@ def test_corrected_epochs_of_another_start_are_forgotten_with_their_last_row(tmp
     assert bench.store._journal.shelves.clocks.corrected().keys() == {epoch}
     assert bench.store.readings("load_kw", 0, 2**52) == readings(0, 10)
     bench.store.close()
+
+
+def test_clocks_are_read_anew_after_a_change_and_after_one_that_was_undone_and_else_not(tmp_path, monkeypatch):
+    bench = Bench(tmp_path)
+    table, one, other = bench.store._journal.shelves.clocks, EpochClock("machine", 1), EpochClock("machine", 2)
+    with bench.store._journal.transaction():
+        table.put(7, one)
+    assert table.all() == {7: one}
+
+    def undone() -> None:
+        with bench.store._journal.transaction():
+            table.put(7, other)
+            assert table.all() == {7: other}
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        undone()
+    assert table.all() == {7: one}
+    with bench.store._journal.transaction():
+        table.forget([7])
+        table.put(8, EpochClock("machine", 1, shift_ms=5))
+    assert table.all().keys() == table.corrected().keys() == {8}
+    monkeypatch.setattr(table, "_parse", None)
+    monkeypatch.setattr(table, "_parsed", None)
+    assert table.corrected().keys() == {8}
+    bench.store.close()
