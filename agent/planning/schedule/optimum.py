@@ -19,25 +19,43 @@ from agent.planning.schedule.model import Model, build, read
 from agent.planning.schedule.parts import Array, Deferrable
 from agent.planning.schedule.pricing import price_plan
 from agent.planning.schedule.problem import Plan, Problem
+from agent.planning.schedule.relax import relax
+from agent.planning.schedule.rules import rule_plan
 
 _SHARE_OF_GAP = 0.3  # how exact each load alone is placed: the errors add up
 _SHARE_OF_TIME = 1 / 3  # of what is left, for each load: some is always left for the next
 
 
-def solve(problem: Problem, *, gap: float = 1e-3, limit_s: float = 10.0, threads: int = 1) -> Plan | None:
-    """Return the cheapest plan within a relative gap, or the best found in `limit_s`; None where there is none.
+def solve(problem: Problem, *, gap: float = 1e-3, limit_s: float = 10.0, threads: int = 1) -> Plan:
+    """Return the cheapest plan within a relative gap, or the best found in `limit_s`; building is part of the time.
 
-    Building the program is part of the time.
+    Where not all wishes can be met, it is the cheapest plan of what can be met, and its notes say what was given up.
+    Where the time was too short for any plan, it is one by rules.
     """
     until = time.monotonic() + limit_s
+    status, plan = _search(problem, gap, until, threads)
+    if status != "infeasible":
+        return plan or rule_plan(problem, f"the optimiser found no plan in {limit_s:g} s")
+    relaxed = relax(problem, limit_s=(until - time.monotonic()) / 2, threads=threads)
+    if relaxed is not None:
+        _, plan = _search(relaxed.problem, gap, until, threads)
+    if relaxed is None or plan is None:
+        return rule_plan(problem, "not all wishes can be met, and the time was too short to find which")
+    loads = np.zeros((len(problem.loads), problem.steps))
+    loads[list(relaxed.kept)] = plan.loads_kw
+    return dataclasses.replace(plan, loads_kw=loads, notes=relaxed.notes)
+
+
+def _search(problem: Problem, gap: float, until: float, threads: int) -> tuple[str, Plan | None]:
     model = build(problem)
     search = _Search(model.milp, gap, until, threads)
     point = search.run([columns for _, columns in sorted(_groups(problem, model), key=lambda entry: -entry[0])])
     if point is None:
-        return None
+        return search.status, None
     plan = read(problem, model, point)
     total = price_plan(problem, plan).total
-    return dataclasses.replace(plan, objective=total, gap=max(total - search.bound, 0.0) / max(abs(total), 1e-9))
+    gap = max(total - search.bound, 0.0) / max(abs(total), 1e-9)
+    return search.status, dataclasses.replace(plan, objective=total, gap=gap)
 
 
 def _groups(problem: Problem, model: Model) -> list[tuple[float, Indices]]:
@@ -54,10 +72,11 @@ def _groups(problem: Problem, model: Model) -> list[tuple[float, Indices]]:
 
 
 class _Search:
-    """Search of one program; `bound` is the best that is proven."""
+    """Search of one program; `bound` is the best that is proven, `status` as of `Solved`."""
 
     def __init__(self, milp: Milp, gap: float, until: float, threads: int) -> None:
         self.bound = -math.inf
+        self.status = "limit"
         self._milp = milp
         self._gap = gap
         self._until = until
@@ -66,15 +85,19 @@ class _Search:
     def run(self, groups: list[Indices]) -> Array | None:
         relaxed = self._minimise(dataclasses.replace(self._milp, integer=np.zeros_like(self._milp.integer)))
         if relaxed.status == "infeasible":
+            self.status = "infeasible"
             return None
         self.bound = relaxed.bound
         dived = self._dive(groups) if relaxed.point is not None else None
         if dived is not None and dived.objective - self.bound <= self._gap * abs(dived.objective):
+            self.status = "optimal"
             return dived.point
         whole = self._minimise(self._milp, None if dived is None else dived.point)
+        self.status = whole.status
+        if whole.point is None:
+            return None if dived is None else dived.point
         self.bound = max(self.bound, whole.bound)
-        found = [solved for solved in (dived, whole) if solved is not None and solved.point is not None]
-        return min(found, key=lambda solved: solved.objective).point if found else None
+        return whole.point if dived is None or whole.objective <= dived.objective else dived.point
 
     def _dive(self, groups: list[Indices]) -> Solved | None:
         """Make one group after the other whole and keep it; None where that leads nowhere."""

@@ -36,3 +36,11 @@ def spans(problem: Problem, mask: npt.NDArray[np.bool_]) -> str:
 def span(problem: Problem, start: int, end: int) -> str:
     """Return "02:00-04:00"."""
     return f"{clock(problem, start)}-{clock(problem, end)}"
+
+
+def duration(seconds: float) -> str:
+    """Return "45 min" or "2 h 30 min"."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return " ".join(
+        text for text in (f"{hours} h" if hours else "", f"{minutes} min" if minutes or not hours else "") if text
+    )
