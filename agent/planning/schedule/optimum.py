@@ -18,11 +18,12 @@ from agent.planning.schedule.milp import Indices, Milp
 from agent.planning.schedule.model import Model, build, read
 from agent.planning.schedule.parts import Array, Deferrable
 from agent.planning.schedule.pricing import price_plan
-from agent.planning.schedule.problem import Plan, Problem
+from agent.planning.schedule.problem import Plan, Problem, plan_of
 from agent.planning.schedule.relax import relax
-from agent.planning.schedule.rules import rule_plan
+from agent.planning.schedule.rules import do_nothing, rule_plan
 
 _SHARE_OF_GAP = 0.3  # how exact each load alone is placed: the errors add up
+_CENT_PART = 1e-6
 _SHARE_OF_TIME = 1 / 3  # of what is left, for each load: some is always left for the next
 
 
@@ -52,10 +53,24 @@ def _search(problem: Problem, gap: float, until: float, threads: int) -> tuple[s
     point = search.run([columns for _, columns in sorted(_groups(problem, model), key=lambda entry: -entry[0])])
     if point is None:
         return search.status, None
-    plan = read(problem, model, point)
+    plan = _settle(problem, read(problem, model, point))
     total = price_plan(problem, plan).total
     gap = max(total - search.bound, 0.0) / max(abs(total), 1e-9)
     return search.status, dataclasses.replace(plan, objective=total, gap=gap)
+
+
+def _settle(problem: Problem, plan: Plan) -> Plan:
+    """Leave each load where it usually runs if moving it saves nothing."""
+    usual = do_nothing(problem).loads_kw
+    priced = price_plan(problem, plan)
+    for index in range(len(problem.loads)):
+        loads = plan.loads_kw.copy()
+        loads[index] = usual[index]
+        other = plan_of(problem, loads, plan.charge_kw, plan.discharge_kw, plan.curtail_kw, source=plan.source)
+        repriced = price_plan(problem, other)
+        if repriced.total <= priced.total + _CENT_PART and len(repriced.violations) <= len(priced.violations):
+            plan, priced = other, repriced
+    return plan
 
 
 def _groups(problem: Problem, model: Model) -> list[tuple[float, Indices]]:

@@ -137,20 +137,24 @@ def _operate(problem: Problem, battery: Battery, grid: Array, low: float, high: 
     room_kw = np.clip(cap - grid, 0, battery.charge_kw)
     least, most = battery.range_kwh
     gain = battery.efficiency_charge * problem.step_h
-    # What must be stored after each step, so that the end can still be reached by charging under the cap.
-    later = np.append(np.cumsum((room_kw * gain)[::-1])[::-1][1:], 0.0)
-    needed = np.maximum(battery.end_soc * battery.capacity_kwh - later, least)
+    # What must be stored after each step, so that the end can still be reached by charging under the cap, not dearly.
+    end = battery.end_soc * battery.capacity_kwh
+    later_kwh = np.where((high >= 1) | (problem.energy_per_kwh < dear), room_kw * gain, 0.0)
+    needed = np.maximum(end - np.append(np.cumsum(later_kwh[::-1])[::-1][1:], 0.0), least)
+    last_dear = int(np.flatnonzero(problem.energy_per_kwh >= dear)[-1])  # what is charged later is not used
     stored = battery.initial_soc * battery.capacity_kwh
     charge, discharge = np.zeros(problem.steps), np.zeros(problem.steps)
     for step in range(problem.steps):
         price = problem.energy_per_kwh[step]
         want = max(-grid[step], 0.0)
-        if low > 0 and price <= cheap:
+        if low > 0 and price <= cheap and step < last_dear:
             want = room_kw[step]
         want = min(max(want, (needed[step] - stored) / gain, 0.0), battery.charge_kw, max((most - stored) / gain, 0.0))
         give = max(grid[step] - cap[step], 0.0)
-        if high < 1 and price >= dear and want == 0:
+        if high < 1 and price >= dear:
             give = max(grid[step], 0.0)
+        elif high >= 1:  # only what PV gave
+            give = max(give, min(grid[step], (stored - end) * battery.efficiency_discharge / problem.step_h))
         spare = max(stored - needed[step], 0.0) * battery.efficiency_discharge / problem.step_h
         give = min(give, battery.discharge_kw, spare) if want == 0 else 0.0
         charge[step], discharge[step] = want, give

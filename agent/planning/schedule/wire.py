@@ -60,6 +60,9 @@ def plan_from_json(problem: Problem, value: dict[str, Any]) -> Plan:
     """
     try:
         decisions = [np.array(value[name], dtype=np.float64) for name in ("loads_kw", *_DECISIONS)]
+        wanted = (len(problem.loads), problem.steps) if problem.loads else (0,)
+        if [array.shape for array in decisions] != [wanted, *[(problem.steps,)] * len(_DECISIONS)]:
+            raise RejectedError("is a plan of other steps or loads", where="schedule")
         plan = plan_of(problem, *decisions, source=str(value["source"]))
         gap = None if value["gap"] is None else float(value["gap"])
         notes = tuple(str(note) for note in value["notes"])

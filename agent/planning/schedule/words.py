@@ -34,8 +34,11 @@ def spans(problem: Problem, mask: npt.NDArray[np.bool_]) -> str:
 
 
 def span(problem: Problem, start: int, end: int) -> str:
-    """Return "02:00-04:00"."""
-    return f"{clock(problem, start)}-{clock(problem, end)}"
+    """Return "02:00-04:00"; the midnight at the end of a day is 24:00."""
+    began, last = clock(problem, start), clock(problem, end)
+    if last.startswith("00:00") and clock(problem, end - 1)[5:] == began[5:]:
+        last = "24:00" + began[5:]
+    return f"{began[:5]}-{last}" if began[5:] == last[5:] else f"{began}-{last}"
 
 
 def duration(seconds: float) -> str:
