@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import math
 from typing import Any
 
 import numpy as np
 
+from agent.contract.tariff.tariff import Tariff
 from agent.planning.schedule.parts import Deferrable, DemandCharge, Load, Sequence, Stage
 from agent.planning.schedule.pricing import price_plan
 from agent.planning.schedule.problem import Plan, Problem, plan_of
+
+TARIFF = Tariff.from_toml(
+    """
+name = "test"
+zone = "UTC"
+currency = "EUR"
+[[period]]
+name = "day"
+price_per_kwh = 0.30
+from = "08:00"
+to = "20:00"
+[[period]]
+name = "night"
+price_per_kwh = 0.10
+[[demand]]
+name = "peak"
+price_per_kw = 10
+interval_minutes = 30
+"""
+)
+START_MS = round(dt.datetime(2026, 1, 15, tzinfo=dt.UTC).timestamp() * 1000)
 
 
 def problem(load_kw: Any, **more: Any) -> Problem:
