@@ -266,6 +266,9 @@ def _make_rooms(
     steady = isinstance(clock, SteadyClock)
     plant = Plant(store, sources, closer, history, forecasting, channel.name, is_steady=steady)
     plant.place()
+    costs = None
+    if tariff is not None:
+        costs = Costs(CostWatch(tariff, factors=factors), history, partial(slots_between, store))
     return Rooms(
         clock=clock,
         time=_make_clock_room(clock, identity, exchange, plant),
@@ -275,24 +278,22 @@ def _make_rooms(
         history=history,
         calibrating=calibrating,
         forecasting=forecasting,
-        costs=Costs(CostWatch(tariff, factors=factors), history, partial(slots_between, store))
-        if tariff is not None
-        else None,
+        costs=costs,
         board=make_board(config, tariff, store),
         watching=Watching(store, config, history, tariff, clock.now_ms()),
         models=models,
         exchange=exchange,
         control=control,
         notifier=notifier,
-        planning=_make_planning(config, store, history, tariff, factors),
+        planning=_make_planning(config, store, history, tariff, costs, factors),
     )
 
 
 def _make_planning(
-    config: Config, store: Store, history: History, tariff: Tariff | None, factors: Factors | None
+    config: Config, store: Store, history: History, tariff: Tariff | None, costs: Costs | None, factors: Factors | None
 ) -> Planning | None:
     """Make what only a plant with something to plan needs; its modules are loaded only there."""
-    if tariff is None or (config.battery is None and not config.load):
+    if tariff is None or costs is None or (config.battery is None and not config.load):
         return None
     from agent.daemon.planning import Planning  # noqa: PLC0415 - see above
     from agent.planning.advice import Wishes  # noqa: PLC0415 - likewise
@@ -309,7 +310,16 @@ def _make_planning(
             carbon_price_per_kg=site.carbon_price_per_kg,
         )
 
-    return Planning(store, history, tariff, wishes, factors=factors, gap=site.gap, limit_s=site.limit_s)
+    return Planning(
+        store,
+        history,
+        tariff,
+        wishes,
+        demand_before=lambda: costs.earlier,
+        factors=factors,
+        gap=site.gap,
+        limit_s=site.limit_s,
+    )
 
 
 def _soc(channel: str | None, store: Store, now_ms: int) -> float | None:

@@ -18,6 +18,7 @@ from agent.contract.rows import Forecast, event_row
 from agent.contract.tariff.tariff import Tariff
 from agent.daemon.history import History
 from agent.planning.advice import Advised, Task, Wishes, next_task
+from agent.planning.billing.part import Earlier
 from agent.planning.carbon.factors import Factors, Ledger
 from agent.planning.schedule.child import COMMAND, Made, Making
 from agent.planning.schedule.explain import explain
@@ -55,6 +56,7 @@ class Planning:
         tariff: Tariff,
         wishes: Callable[[int], Wishes],
         *,
+        demand_before: Callable[[], Earlier] = dict,
         factors: Factors | None = None,
         gap: float = 1e-3,
         limit_s: float = 10.0,
@@ -67,6 +69,7 @@ class Planning:
             history: slots of the month so far.
             tariff: prices.
             wishes: battery and loads as they are at a time.
+            demand_before: demand of earlier months that still counts.
             factors: of emissions, where known.
             gap: a plan may cost this share more than the cheapest.
             limit_s: real time for one plan.
@@ -76,6 +79,7 @@ class Planning:
         self._history = history
         self._tariff = tariff
         self._wishes = wishes
+        self._demand_before = demand_before
         self._factors = factors
         self._gap = gap
         self._limit_s = limit_s
@@ -128,6 +132,7 @@ class Planning:
             self._history.between(0, origin_ms),
             self._wishes(origin_ms),
             earlier=self._advised,
+            demand_before=self._demand_before(),
             carbon_kg_per_kwh=kg,
         )
 

@@ -16,6 +16,7 @@ from agent.contract.rows import Forecast
 from agent.contract.slots import Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.billing.marginal import DemandTerm, marginal_prices
+from agent.planning.billing.part import Earlier
 from agent.planning.schedule.daily import Daily, Occurrence, occurrences
 from agent.planning.schedule.parts import Array, Battery, DemandCharge, Load
 from agent.planning.schedule.problem import Plan, Problem
@@ -61,6 +62,7 @@ def next_task(
     wishes: Wishes,
     *,
     earlier: Advised | None = None,
+    demand_before: Earlier | None = None,
     carbon_kg_per_kwh: Array | None = None,
 ) -> Task:
     """Return the problem of the hours that a forecast covers.
@@ -72,25 +74,30 @@ def next_task(
             do not count.
         wishes: battery (with its present state of charge) and loads.
         earlier: what was advised last.
+        demand_before: highest demand (kW) of months before that still counts, by charge and month.
         carbon_kg_per_kwh: of imported energy; NaN where it is not known counts as none.
 
     Raises:
         ConfigError: when the tariff has no prices for the span, or the wishes are impossible.
     """
     start_ms, step_s, steps = forecast.origin_ms, forecast.slot_s, len(forecast.power_kw)
-    prices = marginal_prices(tariff, start_ms, step_s, steps)
+    prices = marginal_prices(tariff, start_ms, step_s, steps, earlier=demand_before)
     median_kw = forecast.level(_MEDIAN)
     margin_kw = np.maximum(forecast.level(wishes.margin_quantile) - median_kw, 0)
     runs = [run for daily in wishes.loads for run in occurrences(daily, tariff.zone, start_ms, step_s, steps)]
     loads, settled, notes = _loads(runs, earlier, start_ms, step_s, steps)
     peaks = _peaks_so_far(tariff, slots, start_ms, step_s)
+    years = _peaks_of_year(tariff, start_ms, demand_before or {})
     problem = Problem(
         start_ms=start_ms,
         step_s=step_s,
         load_kw=median_kw - _usual_kw(runs, {load.name for load in loads} | set(settled), steps),
         import_per_kwh=prices.import_per_kwh,
         export_per_kwh=prices.export_per_kwh,
-        demand=tuple(_charge(term, peaks.get((term.name, term.label), (0.0, 0.0))) for term in prices.demand),
+        demand=tuple(
+            _charge(term, *peaks.get((term.name, term.label), (0.0, 0.0)), years.get((term.name, term.label[:4]), 0.0))
+            for term in prices.demand
+        ),
         site_limit_kw=np.full(steps, wishes.site_limit_kw),
         export_limit_kw=np.full(steps, wishes.export_limit_kw),
         margin_kw=margin_kw,
@@ -104,15 +111,15 @@ def next_task(
     return Task(problem, settled, notes)
 
 
-def _charge(term: DemandTerm, so_far: tuple[float, float]) -> DemandCharge:
+def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, year_kw: float) -> DemandCharge:
     return DemandCharge(
         name=f"{term.name} {term.label}",
         per_kw=max(term.per_kw, 0.0),  # an excess that costs less than the ordinary price is no reason to pass it
         interval_s=term.interval_s,
         counts=term.counts,
         free_kw=term.free_kw,
-        peak_so_far_kw=so_far[0],
-        so_far_kwh=so_far[1],
+        peak_so_far_kw=max(peak_kw, year_kw),
+        so_far_kwh=so_far_kwh,
     )
 
 
@@ -137,6 +144,14 @@ def _peaks_so_far(
         begun_kwh = float(sums[-1]) if (start_ms // 1000) % interval_s else 0.0
         found[term.name, term.label] = float(sums.max()) * 3600 / interval_s, begun_kwh
     return found
+
+
+def _peaks_of_year(tariff: Tariff, start_ms: int, before: Earlier) -> dict[tuple[str, str], float]:
+    """Return the year's highest demand of the months before, by charge and year, where the year's is paid for."""
+    year = tariff.month_at(start_ms).label[:4]
+    yearly = [demand.name for demand in tariff.version_at(start_ms).demands if demand.per == "year"]
+    found = {name: max(map(float, before[name].values())) for name in yearly if before.get(name)}
+    return {(f"{name}{more}", year): kw for name, kw in found.items() for more in ("", ".excess")}
 
 
 def _loads(

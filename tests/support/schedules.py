@@ -14,8 +14,7 @@ from agent.planning.schedule.parts import Deferrable, DemandCharge, Load, Sequen
 from agent.planning.schedule.pricing import price_plan
 from agent.planning.schedule.problem import Plan, Problem, plan_of
 
-TARIFF = Tariff.from_toml(
-    """
+TARIFF_TEXT = """
 name = "test"
 zone = "UTC"
 currency = "EUR"
@@ -32,7 +31,7 @@ name = "peak"
 price_per_kw = 10
 interval_minutes = 30
 """
-)
+TARIFF = Tariff.from_toml(TARIFF_TEXT)
 START_MS = round(dt.datetime(2026, 1, 15, tzinfo=dt.UTC).timestamp() * 1000)
 
 

@@ -1,17 +1,19 @@
 """How a forecast, a tariff and wishes become a problem, and how one problem follows another."""
 
 import dataclasses
+from decimal import Decimal
 
 import numpy as np
 import pytest
 
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot
+from agent.contract.tariff.tariff import Tariff
 from agent.planning.advice import Advised, Wishes, next_task
 from agent.planning.schedule.daily import Daily, DailyStage
 from agent.planning.schedule.parts import Battery
 from agent.planning.schedule.rules import do_nothing, rule_plan
-from tests.support.schedules import START_MS, TARIFF
+from tests.support.schedules import START_MS, TARIFF, TARIFF_TEXT
 
 QUARTER_MS = 900_000
 MILL = Daily(name="mill", stages=(DailyStage(power_kw=30, minutes=60),), from_min=360, to_min=1320, usual_min=600)
@@ -57,6 +59,16 @@ def test_the_peak_so_far_is_of_this_billing_month_and_the_begun_interval_counts(
     (charge,) = problem.demand
     assert charge.peak_so_far_kw == pytest.approx(105)
     assert charge.so_far_kwh == pytest.approx(15)
+
+
+def test_a_price_by_the_year_counts_the_months_before() -> None:
+    tariff = Tariff.from_toml(TARIFF_TEXT + 'per = "year"\n')
+    april = dataclasses.replace(_forecast(), origin_ms=START_MS + 90 * 86_400_000)
+    before = {"peak": {"2026-01": Decimal(140), "2026-02": Decimal(120)}}
+    (charge,) = next_task(
+        tariff, april, _slots(april.origin_ms - QUARTER_MS, [90.0]), WISHES, demand_before=before
+    ).problem.demand
+    assert charge.peak_so_far_kw == 140
 
 
 def test_the_margin_is_the_higher_quantiles_distance() -> None:
