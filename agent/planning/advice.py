@@ -88,6 +88,7 @@ def next_task(
     loads, settled, notes = _loads(runs, earlier, start_ms, step_s, steps)
     peaks = _peaks_so_far(tariff, slots, start_ms, step_s)
     years = _peaks_of_year(tariff, start_ms, demand_before or {})
+    now = tariff.month_at(start_ms).label
     problem = Problem(
         start_ms=start_ms,
         step_s=step_s,
@@ -95,7 +96,12 @@ def next_task(
         import_per_kwh=prices.import_per_kwh,
         export_per_kwh=prices.export_per_kwh,
         demand=tuple(
-            _charge(term, *peaks.get((term.name, term.label), (0.0, 0.0)), years.get((term.name, term.label[:4]), 0.0))
+            _charge(
+                term,
+                *peaks.get(term.name, (0.0, 0.0)),
+                years.get((term.name, term.label[:4]), 0.0),
+                is_now=term.label == now,
+            )
             for term in prices.demand
         ),
         site_limit_kw=np.full(steps, wishes.site_limit_kw),
@@ -111,7 +117,8 @@ def next_task(
     return Task(problem, settled, notes)
 
 
-def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, year_kw: float) -> DemandCharge:
+def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, year_kw: float, *, is_now: bool) -> DemandCharge:
+    """A month that has not begun is taken to come to this one's peak: its first hours alone are no reason to shave."""
     return DemandCharge(
         name=f"{term.name} {term.label}",
         per_kw=max(term.per_kw, 0.0),  # an excess that costs less than the ordinary price is no reason to pass it
@@ -119,14 +126,12 @@ def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, year_kw: float)
         counts=term.counts,
         free_kw=term.free_kw,
         peak_so_far_kw=max(peak_kw, year_kw),
-        so_far_kwh=so_far_kwh,
+        so_far_kwh=so_far_kwh if is_now else 0.0,
     )
 
 
-def _peaks_so_far(
-    tariff: Tariff, slots: Sequence[Slot], start_ms: int, step_s: int
-) -> dict[tuple[str, str], tuple[float, float]]:
-    """Return of each charge and billing month the highest mean so far, and the kWh of the interval that has begun."""
+def _peaks_so_far(tariff: Tariff, slots: Sequence[Slot], start_ms: int, step_s: int) -> dict[str, tuple[float, float]]:
+    """Return of each charge this month's highest mean so far, and the kWh of the interval that has begun."""
     month_ms = tariff.month_at(start_ms).start_ms
     past = [slot for slot in slots if month_ms <= slot.start_ms < start_ms and slot.length_s == step_s]
     if not past:
@@ -142,7 +147,7 @@ def _peaks_so_far(
         number = (first_ms // 1000 + step_s * np.arange(steps)) // interval_s
         sums = np.bincount(number - number[0], weights=np.where(term.counts, taken_kwh, 0.0))
         begun_kwh = float(sums[-1]) if (start_ms // 1000) % interval_s else 0.0
-        found[term.name, term.label] = float(sums.max()) * 3600 / interval_s, begun_kwh
+        found[term.name] = float(sums.max()) * 3600 / interval_s, begun_kwh
     return found
 
 

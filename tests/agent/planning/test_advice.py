@@ -61,6 +61,15 @@ def test_the_peak_so_far_is_of_this_billing_month_and_the_begun_interval_counts(
     assert charge.so_far_kwh == pytest.approx(15)
 
 
+def test_a_month_that_has_not_begun_is_taken_to_come_to_this_ones_peak() -> None:
+    end_of_month = dataclasses.replace(_forecast(), origin_ms=START_MS + 16 * 86_400_000 + 72 * QUARTER_MS)
+    slots = _slots(end_of_month.origin_ms - 3 * QUARTER_MS, [130.0, 130.0, 60.0])
+    now, then = next_task(TARIFF, end_of_month, slots, WISHES).problem.demand
+    assert (now.peak_so_far_kw, then.peak_so_far_kw) == (95, 95)
+    assert (now.so_far_kwh, then.so_far_kwh) == (0, 0)
+    assert now.counts.sum() + then.counts.sum() == 96
+
+
 def test_a_price_by_the_year_counts_the_months_before() -> None:
     tariff = Tariff.from_toml(TARIFF_TEXT + 'per = "year"\n')
     april = dataclasses.replace(_forecast(), origin_ms=START_MS + 90 * 86_400_000)
