@@ -21,6 +21,7 @@ from agent.contract.givenfiles import check_file
 from agent.contract.slots import DEMAND_INTERVALS_S, SLOT_LENGTHS_S
 from agent.contract.topics import DEVICE_ID
 from agent.contract.zones import parse_zone
+from agent.planconfig import BatteryConfig, LoadConfig, SiteConfig, plan_contradictions
 
 MAX_FILE_BYTES = 1 << 20
 _MAX_SOCKET_BYTES = 107  # of a Unix socket on Linux
@@ -230,6 +231,9 @@ class Config:
     carbon: CarbonConfig | None = None
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
     peak: PeakConfig = field(default_factory=PeakConfig)
+    site: SiteConfig = field(default_factory=SiteConfig)
+    battery: BatteryConfig | None = None
+    load: tuple[LoadConfig, ...] = ()
     store: StoreConfig = StoreConfig()
     sync: SyncConfig = SyncConfig()
     update: UpdateConfig = UpdateConfig()
@@ -316,6 +320,9 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         config.alerts, config.channels, config.plant.power_channel, has_tariff=config.tariff is not None
     )
     yield from peak_contradictions(config.peak, slot)
+    yield from plan_contradictions(
+        config.site, config.battery, config.load, config.channels, has_tariff=config.tariff is not None
+    )
 
 
 def _bad_zones(config: Config) -> Iterator[tuple[str, str]]:

@@ -45,6 +45,7 @@ class Operation(enum.StrEnum):
     STATUS = "status"
     FORECAST = "forecast"
     COST = "cost"
+    PLAN = "plan"
     ALERTS_LIST = "alerts.list"
     PEAK = "peak"
     ALERTS_ACK = "alerts.ack"

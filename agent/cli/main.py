@@ -20,6 +20,7 @@ from agent.cli.model import model
 from agent.cli.output import remark
 from agent.cli.peak import peak
 from agent.cli.performance import performance
+from agent.cli.plan import plan
 from agent.cli.run import run
 from agent.cli.session import Session
 from agent.cli.status import status
@@ -71,6 +72,7 @@ for _command in (
     model,
     peak,
     performance,
+    plan,
     run,
     status,
     sync,

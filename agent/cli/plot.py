@@ -30,7 +30,8 @@ def draw_fan(
     """
     columns = max(8, width - AXIS)
     lines = draw_band(*forecast.power_kw.T[:3], unit="kW", width=width, height=height, ascii_only=ascii_only)
-    return "\n".join([*lines, _time_axis(forecast, zone, columns)])
+    length_ms = len(forecast.power_kw) * forecast.slot_s * 1000
+    return "\n".join([*lines, time_axis(forecast.origin_ms, length_ms, zone, columns)])
 
 
 def draw_band(
@@ -99,16 +100,15 @@ def _ascii(cells: NDArray[np.int64], line: NDArray[np.bool_]) -> str:
     return "".join("*" if median else ":" if cell else " " for cell, median in zip(cells, line, strict=True))
 
 
-def _time_axis(forecast: Forecast, zone: dt.tzinfo, columns: int) -> str:
-    """Local hours below the columns where they begin."""
+def time_axis(start_ms: int, length_ms: int, zone: dt.tzinfo, columns: int) -> str:
+    """Local hours below the columns where they begin; the axis of the drawing takes `AXIS` more on the left."""
     text = [" "] * columns
-    length_ms = len(forecast.power_kw) * forecast.slot_s * 1000
     hours = length_ms / 3_600_000
     every = next((count for count in (1, 2, 3, 6, 12, 24) if columns * count / hours >= 8), 48)
     busy_until = -1
     for hour in range(int(hours) + 2):
-        moment_ms = forecast.origin_ms - forecast.origin_ms % 3_600_000 + hour * 3_600_000
-        column = round((moment_ms - forecast.origin_ms) / length_ms * columns)
+        moment_ms = start_ms - start_ms % 3_600_000 + hour * 3_600_000
+        column = round((moment_ms - start_ms) / length_ms * columns)
         moment = to_local(moment_ms, zone)
         label = f"{moment:%H:%M}" if every < 24 else f"{moment:%d %b}"
         wanted = moment.hour % every == 0 if every <= 24 else moment.hour == 0 and moment.toordinal() % 2 == 0

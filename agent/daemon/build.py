@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import logging
+import math
 import time
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent.config import ClockConfig, Config, CsvConfig, SimulatorConfig
 from agent.contract import jsonform
+from agent.contract.channels import Quality
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError, StorageError
 from agent.contract.jsonform import Fields
@@ -24,7 +26,7 @@ from agent.daemon.calibrating import Calibrating
 from agent.daemon.clockwatch import ClockRoom, ClockWatch, Confirmed, Heard, Plant
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.health import disk_written_bytes
-from agent.daemon.history import KEEP_DAYS
+from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.loop import Daemon, Rooms
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
@@ -46,8 +48,10 @@ from agent.update.slots import ModelSlots
 
 if TYPE_CHECKING:
     from agent.daemon.exchange import Exchange
+    from agent.daemon.planning import Planning
     from agent.update.updater import Updater
 
+_SOC_AGE_MS = 3_600_000
 _log = logging.getLogger(__name__)
 
 
@@ -262,6 +266,9 @@ def _make_rooms(
     steady = isinstance(clock, SteadyClock)
     plant = Plant(store, sources, closer, history, forecasting, channel.name, is_steady=steady)
     plant.place()
+    costs = None
+    if tariff is not None:
+        costs = Costs(CostWatch(tariff, factors=factors), history, partial(slots_between, store))
     return Rooms(
         clock=clock,
         time=_make_clock_room(clock, identity, exchange, plant),
@@ -271,16 +278,55 @@ def _make_rooms(
         history=history,
         calibrating=calibrating,
         forecasting=forecasting,
-        costs=Costs(CostWatch(tariff, factors=factors), history, partial(slots_between, store))
-        if tariff is not None
-        else None,
+        costs=costs,
         board=make_board(config, tariff, store),
         watching=Watching(store, config, history, tariff, clock.now_ms()),
         models=models,
         exchange=exchange,
         control=control,
         notifier=notifier,
+        planning=_make_planning(config, store, history, tariff, costs, factors),
     )
+
+
+def _make_planning(
+    config: Config, store: Store, history: History, tariff: Tariff | None, costs: Costs | None, factors: Factors | None
+) -> Planning | None:
+    """Make what only a plant with something to plan needs; its modules are loaded only there."""
+    if tariff is None or costs is None or (config.battery is None and not config.load):
+        return None
+    from agent.daemon.planning import Planning  # noqa: PLC0415 - see above
+    from agent.planning.advice import Wishes  # noqa: PLC0415 - likewise
+
+    site, battery = config.site, config.battery
+
+    def wishes(now_ms: int) -> Wishes:
+        return Wishes(
+            site_limit_kw=math.inf if site.import_limit_kw is None else site.import_limit_kw,
+            export_limit_kw=math.inf if site.export_limit_kw is None else site.export_limit_kw,
+            margin_quantile=site.margin_quantile,
+            battery=None if battery is None else battery.battery(_soc(battery.soc_channel, store, now_ms)),
+            loads=tuple(load.daily() for load in config.load),
+            carbon_price_per_kg=site.carbon_price_per_kg,
+        )
+
+    return Planning(
+        store,
+        history,
+        tariff,
+        wishes,
+        demand_before=lambda: costs.earlier,
+        factors=factors,
+        gap=site.gap,
+        limit_s=site.limit_s,
+    )
+
+
+def _soc(channel: str | None, store: Store, now_ms: int) -> float | None:
+    """Return the battery's state of charge as last read within the hour before."""
+    readings = [] if channel is None else store.readings(channel, now_ms - _SOC_AGE_MS, now_ms)
+    values = [reading.value for reading in readings if reading.quality == Quality.GOOD]
+    return min(max(values[-1] / 100, 0.0), 1.0) if values else None
 
 
 def _last_times(store: Store, source: Source, clock: Clock) -> dict[str, int]:

@@ -39,6 +39,7 @@ from agent.store.store import Store
 if TYPE_CHECKING:
     from agent.contract.rows import Forecast
     from agent.contract.slots import Slot
+    from agent.daemon.planning import Planning
 
 _COSTS_EVERY_S = 0.5  # real time; a fast replay must not spend itself on bills that the next one replaces
 _LOOK_EVERY_S = 1.0  # real time
@@ -53,7 +54,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Rooms:
-    """Everything that the daemon composes. `exchange` is None until enrolled, `costs` without a tariff."""
+    """Everything that the daemon composes. `exchange` is None until enrolled, `costs` without a tariff.
+
+    `planning` is None where there is nothing to plan.
+    """
 
     clock: Clock
     time: ClockRoom
@@ -70,6 +74,7 @@ class Rooms:
     exchange: Exchange | None
     control: Control
     notifier: Notifier
+    planning: Planning | None = None
 
 
 class Daemon:
@@ -167,6 +172,7 @@ class Daemon:
             run("slots", lambda: self._close_slots(now_ms))
             run("forecast", lambda: self._forecast(now_ms))
             run("costs", self._cost)
+            run("plan", lambda: self._plan(now_ms))
         run("alerts", lambda: self._watch(now_ms))
         if self._whole:
             run("sync", self._exchange)
@@ -184,6 +190,8 @@ class Daemon:
         rooms.notifier.stopping()
         self.troubles.run("commands", rooms.control.close)
         self.troubles.run("update", rooms.models.close)
+        if rooms.planning is not None:
+            self.troubles.run("plan", rooms.planning.close)
         if rooms.exchange is not None:
             self.troubles.run("sync", rooms.exchange.link.stop)
         self.troubles.run("health", lambda: self._beat(rooms.clock.now_ms()))
@@ -313,6 +321,13 @@ class Daemon:
             self.rooms.calibrating.shadow(shadow)
             rows.append(shadow.to_row(now_ms))
         self.rooms.store.append("forecasts", rows)
+        if self.rooms.planning is not None:
+            self.rooms.planning.begin(made.published)
+
+    def _plan(self, now_ms: int) -> None:
+        rows = self.rooms.planning.turn(now_ms) if self.rooms.planning is not None else []
+        if rows:
+            self.rooms.store.append("events", rows)
 
     def _cost(self) -> None:
         now_s, until_ms = self._monotonic(), self.rooms.history.end_ms

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from agent.alerts.alert import CLEARED, SHELVED, as_they_stand
 from agent.config import Config
+from agent.contract import jsonform
 from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError, StorageError, UnavailableError
 from agent.contract.rows import Forecast, ForecastSource
@@ -30,6 +31,7 @@ from agent.store.reader import Reader, StoreStats
 ALERT_DAYS = 30
 _DAY_MS = 86_400_000
 _MAX_ALERTS = 1000
+_MAX_PLAN_BYTES = 8 << 20
 Answer = dict[str, Any]
 
 
@@ -141,6 +143,23 @@ class View:
         rows = [] if last_ms is None else self._store.rows("costs", last_ms - _DAY_MS, last_ms + 1)
         newest = {row["scope"]: dict(row) for row in rows}
         return {**self.head(), "costs": list(newest.values())}
+
+    def plan(self) -> Answer:
+        """The newest plan, with the problem that it answers.
+
+        Raises:
+            UnavailableError: when there is none yet.
+            RejectedError: when it is damaged.
+        """
+        data = self._store.note("plan")
+        if data is None:
+            raise UnavailableError(
+                "there is no plan yet",
+                where=self._config.device.id,
+                todo="Give [tariff], and [battery] or [[load]]; a plan comes with the first forecast",
+            )
+        value = jsonform.loads(data, where="note plan", max_bytes=_MAX_PLAN_BYTES)
+        return {**self.head(), **{name: entry for name, entry in value.items() if name != "settled"}}
 
     def alerts(self, *, closed_too: bool = False) -> Answer:
         """Alerts by id, the newest first: open ones, or all of the last 30 days."""

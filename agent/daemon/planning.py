@@ -1,0 +1,186 @@
+"""A plan for battery and loads whenever a forecast is made; advice only, nothing is switched.
+
+Decides when a plan is made and what is kept of it. It is solved in a child process beside the loop, which never waits
+for it; a forecast that comes meanwhile is planned next, and of several only the newest.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from agent.contract import jsonform
+from agent.contract.errors import RejectedError
+from agent.contract.rows import Forecast, event_row
+from agent.contract.tariff.tariff import Tariff
+from agent.daemon.history import History
+from agent.planning.advice import Advised, Task, Wishes, next_task
+from agent.planning.billing.part import Earlier
+from agent.planning.carbon.factors import Factors, Ledger
+from agent.planning.schedule.child import COMMAND, Made, Making
+from agent.planning.schedule.explain import explain
+from agent.planning.schedule.wire import MAX_BYTES, plan_from_json, plan_to_json, problem_from_json, problem_to_json
+
+NOTE = "plan"
+_log = logging.getLogger(__name__)
+
+
+class Notes(Protocol):
+    """What this module needs of the store."""
+
+    def note(self, name: str) -> bytes | None:
+        """Return what was kept under a name."""
+        ...
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Keep it with the rows that are appended next."""
+        ...
+
+
+class Planning:
+    """Makes plans, one at a time.
+
+    Invariants:
+        - a turn never waits for the solver;
+        - a plan is kept before its event, in the same transaction;
+        - what was advised before is known over restarts.
+    """
+
+    def __init__(
+        self,
+        store: Notes,
+        history: History,
+        tariff: Tariff,
+        wishes: Callable[[int], Wishes],
+        *,
+        demand_before: Callable[[], Earlier] = dict,
+        factors: Factors | None = None,
+        gap: float = 1e-3,
+        limit_s: float = 10.0,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        """Begin.
+
+        Args:
+            store: keeps the plan.
+            history: slots of the month so far.
+            tariff: prices.
+            wishes: battery and loads as they are at a time.
+            demand_before: demand of earlier months that still counts.
+            factors: of emissions, where known.
+            gap: a plan may cost this share more than the cheapest.
+            limit_s: real time for one plan.
+            command: of the child process.
+        """
+        self._store = store
+        self._history = history
+        self._tariff = tariff
+        self._wishes = wishes
+        self._demand_before = demand_before
+        self._factors = factors
+        self._gap = gap
+        self._limit_s = limit_s
+        self._command = command
+        self._due: Forecast | None = None
+        self._task: Task | None = None
+        self._making: Making | None = None
+        self._advised: Advised | None = None
+        self._is_read = False
+
+    def begin(self, forecast: Forecast) -> None:
+        """Ask for the plan of a forecast."""
+        self._due = forecast
+
+    def turn(self, now_ms: int) -> list[dict[str, Any]]:
+        """Start what is due, take what is ready; return events.
+
+        Raises:
+            ConfigError: when wishes or tariff make no problem; the next forecast tries again.
+        """
+        rows = []
+        if self._making is not None and self._task is not None and (made := self._making.poll()) is not None:
+            rows.append(self._take(now_ms, self._task, made))
+            self._making = self._task = None
+        if self._making is None and self._due is not None:
+            forecast, self._due = self._due, None
+            self._task = self._next(forecast)
+            self._making = Making(self._task.problem, gap=self._gap, limit_s=self._limit_s, command=self._command)
+        return rows
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._making is not None:
+            self._making.close()
+
+    def _next(self, forecast: Forecast) -> Task:
+        if not self._is_read:
+            self._advised, self._is_read = _read(self._store.note(NOTE)), True
+        origin_ms, steps = forecast.origin_ms, len(forecast.power_kw)
+        kg = None
+        if self._factors is not None:
+            mean, at_margin = (
+                self._factors.kg_per_unit("electricity", ledger, origin_ms, forecast.slot_s, steps)
+                for ledger in (Ledger.LOCATION, Ledger.MARGINAL)
+            )
+            kg = np.where(np.isnan(at_margin), mean, at_margin)  # what one kWh less saves, where that is known
+        return next_task(
+            self._tariff,
+            forecast,
+            self._history.between(0, origin_ms),
+            self._wishes(origin_ms),
+            earlier=self._advised,
+            demand_before=self._demand_before(),
+            carbon_kg_per_kwh=kg,
+        )
+
+    def _take(self, now_ms: int, task: Task, made: Made) -> dict[str, Any]:
+        """Keep a plan, and tell of it."""
+        problem, plan = task.problem, made.plan
+        told = explain(problem, plan)
+        notes = (*task.notes, *told.notes)
+        money = {
+            "cost": round(told.cost, 2),
+            "cost_of_nothing": round(told.cost_of_nothing, 2),
+            "saving": round(told.saving, 2),
+            "currency": problem.currency,
+            "source": plan.source,
+            "gap": None if plan.gap is None else round(plan.gap, 6),
+        }
+        span = {"start_ms": problem.start_ms, "end_ms": problem.time_ms(problem.steps)}
+        value = {
+            "made_ms": now_ms,
+            **span,
+            **money,
+            "notes": list(notes),
+            "actions": [
+                {"what": action.what, "text": action.text, "saving": round(action.saving, 4)} for action in told.actions
+            ],
+            "solver": {"wall_s": round(made.wall_s, 3), "cpu_s": round(made.cpu_s, 3), "peak_kib": made.peak_kib},
+            "problem": problem_to_json(problem),
+            "plan": plan_to_json(plan),
+            "settled": list(task.settled),
+        }
+        self._store.keep(NOTE, jsonform.dumps(value))
+        self._advised = Advised(problem, plan, task.settled)
+        text = f"the plan saves {money['saving']:.2f} {problem.currency} against doing nothing"
+        if plan.source != "highs":
+            text += f"; it is one by rules: {plan.notes[0]}"
+        elif notes:
+            text += f"; {notes[0]}"
+        return event_row(now_ms, "plan", text, **span, **money)
+
+
+def _read(data: bytes | None) -> Advised | None:
+    """Return what was advised before the start; None where that cannot be known."""
+    if data is None:
+        return None
+    try:
+        value = jsonform.loads(data, where="note plan", max_bytes=MAX_BYTES)
+        problem = problem_from_json(value["problem"])
+        return Advised(problem, plan_from_json(problem, value["plan"]), tuple(map(str, value["settled"])))
+    except (RejectedError, KeyError, TypeError) as exc:
+        _log.warning("the last plan cannot be read, planning begins anew: %s", exc)
+        return None

@@ -1,0 +1,200 @@
+"""From a forecast, a tariff and the plant's wishes to the problem of a schedule; and how one problem follows another.
+
+Decides what of the load may move: a load with a usual time is a part of the forecast there, and is taken out of it; one
+without comes on top. What was advised before is taken as done. Pure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from agent.contract.rows import Forecast
+from agent.contract.slots import Slot
+from agent.contract.tariff.tariff import Tariff
+from agent.planning.billing.marginal import DemandTerm, marginal_prices
+from agent.planning.billing.part import Earlier
+from agent.planning.schedule.daily import Daily, Occurrence, occurrences
+from agent.planning.schedule.parts import Array, Battery, DemandCharge, Load
+from agent.planning.schedule.problem import Plan, Problem
+from agent.planning.schedule.replan import remaining_loads
+
+_MEDIAN = 0.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the plant has and wants: limits (infinite: none) and the quantile that they are kept for, battery, loads."""
+
+    site_limit_kw: float = math.inf
+    export_limit_kw: float = math.inf
+    margin_quantile: float = _MEDIAN
+    battery: Battery | None = None
+    loads: tuple[Daily, ...] = ()
+    carbon_price_per_kg: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Advised:
+    """What was advised last; `settled` are runs that are over, by name."""
+
+    problem: Problem
+    plan: Plan
+    settled: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Task:
+    """A problem, what is settled before it, and notes on what its loads cannot keep any more."""
+
+    problem: Problem
+    settled: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def next_task(
+    tariff: Tariff,
+    forecast: Forecast,
+    slots: Sequence[Slot],
+    wishes: Wishes,
+    *,
+    earlier: Advised | None = None,
+    demand_before: Earlier | None = None,
+    carbon_kg_per_kwh: Array | None = None,
+) -> Task:
+    """Return the problem of the hours that a forecast covers.
+
+    Args:
+        tariff: prices at the margin, demand charges.
+        forecast: of the plant's load without the battery.
+        slots: measured, in time order, of the billing month so far: the peaks that are paid for already. Older ones
+            do not count.
+        wishes: battery (with its present state of charge) and loads.
+        earlier: what was advised last.
+        demand_before: highest demand (kW) of months before that still counts, by charge and month.
+        carbon_kg_per_kwh: of imported energy; NaN where it is not known counts as none.
+
+    Raises:
+        ConfigError: when the tariff has no prices for the span, or the wishes are impossible.
+    """
+    start_ms, step_s, steps = forecast.origin_ms, forecast.slot_s, len(forecast.power_kw)
+    prices = marginal_prices(tariff, start_ms, step_s, steps, earlier=demand_before)
+    median_kw = forecast.level(_MEDIAN)
+    margin_kw = np.maximum(forecast.level(wishes.margin_quantile) - median_kw, 0)
+    runs = [run for daily in wishes.loads for run in occurrences(daily, tariff.zone, start_ms, step_s, steps)]
+    loads, settled, notes = _loads(runs, earlier, start_ms, step_s, steps)
+    peaks = _peaks_so_far(tariff, slots, start_ms, step_s)
+    years = _peaks_of_year(tariff, start_ms, demand_before or {})
+    now = tariff.month_at(start_ms).label
+    problem = Problem(
+        start_ms=start_ms,
+        step_s=step_s,
+        load_kw=median_kw - _usual_kw(runs, {load.name for load in loads} | set(settled), steps),
+        import_per_kwh=prices.import_per_kwh,
+        export_per_kwh=prices.export_per_kwh,
+        demand=tuple(
+            _charge(
+                term,
+                *peaks.get(term.name, (0.0, 0.0)),
+                years.get((term.name, term.label[:4]), 0.0),
+                is_now=term.label == now,
+            )
+            for term in prices.demand
+        ),
+        site_limit_kw=np.full(steps, wishes.site_limit_kw),
+        export_limit_kw=np.full(steps, wishes.export_limit_kw),
+        margin_kw=margin_kw,
+        carbon_kg_per_kwh=np.zeros(steps) if carbon_kg_per_kwh is None else np.nan_to_num(carbon_kg_per_kwh),
+        carbon_price_per_kg=wishes.carbon_price_per_kg,
+        battery=wishes.battery,
+        loads=loads,
+        zone=tariff.zone_name,
+        currency=tariff.currency,
+    )
+    return Task(problem, settled, notes)
+
+
+def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, year_kw: float, *, is_now: bool) -> DemandCharge:
+    """A month that has not begun is taken to come to this one's peak: its first hours alone are no reason to shave."""
+    return DemandCharge(
+        name=f"{term.name} {term.label}",
+        per_kw=max(term.per_kw, 0.0),  # an excess that costs less than the ordinary price is no reason to pass it
+        interval_s=term.interval_s,
+        counts=term.counts,
+        free_kw=term.free_kw,
+        peak_so_far_kw=max(peak_kw, year_kw),
+        so_far_kwh=so_far_kwh if is_now else 0.0,
+    )
+
+
+def _peaks_so_far(tariff: Tariff, slots: Sequence[Slot], start_ms: int, step_s: int) -> dict[str, tuple[float, float]]:
+    """Return of each charge this month's highest mean so far, and the kWh of the interval that has begun."""
+    month_ms = tariff.month_at(start_ms).start_ms
+    past = [slot for slot in slots if month_ms <= slot.start_ms < start_ms and slot.length_s == step_s]
+    if not past:
+        return {}
+    first_ms = past[0].start_ms
+    steps = (start_ms - first_ms) // (step_s * 1000)
+    taken_kwh = np.zeros(steps)
+    for slot in past:
+        taken_kwh[(slot.start_ms - first_ms) // (step_s * 1000)] = max(slot.energy_wh, 0) / 1000
+    found = {}
+    for term in marginal_prices(tariff, first_ms, step_s, steps).demand:
+        interval_s = max(term.interval_s, step_s)
+        number = (first_ms // 1000 + step_s * np.arange(steps)) // interval_s
+        sums = np.bincount(number - number[0], weights=np.where(term.counts, taken_kwh, 0.0))
+        begun_kwh = float(sums[-1]) if (start_ms // 1000) % interval_s else 0.0
+        found[term.name] = float(sums.max()) * 3600 / interval_s, begun_kwh
+    return found
+
+
+def _peaks_of_year(tariff: Tariff, start_ms: int, before: Earlier) -> dict[tuple[str, str], float]:
+    """Return the year's highest demand of the months before, by charge and year, where the year's is paid for."""
+    year = tariff.month_at(start_ms).label[:4]
+    yearly = [demand.name for demand in tariff.version_at(start_ms).demands if demand.per == "year"]
+    found = {name: max(map(float, before[name].values())) for name in yearly if before.get(name)}
+    return {(f"{name}{more}", year): kw for name, kw in found.items() for more in ("", ".excess")}
+
+
+def _loads(
+    runs: list[Occurrence], earlier: Advised | None, start_ms: int, step_s: int, steps: int
+) -> tuple[tuple[Load, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the loads still to run, which runs are settled, and notes."""
+    passed = -1 if earlier is None else (start_ms - earlier.problem.start_ms) // (step_s * 1000)
+    known = {run.name: run for run in runs}
+    left: tuple[Load, ...] = ()
+    notes: tuple[str, ...] = ()
+    settled = set() if earlier is None else set(earlier.settled)
+    if earlier is not None and earlier.problem.step_s == step_s and 0 <= passed <= earlier.problem.steps:
+        kept, notes = remaining_loads(earlier.problem, earlier.plan.loads_kw[:, :passed], steps)
+        settled |= {load.name for load in earlier.problem.loads} - {load.name for load in kept}
+        left = tuple(_usual_again(load, known[load.name], steps) for load in kept if load.name in known)
+    named = {load.name for load in left}
+    for run in runs:
+        # What nobody planned was made at its usual time, if that is over.
+        was_made = run.has_begun and run.usual is not None and run.usual < 0
+        if run.load is not None and run.name not in settled | named and not was_made:
+            left += (run.load,)
+    return left, tuple(sorted(settled & known.keys())), notes
+
+
+def _usual_again(load: Load, run: Occurrence, steps: int) -> Load:
+    fits = run.usual is not None and load.earliest <= run.usual <= load.end(steps) - load.steps
+    return dataclasses.replace(load, usual=run.usual) if fits else load
+
+
+def _usual_kw(runs: list[Occurrence], gone: set[str], steps: int) -> Array:
+    """Return what the forecast holds of runs that are planned or settled: it is no part of what cannot move.
+
+    A run that is not planned yet, because its window's end is not in view, stays in the forecast.
+    """
+    total = np.zeros(steps)
+    for run in runs:
+        if run.usual is not None and run.name in gone:
+            first, last = max(run.usual, 0), min(run.usual + len(run.unbroken_kw), steps)
+            if first < last:
+                total[first:last] += run.unbroken_kw[first - run.usual : last - run.usual]
+    return total

@@ -1,0 +1,203 @@
+"""Solving in a process that ends: the solver would double the daemon's memory, and a crash of it is not the daemon's.
+
+Decides what happens when that process fails: whatever it is (no solver installed, killed, too slow, garbage), the
+answer is the plan by rules, flagged, with the reason. The problem goes in and the plan comes out as JSON; `python -m`
+of this module is the process itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from agent.contract import jsonform
+from agent.contract.errors import EdgewattError, RejectedError
+from agent.planning.schedule.pricing import price_plan
+from agent.planning.schedule.problem import Plan, Problem
+from agent.planning.schedule.rules import rule_plan
+from agent.planning.schedule.wire import (
+    MAX_BYTES,
+    plan_from_json,
+    plan_to_json,
+    problem_from_json,
+    problem_to_json,
+)
+
+COMMAND = (sys.executable, "-m", "agent.planning.schedule.child")
+_GRACE_S = 5.0  # for starting, and for a solver that looks at its clock late
+_PIECE_BYTES = 1 << 16
+_WORDS = 300
+_NICENESS = 10  # sampling and storing go first
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Made:
+    """A plan and what making it took; memory and processor time are the child's, 0 when it did not tell."""
+
+    plan: Plan
+    wall_s: float
+    cpu_s: float = 0.0
+    peak_kib: int = 0
+
+
+class Making:
+    """A plan in the making, in a child process; `poll` as often as wanted, it never waits.
+
+    Invariants:
+        `poll` returns a plan at the latest `limit_s` and a few seconds after the start, whatever the child does;
+        then the child is gone.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        gap: float = 1e-3,
+        limit_s: float = 10.0,
+        threads: int = 1,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        """Start the child."""
+        self._problem = problem
+        self._began = time.monotonic()
+        self._until = self._began + limit_s + _GRACE_S
+        self._answer = bytearray()
+        self._made: Made | None = None
+        asked = {"problem": problem_to_json(problem), "gap": gap, "limit_s": limit_s, "threads": threads}
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._child: subprocess.Popen[bytes] | None = None
+        try:
+            with tempfile.TemporaryFile() as given:
+                given.write(jsonform.dumps(asked))
+                given.seek(0)
+                self._child = subprocess.Popen(
+                    list(command), stdin=given, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True
+                )
+        except OSError as exc:
+            self._give_up(f"the optimiser cannot be started ({exc})")
+
+    def poll(self, wait_s: float = 0.0) -> Made | None:
+        """Return the plan when there is one; wait for news of the child for at most `wait_s`."""
+        while self._made is None and self._read(wait_s):
+            wait_s = 0.0
+        if self._made is None and time.monotonic() > self._until:
+            self._give_up("the optimiser overran its time")
+        return self._made
+
+    def _read(self, wait_s: float) -> bool:
+        """Take a piece of the answer, or the child's end; return whether there was news."""
+        assert self._child is not None and self._child.stdout is not None  # noqa: S101, PT018
+        ready, _, _ = select.select([self._child.stdout], [], [], wait_s)
+        if not ready:
+            return False
+        piece = os.read(self._child.stdout.fileno(), _PIECE_BYTES)
+        self._answer += piece
+        if len(self._answer) > MAX_BYTES:
+            self._give_up(f"the optimiser answered with more than {MAX_BYTES} bytes")
+        if piece:
+            return True
+        try:
+            self._judge(self._child.wait(timeout=wait_s))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Stop the child if it still runs."""
+        if self._child is not None:
+            if self._child.poll() is None:
+                self._child.kill()
+            self._child.wait()
+            if self._child.stdout is not None:
+                self._child.stdout.close()
+        self._errors.close()
+
+    def _judge(self, code: int) -> None:
+        """Take the answer of a child that has ended, or say why it is none."""
+        try:
+            answer = jsonform.loads(bytes(self._answer), where="optimiser", max_bytes=MAX_BYTES)
+            if "error" in answer:
+                self._give_up(str(answer["error"])[:_WORDS])
+                return
+            plan = plan_from_json(self._problem, answer["plan"])
+            used = jsonform.Fields(answer, "optimiser")
+            cpu_s, peak_kib = used.number("cpu_s", low=0), used.integer("peak_kib")
+        except (RejectedError, KeyError, TypeError):
+            self._give_up(f"the optimiser failed ({self._last_words(code)})")
+            return
+        priced = price_plan(self._problem, plan)
+        if plan.source == "highs" and not plan.notes and priced.violations:
+            self._give_up(f"the optimiser's plan cannot be run ({priced.violations[0]})")
+            return
+        plan = dataclasses.replace(plan, objective=priced.total)
+        self._made = Made(plan, time.monotonic() - self._began, cpu_s, peak_kib)
+        self.close()
+
+    def _last_words(self, code: int) -> str:
+        if code < 0:
+            return f"ended by signal {-code}"
+        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _WORDS, 0))
+        words = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f"exit code {code}" + (f": {words[-1]}" if words else "")
+
+    def _give_up(self, reason: str) -> None:
+        self.close()
+        self._made = Made(rule_plan(self._problem, reason), time.monotonic() - self._began)
+
+
+def make_plan(
+    problem: Problem,
+    *,
+    gap: float = 1e-3,
+    limit_s: float = 10.0,
+    threads: int = 1,
+    command: Sequence[str] = COMMAND,
+) -> Made:
+    """Make a plan in a child process and wait for it; by rules, with the reason in its notes, when that fails."""
+    making = Making(problem, gap=gap, limit_s=limit_s, threads=threads, command=command)
+    try:
+        while (made := making.poll(1.0)) is None:
+            pass
+        return made
+    finally:
+        making.close()
+
+
+def main() -> int:
+    """Read a problem from stdin, solve it, write the plan to stdout."""
+    with os.fdopen(os.dup(1), "wb") as answer:
+        os.dup2(2, 1)  # the solver prints what it likes
+        os.nice(_NICENESS)
+        try:
+            result, code = _answer(sys.stdin.buffer.read(MAX_BYTES + 1)), 0
+        except EdgewattError as exc:
+            result, code = {"error": str(exc)}, exc.exit_code
+        answer.write(jsonform.dumps(result))
+    return code
+
+
+def _answer(data: bytes) -> dict[str, Any]:
+    from agent.planning.schedule.optimum import solve  # noqa: PLC0415 - the solver lives in this process alone
+
+    asked = jsonform.loads(data, where="schedule", max_bytes=MAX_BYTES)
+    fields = jsonform.Fields(asked, "schedule")
+    plan = solve(
+        problem_from_json(fields.raw("problem")),
+        gap=fields.number("gap", low=0),
+        limit_s=fields.number("limit_s", low=0),
+        threads=fields.integer("threads", low=1),
+    )
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {"plan": plan_to_json(plan), "cpu_s": used.ru_utime + used.ru_stime, "peak_kib": int(used.ru_maxrss)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

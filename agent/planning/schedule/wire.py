@@ -1,0 +1,92 @@
+"""Problem and plan as JSON, for the pipe to the process that solves and for what is kept of a plan.
+
+Decides the form. Whatever comes in is checked again by the types themselves; infinite limits are null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from agent.contract.errors import ConfigError, RejectedError
+from agent.planning.schedule.parts import Battery, Deferrable, DemandCharge, Load, Sequence, Stage
+from agent.planning.schedule.problem import Plan, Problem, plan_of
+
+MAX_BYTES = 8 << 20
+_DECISIONS = ("charge_kw", "discharge_kw", "curtail_kw")
+
+
+def problem_to_json(problem: Problem) -> dict[str, Any]:
+    """Return the problem as JSON values."""
+    value: dict[str, Any] = _plain(problem)
+    value["loads"] = [{"kind": type(load).__name__.lower(), **_plain(load)} for load in problem.loads]
+    return value
+
+
+def problem_from_json(value: dict[str, Any]) -> Problem:
+    """Return the problem.
+
+    Raises:
+        RejectedError: when it is none.
+    """
+    try:
+        given = dict(value)
+        for name in ("site_limit_kw", "export_limit_kw"):
+            given[name] = [math.inf if entry is None else entry for entry in given[name]]
+        given["demand"] = tuple(DemandCharge(**entry) for entry in given["demand"])
+        given["battery"] = None if given["battery"] is None else Battery(**given["battery"])
+        given["loads"] = tuple(_load(entry) for entry in given["loads"])
+        return Problem(**given)
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as exc:
+        raise RejectedError(f"is no problem of a schedule ({exc})", where="schedule") from exc
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """Return the plan as JSON values, rounded to a milliwatt."""
+    value = {entry.name: getattr(plan, entry.name) for entry in dataclasses.fields(plan)}
+    return {
+        name: _plain(np.round(entry, 6) if isinstance(entry, np.ndarray) else entry) for name, entry in value.items()
+    }
+
+
+def plan_from_json(problem: Problem, value: dict[str, Any]) -> Plan:
+    """Return the plan of a problem: its decisions are taken, all that follows from them is worked out again.
+
+    Raises:
+        RejectedError: when it is none, or not one of this problem.
+    """
+    try:
+        decisions = [np.array(value[name], dtype=np.float64) for name in ("loads_kw", *_DECISIONS)]
+        wanted = (len(problem.loads), problem.steps) if problem.loads else (0,)
+        if [array.shape for array in decisions] != [wanted, *[(problem.steps,)] * len(_DECISIONS)]:
+            raise RejectedError("is a plan of other steps or loads", where="schedule")
+        plan = plan_of(problem, *decisions, source=str(value["source"]))
+        gap = None if value["gap"] is None else float(value["gap"])
+        notes = tuple(str(note) for note in value["notes"])
+        plan = dataclasses.replace(plan, objective=float(value["objective"]), gap=gap, notes=notes)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise RejectedError(f"is no plan of this problem ({exc})", where="schedule") from exc
+    if not np.isfinite(plan.grid_kw).all():
+        raise RejectedError("is a plan with powers that are no numbers", where="schedule")
+    return plan
+
+
+def _load(value: dict[str, Any]) -> Load:
+    given = dict(value)
+    if given.pop("kind") == "deferrable":
+        return Deferrable(**given)
+    stages = tuple(Stage(**{**entry, "profile_kw": tuple(entry["profile_kw"])}) for entry in given.pop("stages"))
+    return Sequence(stages=stages, **given)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray):
+        return [_plain(entry) for entry in value.tolist()]
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,139 @@
+"""Plans beside the loop: made with each forecast, kept with their event, known over restarts."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.contract import jsonform
+from agent.contract.rows import Forecast, ForecastSource
+from agent.daemon.history import History
+from agent.daemon.planning import NOTE, Planning
+from agent.planning.advice import Wishes
+from agent.planning.schedule.daily import Daily, DailyStage
+from agent.planning.schedule.parts import Battery
+from tests.support.agent_process import Agent
+from tests.support.schedules import START_MS, TARIFF
+
+WISHES = Wishes(
+    battery=Battery(capacity_kwh=40, charge_kw=20, discharge_kw=20),
+    loads=(Daily(name="mill", stages=(DailyStage(power_kw=30, minutes=60),), usual_min=600),),
+)
+
+
+class Kept:
+    """What a store keeps under names."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, bytes] = {}
+
+    def note(self, name: str) -> bytes | None:
+        return self.notes.get(name)
+
+    def keep(self, name: str, data: bytes) -> None:
+        self.notes[name] = data
+
+
+def _forecast(at_step: int = 0) -> Forecast:
+    levels = np.tile([70.0, 80.0, 95.0], (48, 1))
+    origin_ms = START_MS + at_step * 1_800_000
+    return Forecast(origin_ms, 1800, (0.1, 0.5, 0.9), levels, levels[:1], ForecastSource.ACTIVE, "m@1")
+
+
+def _planning(store: Kept, **more: Any) -> Planning:
+    return Planning(store, History(1800), TARIFF, lambda _: WISHES, **more)
+
+
+def _until_planned(planning: Planning) -> list[dict[str, Any]]:
+    until = time.monotonic() + 60
+    while not (rows := planning.turn(START_MS)):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return rows
+
+
+def test_a_forecast_is_planned_beside_the_loop_and_the_plan_is_kept_before_its_event() -> None:
+    store = Kept()
+    planning = _planning(store)
+    planning.begin(_forecast())
+    assert planning.turn(START_MS) == []
+    assert NOTE not in store.notes
+    (row,) = _until_planned(planning)
+    assert (row["kind"], row["source"], row["end_ms"]) == ("plan", "highs", START_MS + 86_400_000)
+    value = jsonform.loads(store.notes[NOTE], where="note", max_bytes=1 << 20)
+    assert sum(action["saving"] for action in value["actions"]) == pytest.approx(row["saving"], abs=0.02)
+    assert value["solver"]["peak_kib"] > 0
+    planning.close()
+
+
+def test_of_forecasts_that_come_meanwhile_only_the_newest_is_planned() -> None:
+    planning = _planning(Kept())
+    for step in (0, 1, 2):
+        planning.begin(_forecast(step))
+        planning.turn(START_MS)
+    starts = [_until_planned(planning)[0]["start_ms"] for _ in range(2)]
+    assert starts == [START_MS, START_MS + 2 * 1_800_000]
+    assert planning.turn(START_MS) == []
+
+
+def test_a_restart_remembers_what_was_advised() -> None:
+    store = Kept()
+    planning = _planning(store)
+    planning.begin(_forecast())
+    _until_planned(planning)
+    value = jsonform.loads(store.notes[NOTE], where="note", max_bytes=1 << 20)
+    start = int(np.flatnonzero(value["plan"]["loads_kw"][0])[0])
+    again = _planning(store)
+    again.begin(_forecast(start + 1))
+    _until_planned(again)
+    value = jsonform.loads(store.notes[NOTE], where="note", max_bytes=1 << 20)
+    load = value["problem"]["loads"][0]
+    assert (load["steps"], load["on_before"]) == (1, 1)
+
+
+def test_a_note_that_is_damaged_lets_planning_begin_anew() -> None:
+    store = Kept()
+    store.keep(NOTE, b'{"problem": 5}')
+    planning = _planning(store)
+    planning.begin(_forecast())
+    assert _until_planned(planning)[0]["source"] == "highs"
+
+
+def test_a_solver_that_fails_leaves_a_plan_by_rules_and_says_so() -> None:
+    planning = _planning(Kept(), command=[sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    planning.begin(_forecast())
+    (row,) = _until_planned(planning)
+    assert row["source"] == "rules"
+    assert "by rules: the optimiser failed (ended by signal 9)" in row["text"]
+
+
+def test_closing_ends_the_child() -> None:
+    planning = _planning(Kept(), command=[sys.executable, "-c", "import time; time.sleep(99)"])
+    planning.begin(_forecast())
+    planning.turn(START_MS)
+    child = planning._making._child  # type: ignore[union-attr]
+    planning.close()
+    assert child.poll() is not None
+
+
+def test_a_running_agent_plans_and_its_commands_show_and_explain(tmp_path: Path) -> None:
+    agent = Agent(tmp_path)
+    text = agent.config.read_text()
+    wishes = '[battery]\ncapacity_kwh = 200\ncharge_kw = 100\ndischarge_kw = 100\n[[load]]\nname = "mill"\n'
+    agent.config.write_text(f'{text}{wishes}power_kw = 30\nminutes = 120\nusual = "10:00"\n')
+    with agent.start():
+        agent.until(lambda: agent.run("plan", "show").code == 0)
+        shown = agent.run("plan", "show", "--plot")
+        assert "advice only" in shown.out
+        assert "stored kWh" in shown.out
+        explained = agent.run("plan", "explain")
+        assert "together" in explained.out
+        assert agent.stop() == 0
+    told = json.loads(agent.run("plan", "explain", "--json").out)
+    assert told["live"] is False
+    assert told["source"] == "highs"
+    assert sum(action["saving"] for action in told["actions"]) == pytest.approx(told["saving"], abs=0.02)

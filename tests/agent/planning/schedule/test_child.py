@@ -1,0 +1,109 @@
+"""Whatever becomes of the process that solves, there is a plan, and it says where it is from."""
+
+import os
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from agent.planning.schedule.child import Making, make_plan
+from agent.planning.schedule.parts import Battery, Deferrable
+from agent.planning.schedule.rules import rule_plan
+from tests.support.schedules import broken, demand, problem
+
+BATTERY = Battery(capacity_kwh=40, charge_kw=20, discharge_kw=20)
+SMALL = problem([40.0] * 8, import_per_kwh=[0.1] * 4 + [0.3] * 4, battery=BATTERY)
+START = "import sys; from agent.planning.schedule.child import main; "
+
+
+def _hard():
+    """A problem that keeps the solver busy for minutes."""
+    rng = np.random.default_rng(3)
+    loads = tuple(
+        Deferrable(name=f"l{i}", power_kw=20 + i / 7, steps=40, breakable=True, min_on=4, min_off=3) for i in range(20)
+    )
+    return problem(rng.uniform(50, 99, 480), loads=loads, battery=BATTERY, demand=(demand(480),))
+
+
+def _python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_the_child_makes_the_optimal_plan_and_tells_what_it_used() -> None:
+    made = make_plan(SMALL)
+    assert made.plan.source == "highs"
+    assert made.plan.gap is not None
+    assert made.plan.gap <= 1e-3
+    assert not broken(SMALL, made.plan)
+    assert made.plan.objective < rule_plan(SMALL).objective + 1e-9
+    assert made.peak_kib > 10_000
+    assert made.cpu_s > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("print('{\"plan\": 1')", "exit code 0"),
+        ("print('\\x00' * 99)", "exit code 0"),
+        ("print('{}')", "exit code 0"),
+        ('print(\'{"plan": {"charge_kw": [1e999]}, "cpu_s": 1, "peak_kib": 1}\')', "exit code 0"),
+        ("import sys; sys.exit('no memory')", "exit code 1: no memory"),
+        ("import os\nwhile True: os.write(1, bytes(1 << 16))", "more than"),
+    ],
+)
+def test_garbage_on_the_pipe_gives_the_plan_by_rules_with_the_reason(code: str, reason: str) -> None:
+    made = make_plan(SMALL, command=_python(code))
+    assert made.plan.source == "rules"
+    assert reason in made.plan.notes[0]
+    assert made.plan.objective == pytest.approx(rule_plan(SMALL).objective)
+
+
+def test_a_plan_that_breaks_a_rule_is_not_taken_even_from_the_solver() -> None:
+    plan = {"charge_kw": [20] * 8, "discharge_kw": [0] * 8, "curtail_kw": [0] * 8, "loads_kw": [], "source": "highs"}
+    answer = {"plan": plan | {"gap": 0, "objective": 1, "notes": []}, "cpu_s": 1, "peak_kib": 1}
+    made = make_plan(SMALL, command=_python(f"import json; print(json.dumps({answer}))"))
+    assert made.plan.source == "rules"
+    assert "cannot be run (the battery leaves" in made.plan.notes[0]
+
+
+def test_a_child_killed_while_solving_gives_the_plan_by_rules() -> None:
+    kill = "import threading, os; threading.Timer(0.5, lambda: os.kill(os.getpid(), 9)).start(); "
+    made = make_plan(_hard(), command=_python(START + kill + "sys.exit(main())"), limit_s=60)
+    assert made.plan.source == "rules"
+    assert made.plan.notes[0] == "the optimiser failed (ended by signal 9)"
+
+
+def test_without_highspy_the_plan_by_rules_says_what_to_type() -> None:
+    made = make_plan(SMALL, command=_python(f"import sys; sys.modules['highspy'] = None; {START} sys.exit(main())"))
+    assert made.plan.source == "rules"
+    assert "pip install 'edgewatt[plan]'" in made.plan.notes[0]
+
+
+def test_a_command_that_is_not_there_gives_the_plan_by_rules() -> None:
+    made = make_plan(SMALL, command=["/nowhere/python"])
+    assert made.plan.source == "rules"
+    assert "cannot be started" in made.plan.notes[0]
+
+
+def test_a_child_that_overruns_is_ended(monkeypatch) -> None:
+    monkeypatch.setattr("agent.planning.schedule.child._GRACE_S", 0.2)
+    making = Making(SMALL, limit_s=0.1, command=_python("import time\nwhile True: time.sleep(9)"))
+    child = making._child
+    assert child is not None
+    while (made := making.poll(0.1)) is None:
+        pass
+    assert made.plan.notes[0] == "the optimiser overran its time"
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, 0)
+
+
+def test_polling_does_not_wait_for_the_child() -> None:
+    making = Making(SMALL)
+    try:
+        assert making.poll() is None  # it has not even imported its modules
+        while making.poll() is None:
+            time.sleep(0.02)
+        assert making.poll() is making.poll()
+    finally:
+        making.close()

@@ -1,0 +1,110 @@
+"""How a forecast, a tariff and wishes become a problem, and how one problem follows another."""
+
+import dataclasses
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from agent.contract.rows import Forecast, ForecastSource
+from agent.contract.slots import Slot
+from agent.contract.tariff.tariff import Tariff
+from agent.planning.advice import Advised, Wishes, next_task
+from agent.planning.schedule.daily import Daily, DailyStage
+from agent.planning.schedule.parts import Battery
+from agent.planning.schedule.rules import do_nothing, rule_plan
+from tests.support.schedules import START_MS, TARIFF, TARIFF_TEXT
+
+QUARTER_MS = 900_000
+MILL = Daily(name="mill", stages=(DailyStage(power_kw=30, minutes=60),), from_min=360, to_min=1320, usual_min=600)
+WISHES = Wishes(loads=(MILL,), battery=Battery(capacity_kwh=10, charge_kw=5, discharge_kw=5))
+
+
+def _forecast(at_step: int = 0) -> Forecast:
+    median = np.full(96, 80.0)
+    levels = np.column_stack([median - 10, median, median + 15])
+    return Forecast(
+        START_MS + at_step * QUARTER_MS, 900, (0.1, 0.5, 0.9), levels, levels[:1], ForecastSource.ACTIVE, "m@1"
+    )
+
+
+def _slots(start_ms: int, powers: list[float]) -> list[Slot]:
+    return [Slot(start_ms + i * QUARTER_MS, 900, round(kw * 250), kw, 1.0) for i, kw in enumerate(powers)]
+
+
+def test_doing_nothing_is_the_forecast_itself_where_the_loads_usual_runs_are_in_it() -> None:
+    problem = next_task(TARIFF, _forecast(), [], WISHES).problem
+    assert do_nothing(problem).grid_kw.tolist() == pytest.approx([80.0] * 96)
+    assert problem.load_kw[40:44].tolist() == pytest.approx([50.0] * 4)
+
+
+def test_a_load_without_a_usual_time_comes_on_top() -> None:
+    wishes = dataclasses.replace(WISHES, loads=(dataclasses.replace(MILL, usual_min=None),))
+    problem = next_task(TARIFF, _forecast(), [], wishes).problem
+    assert problem.load_kw.tolist() == [80.0] * 96
+    assert do_nothing(problem).grid_kw.max() == 110
+
+
+def test_prices_and_demand_charges_are_the_tariffs() -> None:
+    problem = next_task(TARIFF, _forecast(), [], WISHES).problem
+    assert problem.import_per_kwh[[0, 31, 32, 79, 80]].tolist() == [0.10, 0.10, 0.30, 0.30, 0.10]
+    (charge,) = problem.demand
+    assert (charge.per_kw, charge.interval_s, charge.peak_so_far_kw) == (10, 1800, 0)
+
+
+def test_the_peak_so_far_is_of_this_billing_month_and_the_begun_interval_counts() -> None:
+    last_month = _slots(START_MS - 15 * 86_400_000, [900.0, 900.0])  # 31 December
+    this_month = _slots(START_MS - 8 * QUARTER_MS, [100, 100, 120, 90, 100, 100, 100, 100, 60])
+    problem = next_task(TARIFF, _forecast(at_step=1), [*last_month, *this_month], WISHES).problem
+    (charge,) = problem.demand
+    assert charge.peak_so_far_kw == pytest.approx(105)
+    assert charge.so_far_kwh == pytest.approx(15)
+
+
+def test_a_month_that_has_not_begun_is_taken_to_come_to_this_ones_peak() -> None:
+    end_of_month = dataclasses.replace(_forecast(), origin_ms=START_MS + 16 * 86_400_000 + 72 * QUARTER_MS)
+    slots = _slots(end_of_month.origin_ms - 3 * QUARTER_MS, [130.0, 130.0, 60.0])
+    now, then = next_task(TARIFF, end_of_month, slots, WISHES).problem.demand
+    assert (now.peak_so_far_kw, then.peak_so_far_kw) == (95, 95)
+    assert (now.so_far_kwh, then.so_far_kwh) == (0, 0)
+    assert now.counts.sum() + then.counts.sum() == 96
+
+
+def test_a_price_by_the_year_counts_the_months_before() -> None:
+    tariff = Tariff.from_toml(TARIFF_TEXT + 'per = "year"\n')
+    april = dataclasses.replace(_forecast(), origin_ms=START_MS + 90 * 86_400_000)
+    before = {"peak": {"2026-01": Decimal(140), "2026-02": Decimal(120)}}
+    (charge,) = next_task(
+        tariff, april, _slots(april.origin_ms - QUARTER_MS, [90.0]), WISHES, demand_before=before
+    ).problem.demand
+    assert charge.peak_so_far_kw == 140
+
+
+def test_the_margin_is_the_higher_quantiles_distance() -> None:
+    wishes = dataclasses.replace(WISHES, margin_quantile=0.9, site_limit_kw=200.0)
+    problem = next_task(TARIFF, _forecast(), [], wishes).problem
+    assert problem.margin_kw.tolist() == [15.0] * 96
+    assert not next_task(TARIFF, _forecast(), [], WISHES).problem.margin_kw.any()
+
+
+def test_what_was_advised_and_has_begun_goes_on_and_what_is_done_is_not_planned_again() -> None:
+    first = next_task(TARIFF, _forecast(), [], WISHES)
+    plan = rule_plan(first.problem)
+    start = int(np.flatnonzero(plan.loads_kw[0])[0])
+    running = next_task(TARIFF, _forecast(start + 2), [], WISHES, earlier=Advised(first.problem, plan))
+    (load, *_) = running.problem.loads
+    assert load.name == "mill 2026-01-15"
+    assert (load.steps, load.on_before) == (2, 2)
+    over = next_task(TARIFF, _forecast(start + 4), [], WISHES, earlier=Advised(first.problem, plan))
+    assert "mill 2026-01-15" in over.settled
+    assert all(load.name != "mill 2026-01-15" for load in over.problem.loads)
+    later = Advised(over.problem, rule_plan(over.problem), over.settled)
+    again = next_task(TARIFF, _forecast(start + 8), [], WISHES, earlier=later)
+    assert all(load.name != "mill 2026-01-15" for load in again.problem.loads)
+
+
+def test_without_a_plan_from_before_a_usual_run_whose_time_is_over_was_made() -> None:
+    problem = next_task(TARIFF, _forecast(at_step=41), [], WISHES).problem
+    assert [load.name for load in problem.loads] == []
+    before = next_task(TARIFF, _forecast(at_step=39), [], WISHES).problem
+    assert [load.name for load in before.loads] == ["mill 2026-01-15"]
