@@ -27,7 +27,9 @@ from agent.store.damage.ends import MOST_EPOCHS
 from agent.store.damage.legacy import Legacy
 from agent.store.damage.salvage import Salvage
 from agent.store.damage.scrub import Scrub
+from agent.store.damage.taking import Held
 from agent.store.identity import Identity
+from agent.store.marks import Span
 from agent.store.pieces import BLOCK, RING, Piece
 from agent.store.reader import Reader
 from agent.store.ring import RingFullError
@@ -120,9 +122,10 @@ class Journal:
                 newest = self._load(told, late=late)
                 # Nothing is in it yet, whoever made it: a start before this one, which got no further, may have.
                 self._behind_why = _LOG_LOST if newest else _REMOVED
-                self._behind = {} if why else self._told_beyond(told if newest else removed)
-                self._ended |= self._behind  # until they are declared
-                self.salvage.begin({} if newest else self._behind)
+                behind = {} if why else self._told_beyond(told if newest else removed)
+                self._ended |= behind  # until they are declared
+                self.salvage.begin({} if newest else behind)
+                self._behind = {} if self.salvage.is_due and not newest else behind  # else salvage tells
                 # What is salvaged may have them, and the centre asks for those that it misses.
                 lost = [] if self.salvage.is_due else self.shelves.lost_from_ring(newest)
                 self.scrub = Scrub(self.shelves, self._path, self._now_ms, self.reader.damaged)
@@ -137,7 +140,7 @@ class Journal:
             if lost:
                 self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
                 self.change()  # before anything is written where they were
-            if not self.salvage.is_due:
+            if not self.salvage.is_due and not self._legacy.waits:
                 self._declare_behind()
             self.note_beside()
 
@@ -161,9 +164,13 @@ class Journal:
         self._pack_earlier()
         with translated(self._path):
             behind, known = self._told_beyond(self._behind), self._ends()
+            if self._behind_why == _REMOVED:  # all of it went, but for what was in memory
+                behind, known = self._behind, {}
         if behind:
             lost = [
-                (stream, epoch, known.get((epoch, stream), 0) + 1, last) for (epoch, stream), last in behind.items()
+                (stream, epoch, *span)
+                for (epoch, stream), last in behind.items()
+                for span in self._not_held((epoch, stream), known.get((epoch, stream), 0) + 1, last)
             ]
             gaps = retention.gap_rows(lost, self._behind_why, self._now_ms())
             with self.transaction(gaps):
@@ -171,6 +178,13 @@ class Journal:
                     self.shelves.note_last(stream, epoch, last)  # or the next start would declare them once more
             _log.warning("%s: rows of %d streams are declared as lost", self._behind_why, len(lost))
         self._behind = {}
+
+    def _not_held(self, place: tuple[int, str], first: int, last: int) -> Iterator[Span]:
+        held = Held(self.shelves)
+        while first <= last:
+            spans, through = held.missing(place, first, last)
+            yield from spans
+            first = through + 1
 
     def _pack_earlier(self) -> None:
         """Make blocks of what the ring holds of epochs before: a number that the tables know of one must not pass it.
@@ -230,11 +244,15 @@ class Journal:
             raise
         name = self._legacy.name
         self._legacy.clear()
+        aside_as = f"it was set aside as {name}" if name else "nothing of it is left"
         with contextlib.suppress(StorageError):  # the event stays in memory then
-            self._tell(f"the store {reason.what}; it was set aside as {name} and a new one was begun", set_aside=name)
+            if not self.salvage.is_due:
+                self._declare_behind()
+            self._tell(f"the store {reason.what}; {aside_as} and a new one was begun", set_aside=name)
 
     def give_up(self) -> None:
         """Close a database that is damaged. What waits in the ring is as it was written: it goes to the next one."""
+        self.note_beside()  # it may be all that is left
         self._legacy.of(self.shelves, self._identity.epoch, self.durable)
         self.shelves.close()
 

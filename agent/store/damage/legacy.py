@@ -31,6 +31,11 @@ class Legacy:
                 self._blocks[piece] = shelves.open(piece)
         self._lasts = {(epoch, stream): last for stream, last in durable.items()}
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is something that `settle` has still to write."""
+        return bool(self._blocks)
+
     def set_aside(self, epoch: int) -> None:
         """Set the old database aside, or remove what an attempt before has begun in its place.
 

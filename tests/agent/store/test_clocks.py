@@ -129,6 +129,24 @@ def corrected_bench(folder, *, ahead_ms: int) -> Bench:
     return bench
 
 
+def test_channels_that_bring_their_times_keep_them_when_the_clock_is_set(tmp_path):
+    offset_ms = T0
+    bench = Bench(tmp_path, stamping=lambda: Stamping("machine-1", offset_ms, 0))
+    bench.store.append("readings", readings(0, 10))
+    bench.store.append("readings", readings(0, 10, "oven_kw"))
+    assert bench.store.begin_epoch(T0 + HOUR_MS, T0 + HOUR_MS, "set", own_times=["oven_kw"], slots_first_ms=None)
+    offset_ms = T0 + HOUR_MS
+    for _ in range(2):
+        assert bench.store.readings("oven_kw", 0, 2**52) == readings(0, 10, "oven_kw")
+        moved = [row._replace(time_ms=row.time_ms + HOUR_MS) for row in readings(0, 10)]
+        assert bench.store.readings("load_kw", 0, 2**52) == moved
+        assert bench.store.last_time_ms("readings", "oven_kw") == T0 + 9000
+        assert bench.store.last_time_ms("readings", "load_kw") == T0 + 9000 + HOUR_MS
+        assert bench.store.first_time_ms("oven_kw") == T0
+        bench.crash()
+    bench.store.close()
+
+
 def test_what_was_stamped_ahead_waits_with_the_backlog(tmp_path):
     bench = corrected_bench(tmp_path, ahead_ms=DAY_MS)
     found = bench.store.unacknowledged(10**6)

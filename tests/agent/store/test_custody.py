@@ -8,6 +8,7 @@ from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import decode_readings, encode_readings
 from agent.contract.channels import Channel, Kind, Quality, Reading
 from agent.contract.slots import build_slot
+from agent.store.identity import CLOCK_FLOOR
 from agent.store.retention import DAY_MS, used_bytes
 from agent.store.thinning import reduced
 from tests.support.stores import CHANNELS, T0, Bench, alert
@@ -129,6 +130,20 @@ def test_readings_that_wait_too_long_are_declared_and_leave(tmp_path):
     assert "older than 2 days" in gap["text"]
     assert bench.store.readings("load_kw", 0, T0 * 2) == []
     assert bench.store.stats().evicted_rows == 3 * 3600
+    bench.store.close()
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_clock_that_is_years_ahead_of_the_centres_word_drops_nothing(tmp_path, heard):
+    bench = Bench(tmp_path)
+    if heard:
+        bench.identity.raise_floor(CLOCK_FLOOR, T0 + 3_600_000)
+    fill(bench, 1)
+    bench.store.apply_marks([Mark(1, "readings", 3600)])
+    bench.now_ms += 10 * 365 * DAY_MS
+    for _ in range(3):
+        bench.pass_time(61)
+    assert len(bench.store.readings("load_kw", 0, T0 * 2)) == (3600 if heard else 0)
     bench.store.close()
 
 

@@ -83,6 +83,25 @@ def test_what_was_set_aside_long_ago_does_not_keep_a_removed_store_from_being_de
     assert gaps(bench) == {("readings", 1, 1, 30)}
 
 
+def test_a_store_that_is_removed_under_a_running_agent_is_declared_to_the_last_number(tmp_path):
+    bench = Bench(tmp_path)
+    bench.store.append("readings", readings(0, 20))
+    bench.restart()
+    bench.store.append("readings", readings(20, 30))
+    bench.store.append("alerts", [alert(0)])
+    bench.pass_time(61)
+    bench.store.append("readings", readings(50, 5))
+    assert bench.store.commit()
+    assert [piece.first for piece in bench.journal() if piece.stream == "readings"] == [31]
+    remove(bench)
+    bench.pass_time(5)
+    lost = {("readings", 1, 1, 20), ("readings", 2, 1, 30), ("alerts", 2, 1, 1)}
+    for _ in range(2):
+        assert gaps(bench) == lost
+        assert bench.store.readings("load_kw", 0, T0 * 2) == readings(50, 5)
+        bench.restart()
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_removed_store_is_declared_although_the_first_attempt_to_begin_another_fails(bench, monkeypatch, killed):
     bench.store.append("readings", readings(0, 30))
