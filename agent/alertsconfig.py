@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from agent.alerts.rules.limit import Limit
+from agent.alerts.hysteresis import Limit
 from agent.configform import Limits
 from agent.contract.channels import CHANNEL_NAME, Channel, Kind
 from agent.contract.errors import ConfigError

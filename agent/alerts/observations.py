@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from agent.contract.rows import Forecast
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(NamedTuple):
     """The newest value of a channel that its source did not doubt."""
 
     time_ms: int
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class Standstill:
+class Standstill(NamedTuple):
     """For how long a channel has given one value.
 
     Attributes:
@@ -35,8 +33,7 @@ class Standstill:
     usual_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedSlot:
+class WatchedSlot(NamedTuple):
     """A slot that is over, and the band in which it was expected.
 
     Attributes:
@@ -52,8 +49,7 @@ class WatchedSlot:
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """How the running billing interval stands; see `planning.peakwatch`.
 
     Attributes:
@@ -71,8 +67,7 @@ class Demand:
     allowable_kw: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class NightTrend:
+class NightTrend(NamedTuple):
     """How the load that never stops has moved.
 
     Attributes:
@@ -88,8 +83,7 @@ class NightTrend:
     z: float
 
 
-@dataclass(frozen=True, slots=True)
-class MonthCost:
+class MonthCost(NamedTuple):
     """What the billing month has cost, and what it will have: None where that cannot be told yet."""
 
     currency: str
@@ -97,8 +91,7 @@ class MonthCost:
     at_end: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
-class Skill:
+class Skill(NamedTuple):
     """How well the model in use forecast lately, beside seasonal naive: mean pinball losses over the same slots."""
 
     model: str

@@ -1,4 +1,7 @@
-"""Which rules watch this plant, and the board that they speak to: what `[alerts]` asks for, made real."""
+"""Which rules watch this plant, and the board that they speak to: what `[alerts]` asks for, made real.
+
+Rules that must be asked for are loaded only then.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,7 @@ from decimal import Decimal
 
 from agent.alerts.board import AlertBoard
 from agent.alerts.finding import Rule
-from agent.alerts.rules.cost import CostBudget
-from agent.alerts.rules.limit import ChannelLimit, Limit, LoadLimit, PowerFactorLow
-from agent.alerts.rules.load import AbnormalLoad, BaseLoadCreep
+from agent.alerts.hysteresis import Limit
 from agent.alerts.rules.meter import CounterReset, DataMissing, FrozenMeter
 from agent.alerts.rules.peak import PeakAhead, PeakNow
 from agent.alerts.rules.upkeep import ModelDrift, StoreFailing
@@ -48,10 +49,16 @@ def make_rules(config: Config, tariff: Tariff | None) -> Iterator[Rule]:
     if billed or config.peak.target_kw is not None or config.peak.price_per_kw is not None:
         yield PeakNow(zone=zone)
     if alerts.abnormal is not None:
+        from agent.alerts.rules.load import AbnormalLoad  # noqa: PLC0415 - see above
+
         yield AbnormalLoad(alerts.abnormal.slots, alerts.abnormal.among, alerts.abnormal.margin)
     if alerts.base_load is not None:
+        from agent.alerts.rules.load import BaseLoadCreep  # noqa: PLC0415 - see above
+
         yield BaseLoadCreep(alerts.base_load.rise)
     if alerts.month_budget is not None:
+        from agent.alerts.rules.cost import CostBudget  # noqa: PLC0415 - see above
+
         yield CostBudget(Decimal(str(alerts.month_budget)))
     if alerts.power_factor is not None:
         yield _power_factor(config, alerts.power_factor)
@@ -60,6 +67,8 @@ def make_rules(config: Config, tariff: Tariff | None) -> Iterator[Rule]:
 
 
 def _limit(config: Config, wanted: LimitConfig) -> Rule:
+    from agent.alerts.rules.limit import ChannelLimit, LoadLimit  # noqa: PLC0415 - see above
+
     if wanted.channel is None:
         return LoadLimit(wanted.name, wanted.limit, wanted.slots, wanted.among, severity=wanted.severity)
     channel = config.channels[wanted.channel]
@@ -75,6 +84,8 @@ def _limit(config: Config, wanted: LimitConfig) -> Rule:
 
 
 def _power_factor(config: Config, wanted: PowerFactorConfig) -> Rule:
+    from agent.alerts.rules.limit import PowerFactorLow  # noqa: PLC0415 - see above
+
     power = config.channels[config.plant.power_channel]
     names = [name for name in (wanted.channel, wanted.reactive_channel, power.name) if name is not None]
     return PowerFactorLow(

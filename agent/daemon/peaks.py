@@ -6,7 +6,6 @@ store could not give again.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -21,10 +20,9 @@ from agent.contract.rows import Forecast
 from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import parse_zone
 from agent.daemon.history import History
-from agent.planning.billing.marginal import marginal_prices
 from agent.planning.billing.part import Earlier
 from agent.planning.demandmeter import DemandMeter
-from agent.planning.peakwatch import MonthPeak, Outlook, Terms, month_peak, new_peak, outlook
+from agent.planning.peakwatch import MonthPeak, NewPeak, Outlook, Terms, month_peak, new_peak, outlook
 
 _STEP_S = 900  # of the tariff's windows
 _log = logging.getLogger(__name__)
@@ -153,6 +151,10 @@ def demand_terms(config: Config, tariff: Tariff | None, now_ms: int, earlier: Ea
 
 
 def _charged(tariff: Tariff, target_kw: float | None, now_ms: int, earlier: Earlier) -> Iterator[Terms]:
+    if not any(version.demands for version in tariff.versions):
+        return
+    from agent.planning.billing.marginal import marginal_prices  # noqa: PLC0415 - a device loads only what it needs
+
     month = tariff.month_at(now_ms)
     try:
         steps = (month.end_ms - month.start_ms) // (_STEP_S * 1000)
@@ -194,9 +196,8 @@ def _window(begin_ms: int, counts: NDArray[np.bool_]) -> Callable[[int], bool]:
     return holds
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def _plain(value: MonthPeak | Outlook | NewPeak) -> dict[str, Any]:
     """A value object as JSON: kilowatts to six digits."""
     return {
-        name: float(f"{field:.6g}") if isinstance(field, float) else field
-        for name, field in dataclasses.asdict(value).items()
+        name: float(f"{field:.6g}") if isinstance(field, float) else field for name, field in value._asdict().items()
     }

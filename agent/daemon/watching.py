@@ -13,7 +13,6 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Protocol
 
-from agent.alerts.nights import nightly_minima, trend
 from agent.alerts.observations import Demand, Latest, MonthCost, NightTrend, Observations, Skill, WatchedSlot
 from agent.alerts.standstill import Standstills
 from agent.config import Config
@@ -226,6 +225,8 @@ class Watching:
         wanted = self._config.alerts.base_load
         if wanted is None:
             return None
+        from agent.alerts.nights import nightly_minima, trend  # noqa: PLC0415 - loaded only where it is asked for
+
         local = to_local(now_ms, self._zone)
         day = local.toordinal() - (local.hour < wanted.to_hour + 1)
         if day != self._nights[0]:

@@ -7,7 +7,7 @@ does it; the loss is the mean pinball loss (`scoring`). No I/O, no clock. Not fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ _LEAST_SHARE = 0.5  # of a day's slots must be known for the day to count
 _MAX_KW = 1e12
 
 
-@dataclass(frozen=True)
-class Rivalry:
+class Rivalry(NamedTuple):
     """Mean losses of the model and of seasonal naive over the days that counted."""
 
     model: str

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -83,8 +84,7 @@ class Terms:
         return round(offset.total_seconds() * 1000) % (self.interval_s * 1000)
 
 
-@dataclass(frozen=True)
-class MonthPeak:
+class MonthPeak(NamedTuple):
     """The highest interval of the month so far.
 
     Attributes:
@@ -99,8 +99,7 @@ class MonthPeak:
     unknown: int
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """What has been measured of one interval.
 
     Attributes:
@@ -114,8 +113,7 @@ class Measured:
     recent_kw: float | None
 
 
-@dataclass(frozen=True)
-class Outlook:
+class Outlook(NamedTuple):
     """How the running interval stands at `now_ms`.
 
     Attributes:
@@ -141,8 +139,7 @@ class Outlook:
     allowable_kw: float | None
 
 
-@dataclass(frozen=True)
-class NewPeak:
+class NewPeak(NamedTuple):
     """What a forecast says of a new peak of the month.
 
     Attributes:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from agent.alerts.board import AlertBoard
 from agent.alerts.finding import Verdict
+from agent.alerts.hysteresis import Limit
 from agent.alerts.observations import Latest, Observations, WatchedSlot
-from agent.alerts.rules.limit import ChannelLimit, Limit, LoadLimit, PowerFactorLow
+from agent.alerts.rules.limit import ChannelLimit, LoadLimit, PowerFactorLow
 from agent.contract.errors import ConfigError
 
 NOW = 1_413_331_200_000
