@@ -33,6 +33,7 @@ from agent.config import (
 )
 from agent.contract.channels import Channel
 from agent.contract.errors import ConfigError
+from agent.planconfig import BatteryConfig, LoadConfig, SiteConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "firmware-configs"
@@ -211,6 +212,9 @@ SECTIONS = {
     "alerts.base_load": BaseLoadConfig,
     "alerts.power_factor": PowerFactorConfig,
     "peak": PeakConfig,
+    "site": SiteConfig,
+    "battery": BatteryConfig,
+    "load": LoadConfig,
 }
 
 
@@ -236,6 +240,7 @@ def test_what_the_example_shows_as_a_comment_is_the_default():
         field = next(field for field in dataclasses.fields(SECTIONS[section]) if field.name == key)
         if comment and field.default not in (None, dataclasses.MISSING):
             compared += 1
+            value = tuple(value) if isinstance(value, list) else value  # noqa: PLW2901 - as the configuration has it
             if value != field.default or type(value) is not type(field.default):
                 wrong.append(f"[{section}] {key} = {value}, but {field.default}")
     assert wrong == []
