@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import agent.daemon.loop
-from tests.support.set_clocks import MINUTE_MS, Device, check
+from tests.support.set_clocks import HOUR_MS, MINUTE_MS, Device, check
 
 
 def filled(folder, monkeypatch) -> Device:
@@ -48,6 +48,20 @@ def test_a_start_amid_salvage_makes_no_empty_slots_in_the_place_of_those_that_co
     assert device.daemon.rooms.store.is_salvaging
     getattr(device, ending)()
     device.pass_minutes(12)
+    salvage(device)
+    device.pass_minutes(7)
+    check(device)
+    device.daemon.close()
+
+
+def test_salvage_of_what_a_clock_stamped_ahead_makes_no_slots_of_times_to_come(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=3 * HOUR_MS)
+    device.pass_minutes(20)
+    device.error_ms = 0
+    device.pass_minutes(7)
+    store = device.daemon.rooms.store
+    store._journal.pack(("readings", "slots", "events"))
+    assert store.repair()
     salvage(device)
     device.pass_minutes(7)
     check(device)
