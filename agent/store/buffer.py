@@ -122,6 +122,11 @@ class ReadingCheck:
                 times[name] = min(time_ms, now_ms)
         return self.last_ms | {name: time_ms for name, time_ms in times.items() if name not in own_times}
 
+    def lower(self, times: Mapping[str, int]) -> None:
+        """Take latest times that were found again in the place of those known, but what was read in this run counts."""
+        for name, time_ms in times.items():
+            self.last_ms[name] = max(time_ms, self._fresh_ms.get(name, time_ms))
+
     def move(self, times: Mapping[str, int], shift_ms: int) -> None:
         """Take `moved` over."""
         self.last_ms = dict(times)

@@ -552,7 +552,18 @@ class Journal:
         self._pack_earlier()
         if not self.salvage.step(salvage_bytes):
             self.salvaged += 1
+            self._correct_times()
             self._declare_behind()
+
+    def _correct_times(self) -> None:
+        """Look anew for latest times that lie ahead: that their clock was wrong may have come back after them."""
+        now_ms = self._now_ms()
+        ahead = [channel for channel, time_ms in self.check.last_ms.items() if time_ms > now_ms]
+        if ahead:
+            with translated(self._path):
+                self.check.lower(self.reader.times_in_blocks(ahead))
+            with self.transaction():
+                self.shelves.note_times(self.check.last_ms)
 
 
 def _inode(path: Path) -> tuple[int, int]:

@@ -243,7 +243,7 @@ class Reader:
         Of a channel of which nothing is noted, or something damaged, the newest blocks tell.
         """
         times, clocks = self._shelves.noted_times(channels), self._shelves.clocks.corrected()
-        times |= self._times_in_blocks([channel for channel in channels if channel not in times])
+        times |= self.times_in_blocks([channel for channel in channels if channel not in times])
         journal = (piece for piece in self._shelves.journal() if piece.stream == "readings")
         for piece in sorted(journal, key=lambda piece: -piece.end_ms):  # the newest mostly tell all there is to know
             if not clocks and all(times.get(channel, -1) >= piece.end_ms for channel in channels):
@@ -254,7 +254,7 @@ class Reader:
                     times[row.channel] = max(time_ms, times.get(row.channel, time_ms))
         return times
 
-    def _times_in_blocks(self, channels: Sequence[str]) -> dict[str, int]:
+    def times_in_blocks(self, channels: Sequence[str]) -> dict[str, int]:
         """Return the latest time of channels in the newest blocks, as far as these have them."""
         times: dict[str, int] = {}
         clocks = self._shelves.clocks.corrected() if channels else {}

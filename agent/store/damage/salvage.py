@@ -20,6 +20,7 @@ from agent.contract.errors import RejectedError
 from agent.contract.rows import event_row
 from agent.store import retention
 from agent.store.buffer import ReadingCheck
+from agent.store.clocks import EpochClock
 from agent.store.damage import aside, ends
 from agent.store.damage.carving import DATABASE, LOG, RING, Carver, Find
 from agent.store.damage.logform import PAGE
@@ -126,15 +127,17 @@ class Salvage:
                 yield from self._carver(name).search(part, at, _LOOK_STEP)
 
     def _note_times(self, blocks: Iterable[Block]) -> None:
-        """Raise the latest times by blocks of readings, the newest first."""
-        last_ms = self._check.last_ms
+        """Raise the latest times by blocks of readings, the newest first, as their clocks are known to have been."""
+        last_ms, clocks = self._check.last_ms, self._shelves.clocks.corrected()
         for block in blocks:
-            if all(last_ms.get(channel, -1) >= block.header.end_ms for channel in self._check.channels):
+            if not clocks and all(last_ms.get(channel, -1) >= block.header.end_ms for channel in self._check.channels):
                 return
+            clock = clocks.get(block.header.epoch, EpochClock())
             with contextlib.suppress(RejectedError):
                 for row in decode_readings(block)[1]:
                     if row.channel in self._check.channels:
-                        last_ms[row.channel] = max(row.time_ms, last_ms.get(row.channel, row.time_ms))
+                        time_ms = row.time_ms + clock.shift_of(row.channel)
+                        last_ms[row.channel] = max(time_ms, last_ms.get(row.channel, time_ms))
 
     # -- a step ---------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import agent.daemon.loop
-from tests.support.set_clocks import MINUTE_MS, Device, check
+from tests.support.set_clocks import HOUR_MS, MINUTE_MS, YEAR_MS, Device, check
 
 
 def filled(folder, monkeypatch) -> Device:
@@ -51,6 +51,41 @@ def test_a_start_amid_salvage_makes_no_empty_slots_in_the_place_of_those_that_co
     salvage(device)
     device.pass_minutes(7)
     check(device)
+    device.daemon.close()
+
+
+def test_salvage_of_what_a_clock_stamped_ahead_makes_no_slots_of_times_to_come(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=3 * HOUR_MS)
+    device.pass_minutes(20)
+    device.error_ms = 0
+    device.pass_minutes(7)
+    store = device.daemon.rooms.store
+    store._journal.pack(("readings", "slots", "events"))
+    assert store.repair()
+    salvage(device)
+    device.pass_minutes(7)
+    check(device)
+    device.daemon.close()
+
+
+def test_a_start_that_finds_damage_makes_no_slots_of_times_to_come_either(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=YEAR_MS)
+    device.pass_minutes(20)
+    device.error_ms = 0
+    device.pass_minutes(7)
+    device.daemon.rooms.store._journal.pack(("readings", "slots", "events"))
+    device.daemon.close()
+    with next(tmp_path.rglob("store.db")).open("r+b") as file:
+        file.write(b"garbled" * 2)
+    device.start()
+    device.pass_minutes(2)
+    salvage(device)
+    device.pass_minutes(7)
+    check(device)
+    last_ms = device.daemon.rooms.store.last_time_ms("readings", "power")
+    assert last_ms == device.true_ms
+    device.restart()
+    assert device.daemon.rooms.store.last_time_ms("readings", "power") == last_ms
     device.daemon.close()
 
 
