@@ -94,11 +94,12 @@ cost.add_command(compare)
 
 def _rows(plant: Plant) -> dict[str, dict[str, Any]]:
     """Return the costs as the agent computes them, by scope, from all slots that count."""
+    from agent.planning.billing.bill import since_ms as looks_back_ms
     from agent.planning.costs import CostWatch
 
     tariff, now_ms = plant.tariff, plant.now_ms
-    since_ms = min(tariff.month_start_ms(now_ms), now_ms - _WEEKS_MS)
-    slots = plant.slots_for((since_ms, now_ms), tariff)
+    since_ms = min(looks_back_ms(tariff, (tariff.month_start_ms(now_ms - 1), now_ms)), now_ms - _WEEKS_MS)
+    slots = plant.slots(since_ms, now_ms)
     return {row["scope"]: row for row in CostWatch(tariff).rows(now_ms, slots, plant.forecast())}
 
 
