@@ -9,7 +9,7 @@ import click
 
 from agent.cli.costbill import bill, compare, invoice_answer, invoices_text
 from agent.cli.costdata import Plant, month_option, open_plant
-from agent.cli.costwords import amount, days, gaps, lines_table, remarks
+from agent.cli.costwords import amount, days, emitted, gaps, lines_table, remarks
 from agent.cli.output import Payload, emit, facts, json_option, local, table
 from agent.cli.session import Session, pass_session
 from agent.control import Operation
@@ -75,16 +75,13 @@ def month(session: Session, month: dt.datetime | None, as_json: bool) -> None:
       edgewatt cost month
     """
     with open_plant(session) as plant:
-        if month is not None and f"{month:%Y-%m}" != plant.tariff.month_at(plant.now_ms - 1).label:
-            emit(invoice_answer(plant, month, None, None), as_json, invoices_text)
+        current = plant.tariff.month_at(plant.now_ms - 1)
+        rows = _rows(plant) if month is None or f"{month:%Y-%m}" == current.label else {}
+        if "month" not in rows:  # another month, or one that has just ended
+            chosen = month or dt.datetime.combine(current.first, dt.time())
+            emit(invoice_answer(plant, chosen, None, None), as_json, invoices_text)
             return
-        rows = _rows(plant)
-        answer = {
-            **plant.head,
-            "until_ms": plant.now_ms,
-            "month": rows.get("month"),
-            "month_end": rows.get("month_end"),
-        }
+        answer = {**plant.head, "until_ms": plant.now_ms, "month": rows["month"], "month_end": rows.get("month_end")}
         emit(answer, as_json, _month)
 
 
@@ -100,7 +97,7 @@ def _rows(plant: Plant) -> dict[str, dict[str, Any]]:
     tariff, now_ms = plant.tariff, plant.now_ms
     since_ms = min(looks_back_ms(tariff, (tariff.month_start_ms(now_ms - 1), now_ms)), now_ms - _WEEKS_MS)
     slots = plant.slots(since_ms, now_ms)
-    return {row["scope"]: row for row in CostWatch(tariff).rows(now_ms, slots, plant.forecast())}
+    return {row["scope"]: row for row in CostWatch(tariff, factors=plant.factors).rows(now_ms, slots, plant.forecast())}
 
 
 def _today(answer: Payload) -> str:
@@ -110,9 +107,8 @@ def _today(answer: Payload) -> str:
     currency = row["currency"]
     ahead = f", then forecast by {row['model']}" if "model" in row else ""
     title = f"{days(row['start_ms'], row['end_ms'], zone)}, measured to {local(answer['until_ms'], zone)}{ahead}"
-    sums = facts(
-        [("so far", f"{row['so_far']} {currency}"), ("whole day" if ahead else "total", amount(row, currency))]
-    )
+    whole = ("whole day" if ahead else "total", amount(row, currency))
+    sums = facts([("so far", f"{row['so_far']} {currency}"), whole, *emitted(row)])
     return "\n\n".join(
         [title, lines_table(row["lines"], currency), sums, *remarks([*gaps(row), *row.get("notes", [])])]
     )
@@ -120,13 +116,11 @@ def _today(answer: Payload) -> str:
 
 def _month(answer: Payload) -> str:
     row, end, zone = answer["month"], answer["month_end"], str(answer["zone"])
-    if row is None:
-        return f"Nothing is known of this month ({local(answer['until_ms'], zone)}) yet."
     currency = row["currency"]
     title = f"{days(row['start_ms'], row['end_ms'], zone)} by {answer['tariff']}"
-    sums = [("so far", amount(row, currency))]
+    sums: list[tuple[str, object]] = [("so far", amount(row, currency)), *emitted(row)]
     if end is not None:
-        sums.append(("month at its end", amount(end, currency)))
+        sums += [("month at its end", amount(end, currency)), *emitted(end, "its emissions")]
     notes = [*gaps(row), *row.get("notes", [])]
     if end is not None and end["forecast_slots"]:
         profiled, ahead = end["profiled_slots"], end["forecast_slots"]

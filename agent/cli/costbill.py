@@ -24,8 +24,8 @@ from agent.cli.costdata import (
     open_plant,
     to_option,
 )
-from agent.cli.costwords import amount, days, gaps, lines_table, measure, remarks
-from agent.cli.output import Payload, emit, json_option, table
+from agent.cli.costwords import amount, days, emitted, gaps, lines_table, measure, remarks
+from agent.cli.output import Payload, emit, facts, json_option, table
 from agent.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -101,7 +101,12 @@ def compare(
         slots = plant.slots_for(span, *tariffs.values())
         span, notes = known_span(plant.tariff, slots, span, plant.now_ms)
         found = compare_tariffs(tariffs, slots, span)
-        answer = {**plant.head, "notes": notes if first is not None else [], **_compared(found)}
+        answer = {
+            **plant.head,
+            "notes": notes if first is not None else [],
+            **_compared(found),
+            **plant.emissions(slots, span),
+        }
     emit(answer, as_json, _comparison)
 
 
@@ -116,7 +121,7 @@ def invoice_answer(
     slots = plant.slots_for(span, tariff)
     span, notes = known_span(tariff, slots, span, plant.now_ms)
     found = make_bill(tariff, slots, span_ms=span, partial=True).to_json()
-    return {**plant.head, **found, "notes": [*notes, *found["notes"]]}
+    return {**plant.head, **found, **plant.emissions(slots, span), "notes": [*notes, *found["notes"]]}
 
 
 def wanted_span(tariff: Tariff, month: dt.datetime | None, first: dt.datetime | None, last: dt.datetime | None) -> Span:
@@ -140,6 +145,7 @@ def invoices_text(answer: Payload) -> str:
         ]
     if len(answer["invoices"]) > 1:
         parts.append(f"All invoices {amount(answer, currency)}")
+    parts += [facts(pairs) for pairs in [emitted(answer)] if pairs]
     return "\n\n".join([*parts, *remarks([*gaps(answer), *answer["notes"]])])
 
 
@@ -203,6 +209,7 @@ def _comparison(answer: Payload) -> str:
         table(["month", *names], months, to_right=right),
         table(["kind", *names], kinds, to_right=right),
         *(_difference(tariffs[0], other, currency) for other in tariffs[1:]),
+        *(facts(pairs) for pairs in [emitted(answer, "emissions of any")] if pairs),
     ]
     notes = [*gaps(answer), *answer["notes"]]
     notes += [f"{one['name']}: {note}" for one in tariffs for note in one["notes"]]

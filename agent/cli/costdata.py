@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent.contract.slots import Slot
     from agent.contract.tariff.tariff import Tariff
     from agent.daemon.views import View
+    from agent.planning.carbon.factors import Factors
     from agent.store.reader import Reader
 
 Span = tuple[int, int]
@@ -64,6 +65,31 @@ class Plant:
         if self._config.tariff is None:
             raise ConfigError("there is no tariff", where="configuration", todo="Add [tariff] file")
         return Tariff.load(self._config.tariff.file)
+
+    @cached_property
+    def factors(self) -> Factors | None:
+        """The emission factors, where there are some.
+
+        Raises:
+            ConfigError: with what is wrong in them.
+        """
+        if self._config.carbon is None:
+            return None
+        from agent.planning.carbon.reader import read_factors
+
+        return read_factors(self._config.carbon.file)
+
+    def emissions(self, slots: Sequence[Slot], span: Span) -> dict[str, Any]:
+        """Return what the energy of a span emitted, as rows of `costs` have it; {} where nothing tells."""
+        if self.factors is None:
+            return {}
+        from agent.planning.carbon.emissions import emissions
+        from agent.planning.carbon.factors import ELECTRICITY
+
+        try:
+            return emissions(self.factors, {ELECTRICITY: slots}, span_ms=span).to_json()
+        except UnavailableError:
+            return {}
 
     def slots(self, start_ms: int, end_ms: int) -> list[Slot]:
         """Return the slots that start in [start_ms, end_ms)."""

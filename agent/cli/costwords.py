@@ -49,6 +49,16 @@ def amount(row: Mapping[str, Any], currency: str, kind: str = "amount") -> str:
     return f"{row[kind]} {currency}{span}"
 
 
+def emitted(row: Mapping[str, Any], label: str = "emissions") -> list[tuple[str, object]]:
+    """What the energy of a row emits, where its factors are known."""
+    if "kg_co2e" not in row:
+        return []
+    low, high = row["kg_co2e_low"], row["kg_co2e_high"]
+    span = "" if low == high else f" ({low} to {high})"
+    market = f"; {row['kg_co2e_market']} by market" if "kg_co2e_market" in row else ""
+    return [(label, f"{row['kg_co2e']} kg CO2e{span}{market}")]
+
+
 def days(start_ms: int, end_ms: int, zone: str) -> str:
     """The local days of a span, and times where it does not begin or end at midnight."""
     info = parse_zone(zone)

@@ -136,7 +136,9 @@ class CostWatch:
         return {one.name: one.latest().until(end_ms) for one in series}
 
     def _added(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> Bill | None:
-        """Return what a span adds to the bill of the month in which it begins."""
+        """Return what a span adds to the bill of the month in which it begins; None where the span is empty."""
+        if start_ms >= end_ms:
+            return None
         since_ms = self.tariff.month_start_ms(start_ms) if self.tariff.settles_by_month else start_ms
         whole = self._bill(since_ms, end_ms, past, forecast)
         before = self._bill(since_ms, start_ms, past, forecast) if since_ms < start_ms else None

@@ -64,6 +64,16 @@ def test_the_month_so_far_and_at_its_end(plant: CostPlant, capsys: pytest.Captur
     assert answer["month_end"]["profiled_slots"] == 17 * 24 + 1
 
 
+def test_at_midnight_the_day_is_new_and_the_month_that_ended_is_shown(
+    plant: CostPlant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant.store(october())
+    assert run_command(plant.command("cost", "month")) == 0
+    assert capsys.readouterr().out.startswith("Invoice 2026-10: 2026-10-01 to 2026-10-31 by ")
+    assert run_command(plant.command("cost", "today")) == 0
+    assert capsys.readouterr().out == "Nothing is known of today (2026-11-01 00:00 CET) yet.\n"
+
+
 def test_an_earlier_month_is_shown_whole(plant: CostPlant, capsys: pytest.CaptureFixture[str]) -> None:
     plant.store(october(last_day=14))
     assert run_command(plant.command("cost", "month", "--month", "2026-09")) == 0
@@ -74,7 +84,8 @@ def test_today_is_what_it_adds_to_the_month(plant: CostPlant, capsys: pytest.Cap
     load = [slot for slot in october(last_day=7) if slot.end_ms <= at(2026, 10, 7, 12)]
     plant.store(load)
     assert run_command(plant.command("cost", "today", "--json")) == 0
-    lines = {line["period"]: line for line in json.loads(capsys.readouterr().out)["today"]["lines"]}
+    answer = json.loads(capsys.readouterr().out)
+    lines = {line["period"]: line for line in answer["today"]["lines"]}
     assert lines["demand"]["amount"] == "500.00"  # 50 kW more than the days before
     assert lines["night"]["energy_wh"] == 600_000
     assert run_command(plant.command("cost", "today")) == 0
@@ -167,6 +178,24 @@ def test_a_tariff_of_another_currency_is_not_compared(
     (tmp_path / "usd.toml").write_text((tmp_path / "tariff" / "0.toml").read_text().replace("EUR", "USD"))
     assert run_command(plant.command("cost", "compare", str(tmp_path / "usd.toml"))) == 78
     assert "usd.toml: is in USD" in capsys.readouterr().err
+
+
+def test_emissions_stand_beside_costs_where_factors_are_given(
+    plant: CostPlant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant.store(october(last_day=14))
+    factor = 'ledger = "scope-2-location"\nkg_per_unit = 0.4\nfrom = 2024-01-01\nsource = "test"\n'
+    (plant.folder / "carbon.toml").write_text(f'name = "grid"\nzone = "UTC"\n[[factor]]\nname = "grid"\n{factor}')
+    plant.config.write_text(plant.config.read_text() + '[carbon]\nfile = "carbon.toml"\n')
+    flat = str(plant.folder / "tariff" / "0.toml")
+    for words, expected in (
+        (["month"], "emissions         13460.000 kg CO2e\n"),  # 14 days of 100 kW and 50 kWh, 0.4 kg each
+        (["month"], "its emissions     29820.000 kg CO2e (29820.000 to "),
+        (["bill", "--from", "2026-10-02", "--to", "2026-10-03"], "emissions  1920.000 kg CO2e\n"),
+        (["compare", flat, "--from", "2026-10-02", "--to", "2026-10-03"], "emissions of any  1920.000 kg CO2e\n"),
+    ):
+        assert run_command(plant.command("cost", *words)) == 0
+        assert expected in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
