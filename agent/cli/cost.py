@@ -9,6 +9,7 @@ import click
 
 from agent.cli.costbill import bill, compare, invoice_answer, invoices_text
 from agent.cli.costdata import Plant, month_option, open_plant
+from agent.cli.costreconcile import reconcile
 from agent.cli.costwords import amount, days, emitted, gaps, lines_table, remarks
 from agent.cli.output import Payload, emit, facts, json_option, local, table
 from agent.cli.session import Session, pass_session
@@ -38,7 +39,7 @@ def cost(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand is None:
         session = context.find_object(Session)
         assert session is not None  # noqa: S101 - the root group has made it
-        emit(session.read(Operation.COST, lambda view: view.cost()), as_json, _newest)
+        emit(session.read(Operation.COST, lambda view: view.cost()), as_json, _human)
     elif as_json:
         raise click.UsageError(f"Write --json behind {context.invoked_subcommand}.")
 
@@ -87,6 +88,7 @@ def month(session: Session, month: dt.datetime | None, as_json: bool) -> None:
 
 cost.add_command(bill)
 cost.add_command(compare)
+cost.add_command(reconcile)
 
 
 def _rows(plant: Plant) -> dict[str, dict[str, Any]]:
@@ -130,7 +132,7 @@ def _month(answer: Payload) -> str:
     return "\n\n".join([title, lines_table(row["lines"], currency), facts(sums), *remarks(notes)])
 
 
-def _newest(answer: Payload) -> str:
+def _human(answer: Payload) -> str:
     rows = answer["costs"]
     if not rows:
         return "No costs yet: a tariff ([tariff] file) and a closed slot are needed."

@@ -180,6 +180,64 @@ def test_a_tariff_of_another_currency_is_not_compared(
     assert "usd.toml: is in USD" in capsys.readouterr().err
 
 
+def test_a_real_invoice_is_explained_line_by_line(
+    plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plant.store(steady(at(2026, 9, 1), at(2026, 11, 3), 100, HOUR))
+    (tmp_path / "invoice.csv").write_text(
+        "Name;Quantity;Unit;Price;Amount\n"
+        "Arbeit HT;42,0;MWh;30;12.600,00\n"  # without the last day, in ct/kWh
+        "night;30.100;kWh;0,20;6.020,00\n"
+        "fixed;31;d;2,00;62,00\n"
+        "demand;110;kW;10,00;1.100,00\n"
+        "vat;19.782,00;EUR;19 %;3.758,58\n"
+        "letter;;;;5,00\n"
+        "Total;;;;23.545,58\n"
+    )
+    command = plant.command("cost", "reconcile", str(tmp_path / "invoice.csv"), "--map", "Arbeit HT=day")
+    assert run_command(command) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out == (
+        f"{tmp_path}/invoice.csv against 2026-10-01 to 2026-10-31 by night and day, in EUR\n"
+        "\n"
+        "line               theirs      ours  difference  of quantity  of price  rest\n"
+        "day (Arbeit HT)  12600.00  13020.00     -420.00      -420.00\n"
+        "night             6020.00   6220.00     -200.00      -200.00\n"
+        "fixed               62.00     62.00        0.00\n"
+        "demand            1100.00   1000.00      100.00       100.00\n"
+        "vat               3758.58   3857.38      -98.80       -98.80\n"
+        "letter               5.00         -        5.00\n"
+        "sum              23545.58  24159.38     -613.80\n"
+        "\n"
+        "They bill 613.80 EUR less than we do; it is made of:\n"
+        "  quantities of energy                         -620.00\n"
+        "  quantities of demand                         100.00\n"
+        "  taxes and percentages of what differs above  -98.80\n"
+        "  lines that only they have                    5.00\n"
+        "\n"
+        "- their energies are 2400 kWh less than ours together: explained by their invoice ending before 2026-10-31, "
+        "to the Wh\n"
+        "- demand: their demand is 110 kW, ours 100 kW\n"
+    )
+    assert run_command([*command, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert sum(map(Decimal, answer["causes"].values())) == Decimal(answer["difference"])
+    assert answer["lines"][0]["theirs"]["price"] == "0.3"
+
+
+def test_our_own_file_of_lines_is_an_invoice_without_a_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant = CostPlant(tmp_path, NIGHT_AND_DAY, "valid_from = 2026-10-15\n" + NIGHT_AND_DAY.replace("0.30", "0.40"))
+    plant.store(october())
+    target = str(tmp_path / "october.csv")
+    assert run_command(plant.command("cost", "bill", "--month", "2026-10", "--csv", target)) == 0
+    capsys.readouterr()
+    assert run_command(plant.command("cost", "reconcile", target, "--month", "2026-10")) == 0
+    assert "Both agree to the last digit." in capsys.readouterr().out
+
+
 def test_emissions_stand_beside_costs_where_factors_are_given(
     plant: CostPlant, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +267,8 @@ def test_emissions_stand_beside_costs_where_factors_are_given(
         ["compare"],
         ["compare", "tariff/0.toml", "--to", "2026-10-01"],
         ["--json", "today"],
+        ["reconcile", "agent.toml", "--from", "2026-10-01"],
+        ["reconcile", "agent.toml", "--map", "day"],
     ],
 )
 def test_wrong_usage_is_2(
