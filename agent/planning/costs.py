@@ -97,9 +97,7 @@ class CostWatch:
         whole = self._added(start_ms, min(end_ms, _end_ms(forecast)), past, forecast)
         return [] if whole is None else [(_row(now_ms, "today", whole, forecast, so_far=spent), forecast)]
 
-    def _month_end(
-        self, now_ms: int, until_ms: int, past: Sequence[Slot], forecast: Forecast | None
-    ) -> list[_Rested]:
+    def _month_end(self, now_ms: int, until_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> list[_Rested]:
         month = self.tariff.month_at(now_ms)
         ahead = project(self.tariff, past, _from(forecast, until_ms), until_ms, month.end_ms)
         whole = None if ahead is None else self._bill(month.start_ms, month.end_ms, past, ahead)
