@@ -193,7 +193,7 @@ def _compared(found: Sequence[Alternative]) -> dict[str, Any]:
 
 def _comparison(answer: Payload) -> str:
     currency, tariffs = answer["currency"], answer["tariffs"]
-    names = [one["name"] for one in tariffs]
+    keys = _keys([one["file"] for one in tariffs])
     labels = list(dict.fromkeys(label for one in tariffs for label in one["months"]))
     months = [[label, *(one["months"].get(label, "-") for one in tariffs)] for label in labels]
     months.append(["sum", *(one["amount"] for one in tariffs)])
@@ -202,40 +202,54 @@ def _comparison(answer: Payload) -> str:
         for kind in tariffs[0]["kinds"]
         if any(Decimal(one["kinds"][kind]) for one in tariffs)
     ]
-    right = range(1, len(names) + 1)
+    right = range(1, len(keys) + 1)
     parts = [
         f"{days(answer['start_ms'], answer['end_ms'], str(answer['zone']))}, in {currency}",
-        _bars(tariffs),
-        table(["month", *names], months, to_right=right),
-        table(["kind", *names], kinds, to_right=right),
-        *(_difference(tariffs[0], other, currency) for other in tariffs[1:]),
+        facts([(key, one["name"]) for key, one in zip(keys, tariffs, strict=True)]),
+        _bars(keys, tariffs),
+        table(["month", *keys], months, to_right=right),
+        table(["kind", *keys], kinds, to_right=right),
+        *(_difference(key, tariffs[0], one, currency) for key, one in zip(keys[1:], tariffs[1:], strict=True)),
         *(facts(pairs) for pairs in [emitted(answer, "emissions of any")] if pairs),
     ]
     notes = [*gaps(answer), *answer["notes"]]
-    notes += [f"{one['name']}: {note}" for one in tariffs for note in one["notes"]]
+    notes += [f"{key}: {note}" for key, one in zip(keys, tariffs, strict=True) for note in _open(one)]
     return "\n\n".join([*parts, *remarks(notes)])
 
 
-def _difference(now: Mapping[str, Any], other: Mapping[str, Any], currency: str) -> str:
+def _keys(files: Sequence[str]) -> list[str]:
+    """Return short names: `now`, then those of the files, or their paths where two are alike."""
+    stems = ["now", *(Path(file).stem for file in files[1:])]
+    return [stem if stems.count(stem) == 1 else file or stem for stem, file in zip(stems, files, strict=True)]
+
+
+def _open(one: Mapping[str, Any]) -> list[str]:
+    """Return what is open of a bill."""
+    span = [] if one["low"] == one["high"] else [f"between {one['low']} and {one['high']}"]
+    return [*span, *one["notes"]]
+
+
+def _difference(key: str, now: Mapping[str, Any], other: Mapping[str, Any], currency: str) -> str:
     """What another tariff would have changed, in a sentence."""
     change = Decimal(other["difference"])
     if not change:
-        return f"{other['name']} would have cost the same."
+        return f"{key} would have cost the same."
     changes = {kind: Decimal(total) - Decimal(now["kinds"][kind]) for kind, total in other["kinds"].items()}
     by_size = sorted(((kind, by) for kind, by in changes.items() if by), key=lambda one: -abs(one[1]))
     of_now = f" ({100 * abs(change) / abs(Decimal(now['amount'])):.1f} %)" if Decimal(now["amount"]) else ""
     word = "more" if change > 0 else "less"
     causes = ", ".join(f"{kind} {by:+}" for kind, by in by_size)
-    return f"{other['name']} would have cost {abs(change)} {currency}{of_now} {word}: {causes}."
+    return f"{key} would have cost {abs(change)} {currency}{of_now} {word}: {causes}."
 
 
-def _bars(tariffs: Sequence[Mapping[str, Any]]) -> str:
+def _bars(keys: Sequence[str], tariffs: Sequence[Mapping[str, Any]]) -> str:
     """A bar for each sum; none for a credit."""
     most = max(Decimal(one["amount"]) for one in tariffs)
-    width = max(len(one["name"]) for one in tariffs)
     mark = "\u2588" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
-    rows = []
-    for one in tariffs:
-        length = round(_BAR * Decimal(one["amount"]) / most) if most > 0 else 0
-        rows.append(f"{one['name'].ljust(width)}  {mark * max(0, length)} {one['amount']}")
-    return "\n".join(rows)
+    lengths = [max(0, round(_BAR * Decimal(one["amount"]) / most)) if most > 0 else 0 for one in tariffs]
+    return facts(
+        [
+            (key, f"{mark * length} {one['amount']}".strip())
+            for key, length, one in zip(keys, lengths, tariffs, strict=True)
+        ]
+    )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent.cli.output import local, remark
 from agent.contract.errors import ConfigError, StorageError, UnavailableError
 
 if TYPE_CHECKING:
@@ -27,9 +28,21 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 _WEEK_MS = 7 * 86_400_000
-month_option = click.option("--month", type=click.DateTime(["%Y-%m"]), help="Billing month, by where it begins.")
-from_option = click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First local day.")
-to_option = click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last local day, which counts too.")
+
+
+class _Date(click.DateTime):
+    """A date of this century or the last; others have no local time, or no tariff."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dt.datetime:
+        date: dt.datetime = super().convert(value, param, ctx)
+        if not 1970 <= date.year < 2200:
+            self.fail(f"{value!r} is not between 1970 and 2199.", param, ctx)
+        return date
+
+
+month_option = click.option("--month", type=_Date(["%Y-%m"]), help="Billing month, by where it begins.")
+from_option = click.option("--from", "first", type=_Date(["%Y-%m-%d"]), help="First local day.")
+to_option = click.option("--to", "last", type=_Date(["%Y-%m-%d"]), help="Last local day, which counts too.")
 
 
 class Plant:
@@ -141,6 +154,8 @@ def open_plant(session: Session) -> Iterator[Plant]:
         raise
     with opened:
         yield Plant(reader, View(reader, session.config, found.enrolment), session.config)
+        if reader.damaged:
+            remark(f"{len(reader.damaged)} blocks are damaged and were left out: see edgewatt buffer verify")
 
 
 def month_span(tariff: Tariff, month: dt.datetime) -> Span:
@@ -162,8 +177,6 @@ def known_span(tariff: Tariff, slots: list[Slot], span: Span, now_ms: int) -> tu
     Raises:
         UnavailableError: when it has seen nothing of it.
     """
-    from agent.cli.output import local
-
     first_ms = min((slot.start_ms for slot in slots), default=now_ms)
     start_ms, end_ms = max(span[0], first_ms), min(span[1], now_ms)
     if start_ms >= end_ms:

@@ -162,6 +162,7 @@ def test_the_same_load_under_another_tariff(
         "flat would have cost 2407.23 EUR (9.7 %) less: taxes and fees -3955.23, energy +3110.00, demand -1500.00, "
         "fixed -62.00." in out
     )
+    assert ["flat", "\u2588" * 36, "22365.00"] in [line.split() for line in out.splitlines()]
     assert "- flat: gas: left out, there are no slots of meter gas" in out
     assert run_command([*command, "--json"]) == 0
     now, other = json.loads(capsys.readouterr().out)["tariffs"]
@@ -263,6 +264,8 @@ def test_emissions_stand_beside_costs_where_factors_are_given(
         ["bill", "--month", "2026-13"],
         ["bill", "--month", "2026-10", "--from", "2026-10-01", "--to", "2026-10-02"],
         ["bill", "--from", "2026-10-01"],
+        ["bill", "--month", "0001-01"],
+        ["bill", "--from", "2026-10-01", "--to", "9999-12-31"],
         ["bill", "--from", "2026-10-02", "--to", "2026-10-01"],
         ["compare"],
         ["compare", "tariff/0.toml", "--to", "2026-10-01"],
