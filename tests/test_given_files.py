@@ -43,6 +43,8 @@ COMMANDS = {
     "config": "edgewatt --config FILE status",
     "config-check": "edgewatt config check FILE",
     "assess": "edgewatt assess FILE",
+    "cost-compare": "edgewatt --config agent.toml cost compare FILE",
+    "cost-reconcile": "edgewatt --config agent.toml cost reconcile FILE",
     "forecast-bundle": "edgewatt forecast --bundle FILE --history load.csv",
     "forecast-history": f"edgewatt forecast --bundle {TINY} --history FILE",
     "accept": "edgewatt-trainer --home centre device accept FILE --out out",
@@ -101,8 +103,8 @@ def everything(folder: Path) -> dict[str, int]:
 def test_garbage_in_place_of_a_file_is_one_line_that_names_it(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, garbage: str
 ) -> None:
-    if garbage == "empty" and command.startswith("config"):
-        garbage = "random"  # an empty configuration lacks many things, and all of them are said
+    if garbage == "empty" and command.startswith(("config", "cost-compare")):
+        garbage = "random"  # an empty configuration or tariff lacks many things, and all of them are said
     monkeypatch.chdir(place)
     given = place / f"given-{command}-{garbage}"
     before = everything(place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import click
@@ -29,18 +29,19 @@ def remark(text: str) -> None:
     click.echo(text, err=True)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns as wide as need be; numbers to the right."""
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], *, to_right: Collection[int] = ()) -> str:
+    """Columns as wide as need be; numbers to the right, and so the columns `to_right`, whatever they hold."""
     cells = [[*map(str, head)], *([*map(str, row)] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     right = [
-        bool(rows) and all(isinstance(row[column], int | float) or row[column] == "-" for row in rows)
+        column in to_right
+        or (bool(rows) and all(isinstance(row[column], int | float) or row[column] == "-" for row in rows))
         for column in range(len(head))
     ]
     lines = [
         "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(row, widths, right, strict=True)
         ).rstrip()
         for row in cells
     ]

@@ -43,7 +43,7 @@ def loads(data: bytes, *, where: str, max_bytes: int) -> dict[str, Any]:
     if len(data) > max_bytes:
         raise RejectedError(f"{len(data)} bytes where at most {max_bytes} are allowed", where=where)
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        value = _DECODER.decode(data.decode())
         _check_depth(data, value)
         if _SUSPICIOUS.search(data):
             _check_text(value)
@@ -70,6 +70,10 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text[:32]} is out of range")
     return value
+
+
+# One for all: a store is read in thousands of small pieces, and a decoder costs as much as what it decodes.
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
 
 
 def _check_depth(data: bytes, value: object) -> None:

@@ -62,24 +62,23 @@ class CostWatch:
         Args:
             now_ms: plant clock.
             slots: closed slots from the start of the billing month on; of one length. Weeks before it tell what days
-                are like. The end of the last one is where measuring ends and forecasting begins: slots that stayed
-                empty belong to them.
+                are like, months before it earlier demand. The end of the last one is where measuring ends and
+                forecasting begins: slots that stayed empty belong to them.
             forecast: the latest one, or None.
 
         Raises:
             ConfigError: when slots and forecast differ in length or lie off their grid.
         """
         rows: list[_Rested] = []
-        over = [slot for slot in slots if slot.end_ms <= now_ms]
+        past = [slot for slot in slots if slot.end_ms <= now_ms]
         month_ms = self.tariff.month_start_ms(now_ms)
-        past = [slot for slot in over if slot.end_ms > month_ms]
-        if past:
+        if any(slot.end_ms > month_ms for slot in past):
             until_ms = max(slot.end_ms for slot in past)
             rows += self._today(now_ms, until_ms, past, _from(forecast, until_ms))
             month = self._bill(month_ms, until_ms, past, None)
             if month is not None:
                 rows.append((_row(now_ms, "month", month), None))
-            rows += self._month_end(now_ms, until_ms, past, over, forecast)
+            rows += self._month_end(now_ms, until_ms, past, forecast)
         if forecast is not None:
             start_ms = max(floor_slot(now_ms, forecast.slot_s), forecast.origin_ms)
             span = start_ms, min(start_ms + _DAY_MS, _end_ms(forecast))
@@ -98,16 +97,9 @@ class CostWatch:
         whole = self._added(start_ms, min(end_ms, _end_ms(forecast)), past, forecast)
         return [] if whole is None else [(_row(now_ms, "today", whole, forecast, so_far=spent), forecast)]
 
-    def _month_end(
-        self,
-        now_ms: int,
-        until_ms: int,
-        past: Sequence[Slot],
-        every: Sequence[Slot],
-        forecast: Forecast | None,
-    ) -> list[_Rested]:
+    def _month_end(self, now_ms: int, until_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> list[_Rested]:
         month = self.tariff.month_at(now_ms)
-        ahead = project(self.tariff, every, _from(forecast, until_ms), until_ms, month.end_ms)
+        ahead = project(self.tariff, past, _from(forecast, until_ms), until_ms, month.end_ms)
         whole = None if ahead is None else self._bill(month.start_ms, month.end_ms, past, ahead)
         if ahead is None or whole is None:
             return []
@@ -142,7 +134,9 @@ class CostWatch:
         return {one.name: one.latest().until(end_ms) for one in series}
 
     def _added(self, start_ms: int, end_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> Bill | None:
-        """Return what a span adds to the bill of the month in which it begins."""
+        """Return what a span adds to the bill of the month in which it begins; None where the span is empty."""
+        if start_ms >= end_ms:
+            return None
         since_ms = self.tariff.month_start_ms(start_ms) if self.tariff.settles_by_month else start_ms
         whole = self._bill(since_ms, end_ms, past, forecast)
         before = self._bill(since_ms, start_ms, past, forecast) if since_ms < start_ms else None

@@ -182,7 +182,7 @@ def bill(
         UnavailableError: when slots or prices are missing and there is nothing from which to tell what they may be.
     """
     main, span = make_load(
-        slots, span_ms=span_ms, forecast=forecast, power_range_kw=power_range_kw, since_ms=_since_ms(tariff, span_ms)
+        slots, span_ms=span_ms, forecast=forecast, power_range_kw=power_range_kw, since_ms=since_ms(tariff, span_ms)
     )
     loads = {MAIN: main}
     for name, others in (meters or {}).items():
@@ -238,16 +238,16 @@ def _net_wh(grid: Grid, main: Load) -> int:
     return sum(round(exact) for exact in both)
 
 
-def _since_ms(tariff: Tariff, span_ms: tuple[int, int] | None) -> int:
-    """From when on slots matter: ratchets and the year look back."""
+def since_ms(tariff: Tariff, span_ms: tuple[int, int] | None) -> int:
+    """Return from when on slots matter to a bill of a span: ratchets and the year look back."""
     if span_ms is None:
         return 0
     demands = [demand for version in tariff.versions for demand in version.demands]
     back = max((demand.ratchet.months for demand in demands if demand.ratchet is not None), default=0)
     month = tariff.month_at(span_ms[0])
-    since_ms = tariff.months_before(month, back)[0].start_ms if back else span_ms[0]
+    first_ms = tariff.months_before(month, back)[0].start_ms if back else span_ms[0]
     tiers = [energy.pricing for version in tariff.versions for energy in version.energies]
     by_year = any(isinstance(pricing, Tiered) and pricing.per == "year" for pricing in tiers)
     if by_year or any(demand.per == "year" for demand in demands):
-        since_ms = min(since_ms, tariff.year_start(month).start_ms)
-    return since_ms
+        first_ms = min(first_ms, tariff.year_start(month).start_ms)
+    return first_ms

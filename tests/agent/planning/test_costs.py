@@ -318,3 +318,21 @@ missing_between = [0, 1]
     # 96 kWh at 0.5, and 24 h at 8 kW (4 to 16) at 0.5, or at 0 to 1
     assert (row["amount"], row["low"], row["high"]) == ("144.00", "48.00", "432.00")
     assert row["notes"] == ["spot: 1440 min have no price in market.csv"]
+
+
+def test_at_midnight_nothing_is_told_of_the_new_day_yet():
+    tariff = Tariff.from_toml("""
+name = "demand"
+zone = "Australia/Melbourne"
+currency = "AUD"
+[[period]]
+name = "flat"
+price_per_kwh = 0.25
+[[demand]]
+name = "demand"
+price_per_kw = 1
+interval_minutes = 60
+""")
+    start, now = at(2014, 10, 1), at(2014, 10, 15)
+    rows = CostWatch(tariff).rows(now, hours(start, now), None)
+    assert [row["scope"] for row in rows] == ["month", "month_end"]
