@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from agent.contract.errors import EdgewattError
@@ -31,7 +32,7 @@ _Trial = tuple[str, Fraction, Mapping[str, Fraction]]  # words, how much it may 
 _MARGIN_MS = 25 * _HOUR_MS  # slots before and after the span that explanations look at
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Question:
     """What is to be explained: the bill of a span, and the slots around it."""
 
@@ -43,6 +44,11 @@ class Question:
     def span(self) -> tuple[int, int]:
         """What is billed."""
         return self.bill.start_ms, self.bill.end_ms
+
+    @cached_property
+    def moved(self) -> list[_Trial]:
+        """Bills by other clocks and of other days."""
+        return list(_moved(self))
 
 
 def margins(span: tuple[int, int]) -> tuple[int, int]:
@@ -69,7 +75,7 @@ def _energies(question: Question, found: Sequence[Difference]) -> Iterator[str]:
         return
     more = sum((pair[0] - pair[1] for pair in wanted.values()), Fraction(0))
     best: tuple[Fraction, str] | None = None
-    for trials in (_moved(question), _gaps(question, more), _ratio(wanted)):  # the next only where none holds before
+    for trials in (question.moved, _gaps(question, more), _ratio(wanted)):  # the next only where none holds before
         for words, holds, quantities in trials if best is None else ():
             left = _misfit(theirs, {name: quantities.get(name, Fraction(0)) for name in wanted})
             if left <= max(holds * before, _KWH * len(wanted)) and (best is None or left < best[0]):
@@ -155,7 +161,7 @@ def _demands(question: Question, found: Sequence[Difference]) -> Iterator[str]:
         if one.kind is Kind.DEMAND and one.by_quantity and names.count(one.pair.name) == 1
         for theirs, _ in _quantities(one, "kW")
     ]
-    tried: list[tuple[str, Mapping[str, Fraction]]] = []
+    tried = [(words, by_name) for words, _, by_name in question.moved] if differing else []
     for words, tariff in _other_demands(question.tariff) if differing else ():
         bill_of = _billed(tariff, question.slots, question.span)
         tried += [(words, _by_name(bill_of))] if bill_of is not None else []

@@ -21,7 +21,7 @@ from agent.planning.billing.bill import Bill, bill
 from agent.planning.billing.lines import Line
 from agent.planning.invoices.given import read_given
 from agent.planning.invoices.reconciliation import Reconciliation, reconcile
-from tests.support.billing import at, empty, slots, tariff
+from tests.support.billing import at, empty, slots, tariff, with_peak
 from tests.support.costplants import NIGHT_AND_DAY
 
 SPAN = at(2026, 10, 1), at(2026, 11, 1)
@@ -193,6 +193,16 @@ def test_a_demand_of_another_interval_is_found() -> None:
     (finding,) = found.findings
     assert finding == "demand: their demand is 110 kW, ours 200 kW: explained by demand measured over 60 min"
     assert found.causes["quantities of demand"] == Decimal("-900.00")
+
+
+def test_a_demand_in_a_window_is_found_by_the_clock_that_explains_the_energies() -> None:
+    windowed = tariff(NIGHT_AND_DAY.replace('name = "demand"\n', 'name = "demand"\nhours = ["08:00-12:00"]\n'))
+    ours = with_peak(LOAD, at(2026, 10, 7, 11), 500)
+    spiky = [dataclasses.replace(slot, start_ms=slot.start_ms + HOUR_MS) for slot in ours]
+    found = explained(table(theirs(spiky, windowed).lines), ours, windowed)
+    assert [finding.partition(": explained by ")[2][:42] for finding in found.findings] == [
+        "a clock of theirs that is 1 h ahead of our"
+    ] * 2
 
 
 def test_lines_that_one_side_has_and_what_they_may_be() -> None:
