@@ -97,6 +97,9 @@ def _moved(question: Question) -> Iterator[_Trial]:
         word = "ahead of" if hours > 0 else "behind"
         words = f"a clock of theirs that is {abs(hours)} h {word} ours (summer time, or a meter in another zone)"
         yield from _tried(question, words, slots=moved)
+    if to_local(start_ms, zone).dst() != to_local(end_ms - 1, zone).dst():
+        words = "a clock of theirs that does not change to summer time"
+        yield from _tried(question, words, slots=_without_summer_time(question.slots, zone))
     first, last = (to_local(at_ms, zone).date() for at_ms in (start_ms, end_ms - 1))
     day = dt.timedelta(days=1)
     for words, span in (
@@ -107,6 +110,18 @@ def _moved(question: Question) -> Iterator[_Trial]:
     ):
         if span[0] < span[1]:
             yield from _tried(question, words, span=span)
+
+
+def _without_summer_time(slots: Sequence[Slot], zone: dt.tzinfo) -> list[Slot]:
+    """Place slots where a clock that stays in winter time shows them; what falls together is added up."""
+    found: dict[int, Slot] = {}
+    for slot in slots:
+        early_ms = round((to_local(slot.start_ms, zone).dst() or dt.timedelta()).total_seconds()) * 1000
+        start_ms = slot.start_ms - early_ms
+        before = found.get(start_ms)
+        more_wh = 0 if before is None else before.energy_wh
+        found[start_ms] = dataclasses.replace(slot, start_ms=start_ms, energy_wh=slot.energy_wh + more_wh)
+    return list(found.values())
 
 
 def _ratio(wanted: Mapping[str, tuple[Fraction, Fraction]]) -> Iterator[_Trial]:

@@ -86,6 +86,16 @@ def test_a_clock_that_is_an_hour_off_is_found(hours: int, words: str) -> None:
     assert all(abs(amount) < 1 for amount in list(found.causes.values())[2:])
 
 
+def test_a_clock_that_stays_in_winter_time_is_found_in_the_month_of_the_change() -> None:
+    change_ms = at(2026, 10, 25, 2, fold=1)
+    shown = [
+        dataclasses.replace(slot, start_ms=slot.start_ms - HOUR_MS) if slot.start_ms < change_ms else slot
+        for slot in LOAD
+    ]
+    found = explained(table(theirs(shown).lines))
+    assert "a clock of theirs that does not change to summer time, to the Wh" in found.findings[0]
+
+
 @pytest.mark.parametrize(
     ("span", "words"),
     [
