@@ -22,7 +22,7 @@ from agent.planning.schedule.problem import Plan, Problem, plan_of
 from agent.planning.schedule.relax import relax
 from agent.planning.schedule.rules import do_nothing, rule_plan
 
-_SHARE_OF_GAP = 0.3  # how exact each load alone is placed: the errors add up
+_LEAST_OF_GAP = 0.1
 _CENT_PART = 1e-6
 _SHARE_OF_TIME = 1 / 3  # of what is left, for each load: some is always left for the next
 
@@ -98,7 +98,7 @@ class _Search:
         self._threads = threads
 
     def run(self, groups: list[Indices]) -> Array | None:
-        relaxed = self._minimise(dataclasses.replace(self._milp, integer=np.zeros_like(self._milp.integer)))
+        relaxed = self._minimise(dataclasses.replace(self._milp, integer=np.zeros_like(self._milp.integer)), self._gap)
         if relaxed.status == "infeasible":
             self.status = "infeasible"
             return None
@@ -107,7 +107,7 @@ class _Search:
         if dived is not None and dived.objective - self.bound <= self._gap * abs(dived.objective):
             self.status = "optimal"
             return dived.point
-        whole = self._minimise(self._milp, None if dived is None else dived.point)
+        whole = self._minimise(self._milp, self._gap, None if dived is None else dived.point)
         self.status = whole.status
         if whole.point is None:
             return None if dived is None else dived.point
@@ -127,7 +127,7 @@ class _Search:
             integer = np.zeros_like(self._milp.integer)
             integer[group] = True
             milp = dataclasses.replace(self._milp, integer=integer, lower=lower, upper=upper)
-            solved = self._minimise(milp, part=True)
+            solved = self._minimise(milp, self._left(solved), share_of_time=_SHARE_OF_TIME)
             if solved.point is None:
                 return None
             if index == 0:
@@ -135,12 +135,11 @@ class _Search:
             lower[group] = upper[group] = np.round(solved.point[group])
         return solved
 
-    def _minimise(self, milp: Milp, start: Array | None = None, *, part: bool = False) -> Solved:
+    def _left(self, solved: Solved | None) -> float:
+        """Return how exact the next part must be: half of the gap that is not used up yet."""
+        used = 0.0 if solved is None else (solved.objective - self.bound) / max(abs(solved.objective), 1e-9)
+        return max((self._gap - used) / 2, self._gap * _LEAST_OF_GAP)
+
+    def _minimise(self, milp: Milp, gap: float, start: Array | None = None, *, share_of_time: float = 1.0) -> Solved:
         left_s = max(self._until - time.monotonic(), 0.05)
-        return minimise(
-            milp,
-            gap=self._gap * (_SHARE_OF_GAP if part else 1.0),
-            limit_s=left_s * (_SHARE_OF_TIME if part else 1.0),
-            threads=self._threads,
-            start=start,
-        )
+        return minimise(milp, gap=gap, limit_s=left_s * share_of_time, threads=self._threads, start=start)
