@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import itertools
 import math
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from agent.contract.tariff.tariff import Tariff
-from agent.planning.schedule.parts import Deferrable, DemandCharge, Load, Sequence, Stage
+from agent.planning.schedule.parts import Battery, Deferrable, DemandCharge, Load, Sequence, Stage
 from agent.planning.schedule.pricing import price_plan
 from agent.planning.schedule.problem import Plan, Problem, plan_of
 
@@ -130,6 +131,39 @@ def random_problem(rng: np.random.Generator, steps: int = 7) -> Problem:
                 so_far_kwh=float(rng.integers(0, 8)),
             ),
         ),
+    )
+
+
+def random_site(seed: int) -> Problem:
+    """A problem as `random_problem`, with battery, PV, prices of either sign and tight limits; some cannot be met."""
+    rng = np.random.default_rng(seed)
+    steps = int(rng.integers(5, 25))
+    given = random_problem(rng, steps)
+    battery = None
+    if rng.random() < 0.8:
+        low, high = rng.uniform(0, 0.3), rng.uniform(0.7, 1)
+        capacity_kwh, charge_kw, discharge_kw = rng.uniform(2, 40), rng.uniform(1, 40), rng.uniform(1, 40)
+        battery = Battery(
+            capacity_kwh=capacity_kwh,
+            charge_kw=charge_kw,
+            discharge_kw=discharge_kw,
+            efficiency_charge=rng.uniform(0.6, 1),
+            efficiency_discharge=rng.uniform(0.6, 1),
+            min_soc=low,
+            max_soc=high,
+            initial_soc=rng.uniform(0, 1),
+            final_soc=None if rng.random() < 0.5 else rng.uniform(low, high),
+            wear_per_kwh=float(rng.choice([0, 0.03])),
+        )
+    return dataclasses.replace(
+        given,
+        battery=battery,
+        curtailable=bool(rng.random() < 0.5),
+        export_limit_kw=float(rng.choice([5, 20, 1e9])),
+        import_per_kwh=rng.normal(0.1, 0.2, steps),
+        export_per_kwh=rng.normal(0.05, 0.2, steps),
+        pv_kw=rng.uniform(0, 80, steps) * (rng.random() < 0.6),
+        site_limit_kw=rng.uniform(50, 130, steps),
     )
 
 

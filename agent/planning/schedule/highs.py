@@ -20,6 +20,9 @@ except ImportError as exc:
         f"the solver HiGHS is not installed ({exc})", where="schedule", todo="Type: pip install 'edgewatt[plan]'"
     ) from exc
 
+_DUST = 1e-6
+_LEAST_S = 0.05
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solved:
@@ -60,9 +63,13 @@ def minimise(milp: Milp, *, gap: float, limit_s: float, threads: int, start: Arr
         return Solved("infeasible", None, np.inf, np.inf)
     if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
         return Solved("limit" if status == found.kTimeLimit else "failed", None, np.inf, -np.inf)
-    objective = float(info.objective_function_value)
-    bound = float(info.mip_dual_bound) if milp.integer.any() else objective
     point = np.array(solver.getSolution().col_value)
+    objective = float(milp.cost @ point) + milp.offset
+    told = float(info.objective_function_value)
+    if start is not None and objective > told + _DUST * max(abs(told), 1.0):
+        # HiGHS 1.16 can return the point that it was given although it found, and tells the cost of, a better one.
+        return minimise(milp, gap=gap, limit_s=max(limit_s - solver.getRunTime(), _LEAST_S), threads=threads)
+    bound = float(info.mip_dual_bound) if milp.integer.any() else told
     return Solved("optimal" if status == found.kOptimal else "limit", point, objective, bound)
 
 

@@ -90,6 +90,9 @@ def read(problem: Problem, model: Model, point: Array) -> Plan:
     )
     if problem.battery is not None:
         charge, discharge = _net(problem.battery, charge, discharge)
+        if problem.curtailable:
+            grid = plan_of(problem, loads, charge, discharge, curtail, source="highs").grid_kw
+            curtail = np.minimum(curtail + np.maximum(-grid - problem.export_limit_kw, 0), problem.pv_kw)
     return plan_of(problem, np.round(loads, 9), charge, discharge, curtail, source="highs")
 
 
@@ -122,9 +125,7 @@ def _battery(
     wear = battery.wear_per_kwh * step_h if yields is None else 0.0
     charge = builder.columns(steps, upper=battery.charge_kw)
     discharge = builder.columns(steps, upper=battery.discharge_kw, cost=wear)
-    # What lies outside its range at first may stay there, but not at the end.
-    last = np.arange(steps) == steps - 1
-    stored = builder.columns(steps, lower=low, upper=np.where(last, battery.max_soc * battery.capacity_kwh, high))
+    stored = builder.columns(steps, lower=low, upper=high)
     initial = np.where(np.arange(steps) == 0, battery.initial_soc * battery.capacity_kwh, 0.0)
     rows = builder.rows(steps, lower=initial, upper=initial)
     builder.add(rows, stored, 1.0)
@@ -139,7 +140,8 @@ def _battery(
         builder.add(end, short, 1.0)
     loss = 1 - battery.efficiency_charge * battery.efficiency_discharge
     worth = np.minimum(problem.energy_per_kwh, problem.export_per_kwh)
-    no_way_out = (problem.pv_kw > problem.export_limit_kw + problem.load_kw) & (not problem.curtailable)
+    pv_kw = 0.0 if problem.curtailable else problem.pv_kw  # else it is held back before anything is burnt
+    no_way_out = battery.discharge_kw + pv_kw - problem.load_kw > problem.export_limit_kw
     burns = (worth * loss + battery.wear_per_kwh < 0) | no_way_out
     _either(builder, charge[burns], battery.charge_kw, discharge[burns], battery.discharge_kw)
     return charge, discharge, short

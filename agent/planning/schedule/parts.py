@@ -31,7 +31,7 @@ class Battery:
     Attributes:
         efficiency_charge: stored energy per energy taken in, (0, 1].
         efficiency_discharge: energy given out per stored energy, (0, 1].
-        initial_soc: now; where it lies outside min_soc to max_soc, it may stay there, but not at the end.
+        initial_soc: now; where it lies outside min_soc to max_soc, that range is wider by as much.
         final_soc: state of charge at the end, at least; None: at least the initial one.
         wear_per_kwh: money per kWh given out.
     """

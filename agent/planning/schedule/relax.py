@@ -22,7 +22,7 @@ from agent.planning.schedule.words import clock, duration, spans
 _LIMITS = Yields(over_per_kwh=1.0, soc_per_kwh=None, loads=None)
 _ALL = Yields(over_per_kwh=1000.0, soc_per_kwh=1.0, loads=Give(short_per_kwh=100.0, late_per_kwh=3.0))
 _DUST = 1e-4  # kW or kWh
-_ROOM = 1e-6  # so that rounding does not make the relaxed problem impossible again
+_ROOM = 1e-3  # kW or kWh: binaries that are nearly whole must not make it impossible again
 _GAP = 1e-2
 
 
@@ -55,7 +55,7 @@ def relax(problem: Problem, *, limit_s: float, threads: int) -> Relaxed | None:
     battery = problem.battery
     short_kwh = float(point[model.short].sum())
     if battery is not None and short_kwh > _DUST:
-        end = max(battery.end_soc - short_kwh / battery.capacity_kwh - _ROOM, battery.min_soc)
+        end = max(battery.end_soc - (short_kwh + _ROOM) / battery.capacity_kwh, battery.min_soc)
         notes.append(f"the battery ends at {end:.0%} instead of {battery.end_soc:.0%}")
         battery = dataclasses.replace(battery, final_soc=end)
     eased_problem = dataclasses.replace(
