@@ -14,6 +14,7 @@ from agent.contract.zones import parse_zone, to_local
 from agent.control import Operation
 
 _COLUMNS = ("from", "to", "price", "load kW", "battery kW", "stored kWh", "grid kW", "runs")
+_DAY_S = 86_400
 _SOURCES = {"highs": "the optimiser", "rules": "rules, not the optimiser"}
 
 
@@ -94,6 +95,7 @@ def _rows(answer: Payload) -> Iterator[list[object]]:
     step_s, steps = problem["step_s"], len(problem["load_kw"])
     first = answer["start_ms"]
     size = max(3600 // step_s, 1)
+    form = "%H:%M" if steps * step_s <= _DAY_S else "%a %H:%M"
     begin = 0
     while begin < steps:
         # Rows end with the hour, wherever the plan begins.
@@ -105,7 +107,7 @@ def _rows(answer: Payload) -> Iterator[list[object]]:
             if any(power[begin:end])
         ]
         yield [
-            f"{to_local(first + begin * step_s * 1000, zone):%H:%M}",
+            f"{to_local(first + begin * step_s * 1000, zone):{form}}",
             f"{to_local(first + end * step_s * 1000, zone):%H:%M}",
             f"{_mean(problem['import_per_kwh'][begin:end]):.3f}",
             round(_mean(problem["load_kw"][begin:end]), 1),
