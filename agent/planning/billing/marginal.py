@@ -13,8 +13,9 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.contract.series import DECIMALS
 from agent.contract.tariff.model import MAIN, POWER_FACTOR, Demand, Dynamic, Energy, Tiered, Timed
-from agent.contract.tariff.series import DECIMALS, PriceSeries
+from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Month, Tariff
 from agent.contract.tariff.version import Version
 from agent.planning.billing.grid import Grid, cell_ms

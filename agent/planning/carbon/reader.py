@@ -12,11 +12,12 @@ from typing import Any
 
 from agent.contract.errors import ConfigError
 from agent.contract.givenfiles import check_file
+from agent.contract.series import DECIMALS, Form, Series, SeriesFile
 from agent.contract.zones import parse_zone
 from agent.planning.carbon.factors import ALL_MONTHS, ELECTRICITY, FIRST_DAY, LAST_DAY, Factor, Factors, Ledger
-from agent.planning.carbon.series import DECIMALS, MAX_FACTOR, SeriesFile
 
 MAX_FILE_BYTES = 1 << 18
+MAX_FACTOR = Decimal(100_000)
 UNITS = ("kWh", "m3", "t", "GJ", "l")
 SERIES_MINUTES = (5, 10, 15, 30, 60)
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -51,6 +52,12 @@ def parse_factors(text: str, where: str = "carbon", folder: Path = Path()) -> Fa
     except (tomllib.TOMLDecodeError, ArithmeticError, ValueError, RecursionError) as exc:
         raise ConfigError(f"is not valid TOML ({exc})", where=where) from exc
     return _Reader(where, folder).factors(value)
+
+
+def factor_form(scale: Decimal = Decimal(1)) -> Form:
+    """Return the form of a series of factors: in kg a unit, or `scale` kg a unit."""
+    example = "2026-01-31T13:00Z,0.351"
+    return Form("kg_per_unit", f"a factor of 0 to {MAX_FACTOR} kg", Decimal(0), MAX_FACTOR, example, scale)
 
 
 class _Reader:
@@ -128,7 +135,7 @@ class _Reader:
             self._complain(f"{path}kg_per_unit", f"has more than {DECIMALS} decimals")
         return int(steps)
 
-    def _series(self, value: dict[str, Any], path: str) -> SeriesFile | None:
+    def _series(self, value: dict[str, Any], path: str) -> SeriesFile[Series] | None:
         name, minutes, scale = value["series"], value.get("series_minutes", 60), value.get("scale", Decimal(1))
         if not isinstance(name, str) or not _FILE.fullmatch(name):
             self._complain(f"{path}series", f"{name!r} is not the name of a file beside this one")
@@ -139,11 +146,12 @@ class _Reader:
         if type(scale) not in {int, Decimal} or not 0 < Decimal(scale) <= MAX_FACTOR:
             self._complain(f"{path}scale", "is not a number above 0, such as 0.001 for grams")
             return None
+        file = SeriesFile(name, self._folder / name, minutes * 60, factor_form(Decimal(scale)), Series)
         try:
-            return SeriesFile(self._folder / name, minutes * 60, Decimal(scale))
+            file.read()
         except ConfigError as exc:
             self._complain(f"{path}series", str(exc))
-            return None
+        return file
 
     def _months(self, value: dict[str, Any], path: str) -> frozenset[int]:
         given = value.get("months", sorted(ALL_MONTHS))
