@@ -37,7 +37,6 @@ from agent.daemon.views import View, slots_between
 from agent.daemon.watching import Watching
 from agent.inference.forecaster import Model
 from agent.inference.ladder import Ladder
-from agent.planning.carbon.factors import Factors
 from agent.planning.costs import CostWatch
 from agent.sources.base import Source
 from agent.sources.clock import Clock, PlantClock, SteadyClock
@@ -49,6 +48,7 @@ from agent.update.slots import ModelSlots
 if TYPE_CHECKING:
     from agent.daemon.exchange import Exchange
     from agent.daemon.planning import Planning
+    from agent.planning.carbon.factors import Factors
     from agent.update.updater import Updater
 
 _SOC_AGE_MS = 3_600_000

@@ -35,7 +35,10 @@ EXAMPLE = ROOT / "firmware-configs" / "agent.toml"
 def commands(
     group: click.Group = edgewatt, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         yield (*path, name), command
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
@@ -372,3 +375,12 @@ def test_an_answer_that_cannot_be_written_is_a_failure(config: Path) -> None:
     assert done.returncode == 74
     assert done.stderr.startswith("edgewatt: output: cannot be used")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_command_loads_neither_the_other_commands_nor_what_they_need():
+    code = (
+        "import sys; from agent.cli.main import run_command; run_command(['status', '--help']); "
+        "print([name for name in ('numpy', 'agent.cli.assess', 'agent.planning') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
