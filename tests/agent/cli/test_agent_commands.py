@@ -113,6 +113,25 @@ def test_config_check_looks_into_tariff_and_data_files_too(
     assert "tariff.toml" in error
 
 
+def test_config_check_looks_into_every_version_of_a_tariff_and_at_the_demand_that_slots_can_tell(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "versions"
+    folder.mkdir()
+    config.write_text(config.read_text().replace(str(TARIFF), str(folder)))
+    text = TARIFF.read_text()
+    (folder / "2014.toml").write_text("valid_from = 2014-01-01\n" + text)
+    later = "valid_from = 2015-01-01\n" + text + '[[demand]]\nname = "demand"\nprice_per_kw = 9\n'
+    (folder / "2015.toml").write_text(later.replace('currency = "AUD"', 'currency = "EUR"'))
+    assert "differ in currency" in failed(capsys, 78, "config", "check", str(config))
+    (folder / "2015.toml").write_text(later)
+    assert run_command(["config", "check", str(config)]) == 0
+    capsys.readouterr()
+    config.write_text(config.read_text().replace("slot_minutes = 15", "slot_minutes = 10"))
+    error = failed(capsys, 78, "config", "check", str(config))
+    assert "10 min do not divide the 15 min over which 'demand' is billed" in error
+
+
 def test_config_check_looks_into_the_emission_factors_too(
     capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
 ) -> None:
