@@ -58,9 +58,9 @@ series = "../secret.csv"
         "zone: ",
         "colour: is unknown",
         "factor[0].name: 'Grid'",
-        "factor[0].unit: 'BTU'",
-        "factor[0].ledger: 'scope-3'",
-        "factor[0].kg_per_unit: is not a number from 0",
+        "factor[0].unit: is not one of kWh",
+        "factor[0].ledger: is not one of scope-1",
+        "factor[0].kg_per_unit: is missing, or is not a number from 0",
         "factor[0].to: 2025-01-01 lies before",
         "factor[0].months",
         "factor[1].kg_per_unit: is wanted, or else series",
@@ -80,8 +80,11 @@ series = "../secret.csv"
         (ONE.replace("0.4", "0.123456789"), "more than 8 decimals"),
         (ONE + "series = 'a.csv'\n", "not both"),
         (ONE.replace("kg_per_unit = 0.4", "series = 'none.csv'"), "none.csv"),
-        (ONE.replace("kg_per_unit = 0.4", "series = 'none.csv'\nseries_minutes = 7"), "7 is not one of"),
-        (ONE + "from = 2026-01-01T00:00:00\n", "is not a day"),
+        (
+            ONE.replace("kg_per_unit = 0.4", "series = 'none.csv'\nseries_minutes = 7"),
+            "series_minutes: is not one of 5",
+        ),
+        (ONE + "from = 2026-01-01T00:00:00\n", "is not a date"),
     ],
 )
 def test_one_problem_is_one_line(text, words, tmp_path):
