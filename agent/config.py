@@ -321,7 +321,12 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
     )
     yield from peak_contradictions(config.peak, slot)
     yield from plan_contradictions(
-        config.site, config.battery, config.load, config.channels, has_tariff=config.tariff is not None
+        config.site,
+        config.battery,
+        config.load,
+        config.channels,
+        has_tariff=config.tariff is not None,
+        has_factors=config.carbon is not None,
     )
 
 

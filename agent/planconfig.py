@@ -185,12 +185,15 @@ def plan_contradictions(
     channels: Mapping[str, Channel],
     *,
     has_tariff: bool,
+    has_factors: bool,
 ) -> Iterator[tuple[str, str]]:
     """Yield what each section alone cannot see: (path, problem)."""
     if site.margin_quantile not in {0.5, 0.9}:
         yield "site.margin_quantile", f"{site.margin_quantile} is not 0.5 or 0.9"
     if (battery is not None or loads) and not has_tariff:
         yield "battery" if battery is not None else "load", "is planned by prices, and there is no [tariff]"
+    if site.carbon_price_per_kg and not has_factors:
+        yield "site.carbon_price_per_kg", "needs [carbon]: without factors nothing is known to be emitted"
     names = [load.name for load in loads]
     for number, name in enumerate(names):
         if name in names[:number]:

@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from pathlib import Path
 
 import click
 
-from agent.cli.alerts import alerts
-from agent.cli.assess import assess
-from agent.cli.buffer import buffer
-from agent.cli.config import config
-from agent.cli.cost import cost
-from agent.cli.enroll import enroll
-from agent.cli.forecast import forecast
-from agent.cli.model import model
 from agent.cli.output import remark
-from agent.cli.peak import peak
-from agent.cli.performance import performance
-from agent.cli.plan import plan
-from agent.cli.run import run
 from agent.cli.session import Session
-from agent.cli.status import status
-from agent.cli.sync import sync
-from agent.cli.tariff import tariff
 from agent.contract.errors import EdgewattError, unforeseen
 
 _DEFAULT = Path("/etc/edgewatt/agent.toml")
 _SIGINT = 130
+_COMMANDS = (  # each in the module of its name
+    "alerts",
+    "assess",
+    "buffer",
+    "config",
+    "cost",
+    "enroll",
+    "forecast",
+    "model",
+    "peak",
+    "performance",
+    "plan",
+    "run",
+    "status",
+    "sync",
+    "tariff",
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Loads a command when it is asked for: nobody waits for what the others need, and the daemon does not carry it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
+        if cmd_name not in _COMMANDS:
+            return None
+        found: click.Command = getattr(importlib.import_module(f"agent.cli.{cmd_name}"), cmd_name)
+        return found
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--config",
     "config_path",
@@ -59,26 +75,6 @@ def edgewatt(context: click.Context, config_path: Path) -> None:
       edgewatt --config agent.toml status
     """
     context.obj = Session(config_path)
-
-
-for _command in (
-    alerts,
-    assess,
-    buffer,
-    config,
-    cost,
-    enroll,
-    forecast,
-    model,
-    peak,
-    performance,
-    plan,
-    run,
-    status,
-    sync,
-    tariff,
-):
-    edgewatt.add_command(_command)
 
 
 def main() -> None:

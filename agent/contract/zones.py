@@ -70,6 +70,12 @@ def to_local(time_ms: int, zone: dt.tzinfo) -> dt.datetime:
     return dt.datetime.fromtimestamp(time_ms / 1000, zone)
 
 
+def clock_ms(time_ms: int, zone: dt.tzinfo) -> int:
+    """Return an instant by the zone's wall clock, counted from its own 1970 on: what intervals of an hour follow."""
+    offset = to_local(time_ms, zone).utcoffset() or dt.timedelta()
+    return time_ms + round(offset.total_seconds() * 1000)
+
+
 def local_day_bounds_ms(date: dt.date, zone: dt.tzinfo) -> tuple[int, int]:
     """Return [start, end) of one local day in epoch milliseconds: 23, 24 or 25 hours apart."""
     start = dt.datetime.combine(date, dt.time(), zone)

@@ -37,7 +37,6 @@ from agent.daemon.views import View, slots_between
 from agent.daemon.watching import Watching
 from agent.inference.forecaster import Model
 from agent.inference.ladder import Ladder
-from agent.planning.carbon.factors import Factors
 from agent.planning.costs import CostWatch
 from agent.sources.base import Source
 from agent.sources.clock import Clock, PlantClock, SteadyClock
@@ -49,6 +48,7 @@ from agent.update.slots import ModelSlots
 if TYPE_CHECKING:
     from agent.daemon.exchange import Exchange
     from agent.daemon.planning import Planning
+    from agent.planning.carbon.factors import Factors
     from agent.update.updater import Updater
 
 _SOC_AGE_MS = 3_600_000
@@ -111,9 +111,20 @@ def make_tariff(config: Config) -> Tariff | None:
     """Read the tariff, where there is one.
 
     Raises:
-        ConfigError: with everything that is wrong in its file.
+        ConfigError: with everything that is wrong in its file, or when slots do not tell the demand that it bills.
     """
-    return Tariff.load(config.tariff.file) if config.tariff is not None else None
+    if config.tariff is None:
+        return None
+    tariff, slot_s = Tariff.load(config.tariff.file), config.plant.slot_s
+    for demand in (demand for version in tariff.versions for demand in version.demands):
+        if demand.interval_s % slot_s and slot_s % demand.interval_s:
+            raise ConfigError(
+                f"{slot_s // 60} min do not divide the {demand.interval_s // 60} min over which {demand.name!r} is "
+                "billed in the tariff",
+                where="plant.slot_minutes",
+                todo="Use 5 or 15",
+            )
+    return tariff
 
 
 def make_factors(config: Config) -> Factors | None:

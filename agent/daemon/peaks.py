@@ -159,7 +159,6 @@ def _charged(tariff: Tariff, target_kw: float | None, now_ms: int, earlier: Earl
     try:
         steps = (month.end_ms - month.start_ms) // (_STEP_S * 1000)
         charges = marginal_prices(tariff, month.start_ms, _STEP_S, steps, earlier=earlier).demand
-        years = _of_year(tariff, now_ms, earlier)
     except EdgewattError as exc:
         _log.warning("the tariff's demand charges are not watched: %s", exc)
         return
@@ -169,23 +168,12 @@ def _charged(tariff: Tariff, target_kw: float | None, now_ms: int, earlier: Earl
             zone=tariff.zone,
             target_kw=target_kw,
             per_kw=charge.per_kw,
-            free_kw=max(charge.free_kw, years.get(charge.name, 0.0)),
+            free_kw=charge.free_kw,
             counts=_window(month.start_ms, charge.counts),
             billing_day=tariff.billing_day,
             name=charge.name,
             currency=tariff.currency,
         )
-
-
-def _of_year(tariff: Tariff, now_ms: int, earlier: Earlier) -> dict[str, float]:
-    """Return the year's highest demand of earlier months by charge, where that is what is paid for."""
-    year = f"{tariff.month_at(now_ms).first.year}-"
-    found = {}
-    for demand in tariff.version_at(now_ms).demands:
-        if demand.per == "year":
-            told = {**dict(demand.earlier_kw), **earlier.get(demand.name, {})}
-            found[demand.name] = max((float(kw) for label, kw in told.items() if label.startswith(year)), default=0.0)
-    return found
 
 
 def _window(begin_ms: int, counts: NDArray[np.bool_]) -> Callable[[int], bool]:

@@ -15,6 +15,7 @@ import numpy as np
 from agent.contract.rows import Forecast
 from agent.contract.slots import Slot
 from agent.contract.tariff.tariff import Tariff
+from agent.contract.zones import clock_ms
 from agent.planning.billing.marginal import DemandTerm, marginal_prices
 from agent.planning.billing.part import Earlier
 from agent.planning.schedule.daily import Daily, Occurrence, occurrences
@@ -81,13 +82,15 @@ def next_task(
         ConfigError: when the tariff has no prices for the span, or the wishes are impossible.
     """
     start_ms, step_s, steps = forecast.origin_ms, forecast.slot_s, len(forecast.power_kw)
-    prices = marginal_prices(tariff, start_ms, step_s, steps, earlier=demand_before)
+    month_ms = tariff.month_at(start_ms).start_ms
+    past = [slot for slot in slots if month_ms <= slot.start_ms < start_ms]
+    taken_kwh = sum(max(slot.energy_wh, 0) for slot in past) / 1000
+    prices = marginal_prices(tariff, start_ms, step_s, steps, taken_kwh=taken_kwh, earlier=demand_before)
     median_kw = forecast.level(_MEDIAN)
     margin_kw = np.maximum(forecast.level(wishes.margin_quantile) - median_kw, 0)
     runs = [run for daily in wishes.loads for run in occurrences(daily, tariff.zone, start_ms, step_s, steps)]
     loads, settled, notes = _loads(runs, earlier, start_ms, step_s, steps)
-    peaks = _peaks_so_far(tariff, slots, start_ms, step_s)
-    years = _peaks_of_year(tariff, start_ms, demand_before or {})
+    peaks = _peaks_so_far(tariff, [slot for slot in past if slot.length_s == step_s], start_ms, step_s)
     now = tariff.month_at(start_ms).label
     problem = Problem(
         start_ms=start_ms,
@@ -96,13 +99,7 @@ def next_task(
         import_per_kwh=prices.import_per_kwh,
         export_per_kwh=prices.export_per_kwh,
         demand=tuple(
-            _charge(
-                term,
-                *peaks.get(term.name, (0.0, 0.0)),
-                years.get((term.name, term.label[:4]), 0.0),
-                is_now=term.label == now,
-            )
-            for term in prices.demand
+            _charge(term, *peaks.get(term.name, (0.0, 0.0)), is_now=term.label == now) for term in prices.demand
         ),
         site_limit_kw=np.full(steps, wishes.site_limit_kw),
         export_limit_kw=np.full(steps, wishes.export_limit_kw),
@@ -117,7 +114,7 @@ def next_task(
     return Task(problem, settled, notes)
 
 
-def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, year_kw: float, *, is_now: bool) -> DemandCharge:
+def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, *, is_now: bool) -> DemandCharge:
     """A month that has not begun is taken to come to this one's peak: its first hours alone are no reason to shave."""
     return DemandCharge(
         name=f"{term.name} {term.label}",
@@ -125,15 +122,13 @@ def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, year_kw: float,
         interval_s=term.interval_s,
         counts=term.counts,
         free_kw=term.free_kw,
-        peak_so_far_kw=max(peak_kw, year_kw),
+        peak_so_far_kw=peak_kw,
         so_far_kwh=so_far_kwh if is_now else 0.0,
     )
 
 
-def _peaks_so_far(tariff: Tariff, slots: Sequence[Slot], start_ms: int, step_s: int) -> dict[str, tuple[float, float]]:
+def _peaks_so_far(tariff: Tariff, past: Sequence[Slot], start_ms: int, step_s: int) -> dict[str, tuple[float, float]]:
     """Return of each charge this month's highest mean so far, and the kWh of the interval that has begun."""
-    month_ms = tariff.month_at(start_ms).start_ms
-    past = [slot for slot in slots if month_ms <= slot.start_ms < start_ms and slot.length_s == step_s]
     if not past:
         return {}
     first_ms = past[0].start_ms
@@ -141,22 +136,14 @@ def _peaks_so_far(tariff: Tariff, slots: Sequence[Slot], start_ms: int, step_s: 
     taken_kwh = np.zeros(steps)
     for slot in past:
         taken_kwh[(slot.start_ms - first_ms) // (step_s * 1000)] = max(slot.energy_wh, 0) / 1000
-    found = {}
+    found, begin_s = {}, clock_ms(start_ms, tariff.zone) // 1000
     for term in marginal_prices(tariff, first_ms, step_s, steps).demand:
         interval_s = max(term.interval_s, step_s)
-        number = (first_ms // 1000 + step_s * np.arange(steps)) // interval_s
+        number = (begin_s + step_s * np.arange(-steps, 0)) // interval_s
         sums = np.bincount(number - number[0], weights=np.where(term.counts, taken_kwh, 0.0))
-        begun_kwh = float(sums[-1]) if (start_ms // 1000) % interval_s else 0.0
+        begun_kwh = float(sums[-1]) if begin_s % interval_s else 0.0
         found[term.name] = float(sums.max()) * 3600 / interval_s, begun_kwh
     return found
-
-
-def _peaks_of_year(tariff: Tariff, start_ms: int, before: Earlier) -> dict[tuple[str, str], float]:
-    """Return the year's highest demand of the months before, by charge and year, where the year's is paid for."""
-    year = tariff.month_at(start_ms).label[:4]
-    yearly = [demand.name for demand in tariff.version_at(start_ms).demands if demand.per == "year"]
-    found = {name: max(map(float, before[name].values())) for name in yearly if before.get(name)}
-    return {(f"{name}{more}", year): kw for name, kw in found.items() for more in ("", ".excess")}
 
 
 def _loads(

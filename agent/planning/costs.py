@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.contract.errors import UnavailableError
 from agent.contract.rows import Forecast, cost_row
@@ -19,8 +19,9 @@ from agent.planning.billing.bill import Bill, bill
 from agent.planning.billing.loads import Ahead
 from agent.planning.billing.part import Earlier
 from agent.planning.billing.projection import project
-from agent.planning.carbon.emissions import emissions
-from agent.planning.carbon.factors import ELECTRICITY, Factors
+
+if TYPE_CHECKING:
+    from agent.planning.carbon.factors import Factors
 
 _DAY_MS = 86_400_000
 _Rested = tuple[dict[str, Any], Ahead | None]  # a row, and what it rests on of the time ahead
@@ -115,6 +116,9 @@ class CostWatch:
         """Return what the energy of a row emits: its span, its slots, and what it rests on of the time ahead."""
         if self.factors is None:
             return {}
+        from agent.planning.carbon.emissions import emissions  # noqa: PLC0415 - loaded only where there are factors
+        from agent.planning.carbon.factors import ELECTRICITY  # noqa: PLC0415 - likewise
+
         try:
             found = emissions(
                 self.factors,

@@ -21,7 +21,7 @@ from agent.contract.features import Floats
 from agent.contract.featurespec import DAY_S
 from agent.contract.rows import Forecast
 from agent.contract.slots import DEMAND_INTERVALS_S, MIN_COMPLETENESS, Slot
-from agent.contract.zones import to_local
+from agent.contract.zones import clock_ms, to_local
 
 _Q90 = 1.2815515655446004  # standard normal quantile of 0.9
 _FIT_LEVELS = (0.1, 0.5, 0.9)
@@ -65,8 +65,8 @@ class Terms:
 
     def interval(self, time_ms: int) -> tuple[int, int]:
         """Return [start, end) of the interval that holds a time: whole ones from a full hour of the zone's clock."""
-        length_ms, phase_ms = self.interval_s * 1000, self._phase_ms(time_ms)
-        start_ms = (time_ms + phase_ms) // length_ms * length_ms - phase_ms
+        length_ms = self.interval_s * 1000
+        start_ms = time_ms - clock_ms(time_ms, self.zone) % length_ms
         return start_ms, start_ms + length_ms
 
     def month(self, time_ms: int) -> tuple[int, int]:
@@ -78,10 +78,6 @@ class Terms:
             for month in (number, number + 1)
         )
         return round(first.timestamp() * 1000), round(after.timestamp() * 1000)
-
-    def _phase_ms(self, time_ms: int) -> int:
-        offset = to_local(time_ms, self.zone).utcoffset() or dt.timedelta()
-        return round(offset.total_seconds() * 1000) % (self.interval_s * 1000)
 
 
 class MonthPeak(NamedTuple):
@@ -313,8 +309,8 @@ def _days_ahead(terms: Terms, now_ms: int, forecast: Forecast) -> Iterable[tuple
 
 def _interval_means(values: Floats, intervals: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats:
     """Give each slot the mean of the slots of its interval."""
-    _, index, count = np.unique(intervals, return_inverse=True, return_counts=True)
-    means: Floats = (np.bincount(index, weights=values) / count)[index]
+    index = np.cumsum(np.diff(intervals, prepend=intervals[:1]) != 0)  # np.unique would load numpy.ma, a megabyte
+    means: Floats = (np.bincount(index, weights=values) / np.bincount(index))[index]
     return means
 
 

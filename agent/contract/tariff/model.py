@@ -10,8 +10,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
+from agent.contract.series import SeriesFile
 from agent.contract.tariff.calendar import ALWAYS, TimeOfUse, When
-from agent.contract.tariff.series import SeriesFile
+from agent.contract.tariff.series import PriceSeries
 
 MAIN = "main"
 ENERGY, EXPORT, FIXED, POWER_FACTOR = "energy", "export", "fixed", "power-factor"  # charges that the file does not name
@@ -100,7 +101,7 @@ class Dynamic:
         between: what a missing price may be, after `scale`; None: least and greatest of the series.
     """
 
-    series: SeriesFile
+    series: SeriesFile[PriceSeries]
     scale: Decimal = Decimal(1)
     markup: Decimal = Decimal(0)
     markup_percent: Decimal = Decimal(0)

@@ -33,7 +33,7 @@ from agent.contract.tariff.model import (
     Timed,
 )
 from agent.contract.tariff.section import Complaints, Section
-from agent.contract.tariff.series import SeriesFile
+from agent.contract.tariff.series import price_file
 
 _RESERVED = (ENERGY, EXPORT, FIXED, POWER_FACTOR, "all")
 _FORMS = ("price", "prices", "tiers", "series", "period")
@@ -210,7 +210,7 @@ class ChargeReader:
         if name and (Path(name).name != name or name.startswith(".")):
             entry.complain("series", f"{name!r} is not the name of a file beside the tariff")
             path = None
-        file = SeriesFile(name, path, 60 * minutes)
+        file = price_file(name, path, 60 * minutes)
         try:
             file.read()
         except ConfigError as exc:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.contract.tariff.model import Rounding
 
 DAYS = "d"
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def without(lines: Iterable[Line], before: Iterable[Line]) -> tuple[Line, ...]:
     )
 
 
-def whole(exact: Mapping[str, Fraction]) -> dict[str, int]:
+def whole(exact: Mapping[K, Fraction]) -> dict[K, int]:
     """Round to whole numbers that add up to the rounded sum: by largest remainder, the first of equals first."""
     floors = {name: value.__floor__() for name, value in exact.items()}
     left = round(sum(exact.values(), Fraction(0))) - sum(floors.values())

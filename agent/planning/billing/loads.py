@@ -160,6 +160,8 @@ def _limits(known: Ints, power_range_kw: tuple[float, float] | None, length_ms: 
         return min(0, *energies), max(0, *energies)
     if not len(known):
         raise UnavailableError(
-            "no slot is known, so nothing can be said of its cost", where="bill", todo="Wait for the first readings"
+            "no slot is known, so nothing can be said of those that are missing",
+            where="bill",
+            todo="Wait for the first readings",
         )
     return int(known.min(initial=0)), int(known.max(initial=0))

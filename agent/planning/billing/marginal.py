@@ -5,16 +5,17 @@ Decides how taxes and fees reach the marginal price; the bill itself is `bill`'s
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.contract.series import DECIMALS
 from agent.contract.tariff.model import MAIN, POWER_FACTOR, Demand, Dynamic, Energy, Tiered, Timed
-from agent.contract.tariff.series import DECIMALS, PriceSeries
+from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Month, Tariff
 from agent.contract.tariff.version import Version
 from agent.planning.billing.grid import Grid, cell_ms
@@ -31,10 +32,11 @@ class DemandTerm:
     Attributes:
         name: of the charge, or `charge.excess` for what is paid on top above the contracted demand.
         label: of the billing month; the highest of another month is another's.
-        per_kw: money for each kW of the highest interval mean, taxes and fees in it.
+        per_kw: money for each kW of the highest interval mean, taxes and fees in it; of a charge by the year all that
+            a kW comes to within the year.
         interval_s: of the mean.
         counts: [steps] steps that may set it.
-        free_kw: up to here nothing more is paid: free, contracted, or owed by a ratchet.
+        free_kw: up to here nothing more is paid: free, contracted, owed by a ratchet, or the year's highest so far.
     """
 
     name: str
@@ -82,7 +84,7 @@ def marginal_prices(
         steps: how many, at least one.
         taken_kwh: so far in the billing month (or year, where tiers are): in which tier the next kWh falls.
         power_factor_percent: what the power factor adds at present.
-        earlier: highest demand (kW) of earlier months by charge and month, for ratchets.
+        earlier: highest demand (kW) of earlier months by charge and month, for ratchets and charges by the year.
         series: dynamic prices by the name of their file, instead of the file.
 
     Raises:
@@ -102,17 +104,13 @@ def marginal_prices(
             prices *= passed_on[energy.name] * grid.days(version.calendar, energy.when)
             np.add.at(fed if energy.export else taken, step_of, prices * cell / (step_s * 1000))
             guessed[step_of[~known]] = True
-        days = (end - first).days
         for demand in version.demands:
             if demand.meter == MAIN and not demand.by_capacity:
                 counts = np.zeros(steps, dtype=np.bool_)
                 counts[step_of[grid.holds(version.calendar, demand.when, version.periods)]] = True
-                share = Fraction(
-                    sum(demand.when.in_force(version.calendar.day(first.toordinal() + day)) for day in range(days)),
-                    month.days,
-                )
                 floor = _floor_kw(tariff, demand, month, earlier or {})
-                terms += _terms(demand, month, float(share) * passed_on[demand.name], counts, floor)
+                share = _share(version, demand, month, first, end)
+                terms += _terms(demand, month, share * passed_on[demand.name], counts, floor)
     return Marginal(taken, fed, guessed, tuple(terms))
 
 
@@ -171,13 +169,29 @@ def _dynamic(grid: Grid, pricing: Dynamic, series: PriceSeries) -> tuple[Floats,
     return market * (1 + float(pricing.markup_percent) / 100) + float(pricing.markup), known
 
 
+def _share(version: Version, demand: Demand, month: Month, first: dt.date, end: dt.date) -> float:
+    """Return the share of the charge's month, or of its year, on whose days it is in force."""
+    days, of = range(first.toordinal(), end.toordinal()), month.days
+    if demand.per == "year":
+        year = first.year
+        days = range(dt.date(year, 1, 1).toordinal(), dt.date(year + 1, 1, 1).toordinal())
+        of = len(days)
+    return sum(demand.when.in_force(version.calendar.day(day)) for day in days) / of
+
+
 def _floor_kw(tariff: Tariff, demand: Demand, month: Month, earlier: Earlier) -> float:
     """Return the demand that is paid for anyway."""
+    told = dict(demand.earlier_kw) | dict(earlier.get(demand.name, {}))
+
+    def highest(months: int) -> Decimal:
+        labels = [one.label for one in tariff.months_before(month, months)]
+        return max((told[label] for label in labels if label in told), default=Decimal(0))
+
+    if demand.per == "year":
+        return float(max(demand.free_kw, highest(month.first.month - 1)))
     floor = demand.least_kw
     if demand.ratchet is not None:
-        told = dict(demand.earlier_kw) | dict(earlier.get(demand.name, {}))
-        labels = {one.label for one in tariff.months_before(month, demand.ratchet.months)}
-        floor = max(floor, *(demand.ratchet.share * kw for label, kw in told.items() if label in labels), Decimal(0))
+        floor = max(floor, demand.ratchet.share * highest(demand.ratchet.months))
     return float(floor + demand.free_kw)
 
 

@@ -14,8 +14,8 @@ from fractions import Fraction
 import numpy as np
 
 from agent.contract.errors import UnavailableError
+from agent.contract.series import DECIMALS
 from agent.contract.tariff.model import ENERGY, POWER_FACTOR, Dynamic, Energy, Fixed, PowerFactor, Tiered, Timed
-from agent.contract.tariff.series import DECIMALS
 from agent.planning.billing.demand import demand_lines
 from agent.planning.billing.lines import DAYS, Line, shown, whole
 from agent.planning.billing.loads import HIGH, LOW, MIDDLE

@@ -8,22 +8,25 @@ half-even to 0.001 kg, a total is the sum of its lines. So splitting a slot chan
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from agent.contract.errors import ConfigError, UnavailableError
-from agent.contract.slots import MIN_COMPLETENESS, Slot
-from agent.planning.billing.loads import Ahead
+from agent.contract.series import DECIMALS
+from agent.contract.slots import Slot
+from agent.planning.billing.grid import grouped
+from agent.planning.billing.lines import whole
+from agent.planning.billing.loads import FORECAST, KNOWN, MISSING, Ahead, Load, make_load
 from agent.planning.carbon.factors import ELECTRICITY, Factors, Ledger
-from agent.planning.carbon.series import DECIMALS
 
 UNFACTORED = "no-factor"
 _QUARTER_MS = 900_000  # no zone has changed its clocks within one
 _EXACT = 1000 * 10**DECIMALS  # thousandths of a unit x 10^-8 kg a unit, in one kg
-_Energies = tuple[int, int, int]  # least, likely, most; thousandths of a unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +156,14 @@ def emissions(
         slots = list(loads.get(carrier, ()))
         if not slots and ahead is None:
             continue
-        load = _Load(carrier, slots, ahead, power_range_kw if is_main else None)
-        energies = list(load.energies(*span_ms, counts))
+        range_kw = power_range_kw if is_main else None
+        load, _ = make_load(slots, span_ms=span_ms, forecast=ahead, power_range_kw=range_kw)
+        states = np.bincount(load.states(*span_ms), minlength=3)
+        counts = [count + int(states[state]) for count, state in zip(counts, (KNOWN, FORECAST, MISSING), strict=True)]
         for ledger in Ledger:
             if factors.of(carrier, ledger):
                 account = _Account(factors, carrier, ledger, unit)
-                account.add(energies, span_ms, load.length_ms)
+                account.add(load, span_ms)
                 lines += account.lines()
                 ledgers[ledger] = ledgers.get(ledger, NOTHING) + account.amount()
     if not ledgers:
@@ -168,52 +173,8 @@ def emissions(
     return Emissions(*span_ms, tuple(lines), ledgers, *counts)
 
 
-class _Load:
-    """The slots of one carrier, measured and ahead."""
-
-    def __init__(
-        self, carrier: str, slots: Sequence[Slot], forecast: Ahead | None, power_range_kw: tuple[float, float] | None
-    ) -> None:
-        grids = {(slot.length_s * 1000, slot.start_ms % (slot.length_s * 1000)) for slot in slots}
-        if forecast is not None:
-            grids.add((forecast.slot_s * 1000, forecast.origin_ms % (forecast.slot_s * 1000)))
-        if len(grids) > 1 or next(iter(grids))[1]:
-            raise ConfigError(f"slots of {carrier} differ in length or lie off their grid", where="carbon")
-        self.length_ms = next(iter(grids))[0]
-        self._carrier = carrier
-        known = {slot.start_ms: slot for slot in slots}
-        self._known = {
-            at: max(0, slot.energy_wh)
-            for at, slot in known.items()
-            if slot.power_kw is not None and slot.completeness >= MIN_COMPLETENESS
-        }
-        self._ahead = _ahead(forecast) if forecast is not None else {}
-        self._most = max(self._known.values(), default=None)
-        if power_range_kw is not None:
-            self._most = max(0, round(power_range_kw[1] * self.length_ms / 3600))
-
-    def energies(self, start_ms: int, end_ms: int, counts: list[int]) -> Iterator[tuple[int, _Energies]]:
-        """Yield start and energies of each slot of the span; count known, forecast and missing ones."""
-        for at in range(start_ms - start_ms % self.length_ms, end_ms, self.length_ms):
-            if at in self._known:
-                counts[0] += 1
-                yield at, (self._known[at],) * 3
-            elif at in self._ahead:
-                counts[1] += 1
-                yield at, self._ahead[at]
-            elif self._most is not None:
-                counts[2] += 1
-                yield at, (0, 0, self._most)
-            else:
-                raise UnavailableError(
-                    f"no slot of {self._carrier} is known, so nothing can be said of its emissions",
-                    where="carbon",
-                    todo="Wait for the first readings",
-                )
-
-
 class _Account:
-    """One carrier in one ledger: exact sums for each entry, three times: least, likely, most."""
+    """One carrier in one ledger: exact sums for each entry: least, likely, most, in thousandths of a unit."""
 
     def __init__(self, factors: Factors, carrier: str, ledger: Ledger, unit: str) -> None:
         self._factors = factors
@@ -224,26 +185,24 @@ class _Account:
         self._energy = {place: [0, 0, 0] for place in names}
         self._product = {place: [0, 0, 0] for place in names}
 
-    def add(self, energies: Sequence[tuple[int, _Energies]], span_ms: tuple[int, int], length_ms: int) -> None:
+    def add(self, load: Load, span_ms: tuple[int, int]) -> None:
         """Gather slots, cut into cells so fine that each has one factor."""
-        cell_ms = math.gcd(_QUARTER_MS, length_ms, span_ms[0], span_ms[1], *self._factors.series_ms)
+        cell_ms = math.gcd(_QUARTER_MS, load.length_ms, *span_ms, *self._factors.series_ms)
         if cell_ms % 1000:
             raise ConfigError(f"the span {span_ms[0]}..{span_ms[1]} has no whole seconds", where="carbon")
-        self._cells = length_ms // cell_ms
-        count = (span_ms[1] - span_ms[0]) // cell_ms
-        places, steps = self._factors.at(self._carrier, self._ledger, span_ms[0], cell_ms // 1000, count)
-        places_list, steps_list = places.tolist(), steps.tolist()  # Python's integers: no sum overflows
-        for at, energy in energies:
-            first = max(0, (at - span_ms[0]) // cell_ms)
-            for cell in range(first, min(count, (at + length_ms - span_ms[0]) // cell_ms)):
-                place = places_list[cell]
-                for variant in range(3):
-                    self._energy[place][variant] += energy[variant]
-                    self._product[place][variant] += energy[variant] * steps_list[cell]
+        self._cells = load.length_ms // cell_ms
+        starts_ms = np.arange(*span_ms, cell_ms, dtype=np.int64)
+        places, steps = self._factors.at(self._carrier, self._ledger, span_ms[0], cell_ms // 1000, len(starts_ms))
+        energies = np.maximum(load.energy[:, (starts_ms - load.start_ms) // load.length_ms], 0)
+        for variant, energy in enumerate(energies):
+            for sums, weight in ((self._energy, np.ones_like(steps)), (self._product, steps)):
+                found = grouped(energy, weight, places + 1, len(sums))
+                for place, sum_ in enumerate(found, start=-1):
+                    sums[place][variant] += sum_
 
     def lines(self) -> Iterator[Line]:
         """Yield a line for each entry that was used, and for what has no factor."""
-        quantities = _whole({place: Fraction(energy[1], self._cells) for place, energy in self._energy.items()})
+        quantities = whole({place: Fraction(energy[1], self._cells) for place, energy in self._energy.items()})
         for place, entry in (*enumerate(self._entries), (-1, None)):
             if not self._energy[place][2]:
                 continue
@@ -273,25 +232,3 @@ class _Account:
     def _kg(self, product: int) -> Decimal:
         exact = Fraction(product, self._cells * _EXACT)
         return Decimal(round(exact * 1000)).scaleb(-3)  # `round` of a Fraction is exact and half-even
-
-
-def _ahead(forecast: Ahead) -> dict[int, _Energies]:
-    middle = forecast.quantiles.index(0.5)
-    table = forecast.power_kw[:, [0, middle, -1]].clip(min=0.0) * (forecast.slot_s / 3.6)
-    return {
-        forecast.origin_ms + step * forecast.slot_s * 1000: (
-            round(float(low)),
-            round(float(likely)),
-            round(float(high)),
-        )
-        for step, (low, likely, high) in enumerate(table)
-    }
-
-
-def _whole(exact: Mapping[int, Fraction]) -> dict[int, int]:
-    """Round to whole numbers that add up to the rounded sum: by largest remainder, the first of equals first."""
-    floors = {name: value.__floor__() for name, value in exact.items()}
-    left = round(sum(exact.values(), Fraction(0))) - sum(floors.values())
-    for name in sorted(exact, key=lambda name: floors[name] - exact[name])[:left]:
-        floors[name] += 1
-    return floors

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.contract.features import Floats, Ints
+from agent.contract.series import DECIMALS, Series, SeriesFile
 from agent.contract.slotcalendar import SlotCalendar
-from agent.planning.carbon.series import DECIMALS, SeriesFile
 
 ELECTRICITY = "electricity"
 FIRST_DAY, LAST_DAY = dt.date(1970, 1, 1), dt.date(2199, 12, 31)
@@ -56,7 +56,7 @@ class Factor:
     unit: str
     ledger: Ledger
     steps: int = 0
-    series: SeriesFile | None = None
+    series: SeriesFile[Series] | None = None
     first: dt.date = FIRST_DAY
     last: dt.date = LAST_DAY
     months: frozenset[int] = ALL_MONTHS
@@ -67,7 +67,7 @@ class Factor:
         """The least and the greatest factor of the entry; None of an empty series."""
         if self.series is None:
             return self.steps, self.steps
-        steps = self.series.latest().steps
+        steps = self.series.latest().values
         return (int(steps.min()), int(steps.max())) if len(steps) else None
 
 
@@ -82,7 +82,7 @@ class Factors:
     @property
     def series_ms(self) -> tuple[int, ...]:
         """Lengths of the intervals of all series."""
-        return tuple({factor.series.length_ms for factor in self.factors if factor.series is not None})
+        return tuple({factor.series.length_s * 1000 for factor in self.factors if factor.series is not None})
 
     @property
     def carriers(self) -> dict[str, str]:

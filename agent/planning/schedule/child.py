@@ -8,9 +8,11 @@ of this module is the process itself.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -189,6 +191,8 @@ def _answer(data: bytes) -> dict[str, Any]:
 
     asked = jsonform.loads(data, where="schedule", max_bytes=MAX_BYTES)
     fields = jsonform.Fields(asked, "schedule")
+    # A solver that hangs ends by itself, also where the daemon was killed and nobody else would end it.
+    signal.alarm(math.ceil(fields.number("limit_s", low=0) + _GRACE_S))
     plan = solve(
         problem_from_json(fields.raw("problem")),
         gap=fields.number("gap", low=0),

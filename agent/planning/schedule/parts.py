@@ -194,7 +194,7 @@ def _window(where: str, earliest: int, end: int, usual: int | None, steps: int, 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DemandCharge:
-    """A charge on the highest mean power of a billing interval; intervals are aligned in UTC.
+    """A charge on the highest mean power of a billing interval; intervals follow the wall clock.
 
     Attributes:
         per_kw: money per kW of the highest mean in what is left of the billing month.
@@ -232,11 +232,16 @@ class DemandCharge:
         if not all(math.isfinite(value) for value in (self.free_kw, self.peak_so_far_kw, self.so_far_kwh)):
             yield f"{where}: free_kw, peak_so_far_kw and so_far_kwh must be numbers"
 
-    def intervals(self, start_ms: int, step_s: int) -> npt.NDArray[np.int64]:
-        """Return of each step the number of its interval, from 0; a step longer than an interval is one alone."""
+    def intervals(self, clock_ms: int, step_s: int) -> npt.NDArray[np.int64]:
+        """Return of each step the number of its interval, from 0; a step longer than an interval is one alone.
+
+        Args:
+            clock_ms: start of the first step by the wall clock; see `zones.clock_ms`.
+            step_s: length of a step.
+        """
         horizon = len(self.counts)
         if step_s >= self.interval_s:
             return np.arange(horizon)
-        at_s = start_ms // 1000 + step_s * np.arange(horizon)
+        at_s = clock_ms // 1000 + step_s * np.arange(horizon)
         number: npt.NDArray[np.int64] = at_s // self.interval_s - at_s[0] // self.interval_s
         return number

@@ -77,7 +77,7 @@ def peak_kw(problem: Problem, charge: DemandCharge, grid: Array) -> float:
     drawn_kw = np.where(charge.counts, np.maximum(grid + problem.margin_kw, 0), 0)
     if problem.step_s >= charge.interval_s:
         return max(charge.floor_kw, float(drawn_kw.max()))
-    number = charge.intervals(problem.start_ms, problem.step_s)
+    number = charge.intervals(problem.clock_ms, problem.step_s)
     energy_kwh = np.bincount(number, weights=drawn_kw) * problem.step_h
     energy_kwh[0] += charge.so_far_kwh if charge.counts[0] else 0.0
     return max(charge.floor_kw, float(energy_kwh.max()) * 3600 / charge.interval_s)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from agent.contract.errors import ConfigError
+from agent.contract.zones import clock_ms, parse_zone
 from agent.planning.schedule.parts import Array, Battery, DemandCharge, Load, frozen
 
 MAX_STEPS = 2880
@@ -45,7 +46,7 @@ class Problem:
             limit, and demand is charged on it.
         carbon_kg_per_kwh, carbon_price_per_kg: of imported energy.
         curtailable: whether PV may be held back.
-        zone: in which times are told to people.
+        zone: in which times are told to people, and whose clock billing intervals follow.
         currency: for people.
     """
 
@@ -103,6 +104,11 @@ class Problem:
         """What a kWh imported costs, carbon included."""
         cost: Array = self.import_per_kwh + self.carbon_price_per_kg * self.carbon_kg_per_kwh
         return cost
+
+    @property
+    def clock_ms(self) -> int:
+        """Start of the first step by the wall clock."""
+        return clock_ms(self.start_ms, parse_zone(self.zone))
 
     def time_ms(self, step: int) -> int:
         """Return the start of a step; of `steps`, the end of the problem."""

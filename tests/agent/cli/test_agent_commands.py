@@ -35,7 +35,10 @@ EXAMPLE = ROOT / "firmware-configs" / "agent.toml"
 def commands(
     group: click.Group = edgewatt, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         yield (*path, name), command
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
@@ -108,6 +111,25 @@ def test_config_check_looks_into_tariff_and_data_files_too(
     assert "2 problems" in error
     assert "load.csv line 3" in error
     assert "tariff.toml" in error
+
+
+def test_config_check_looks_into_every_version_of_a_tariff_and_at_the_demand_that_slots_can_tell(
+    capsys: pytest.CaptureFixture[str], config: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "versions"
+    folder.mkdir()
+    config.write_text(config.read_text().replace(str(TARIFF), str(folder)))
+    text = TARIFF.read_text()
+    (folder / "2014.toml").write_text("valid_from = 2014-01-01\n" + text)
+    later = "valid_from = 2015-01-01\n" + text + '[[demand]]\nname = "demand"\nprice_per_kw = 9\n'
+    (folder / "2015.toml").write_text(later.replace('currency = "AUD"', 'currency = "EUR"'))
+    assert "differ in currency" in failed(capsys, 78, "config", "check", str(config))
+    (folder / "2015.toml").write_text(later)
+    assert run_command(["config", "check", str(config)]) == 0
+    capsys.readouterr()
+    config.write_text(config.read_text().replace("slot_minutes = 15", "slot_minutes = 10"))
+    error = failed(capsys, 78, "config", "check", str(config))
+    assert "10 min do not divide the 15 min over which 'demand' is billed" in error
 
 
 def test_config_check_looks_into_the_emission_factors_too(
@@ -372,3 +394,12 @@ def test_an_answer_that_cannot_be_written_is_a_failure(config: Path) -> None:
     assert done.returncode == 74
     assert done.stderr.startswith("edgewatt: output: cannot be used")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_command_loads_neither_the_other_commands_nor_what_they_need():
+    code = (
+        "import sys; from agent.cli.main import run_command; run_command(['status', '--help']); "
+        "print([name for name in ('numpy', 'agent.cli.assess', 'agent.planning') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

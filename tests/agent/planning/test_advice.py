@@ -77,7 +77,29 @@ def test_a_price_by_the_year_counts_the_months_before() -> None:
     (charge,) = next_task(
         tariff, april, _slots(april.origin_ms - QUARTER_MS, [90.0]), WISHES, demand_before=before
     ).problem.demand
-    assert charge.peak_so_far_kw == 140
+    assert charge.floor_kw == 140
+
+
+def test_intervals_of_an_hour_begin_with_the_hour_of_the_clock_where_that_is_half_an_hour_off() -> None:
+    in_india = TARIFF_TEXT.replace('zone = "UTC"', 'zone = "Asia/Kolkata"').replace(
+        "interval_minutes = 30", "interval_minutes = 60"
+    )
+    tariff = Tariff.from_toml(in_india)
+    at_0545 = dataclasses.replace(_forecast(), origin_ms=START_MS + QUARTER_MS)
+    slots = _slots(START_MS - 6 * QUARTER_MS, [40.0, 40.0, 100.0, 100.0, 100.0, 100.0, 60.0])
+    problem = next_task(tariff, at_0545, slots, WISHES).problem
+    (charge,) = problem.demand
+    assert charge.peak_so_far_kw == pytest.approx(70)  # 04:00 to 05:00; by the hours of UTC it would be 100
+    assert charge.so_far_kwh == pytest.approx(65)
+    assert charge.intervals(problem.clock_ms, 900)[:3].tolist() == [0, 1, 1]
+
+
+def test_the_next_kilowatt_hour_falls_in_the_tier_that_the_month_has_come_to() -> None:
+    tiers = "tiers = [{up_to = 40, price = 0.30}, {price = 0.10}]"
+    tariff = Tariff.from_toml(f'name = "t"\nzone = "UTC"\ncurrency = "EUR"\n[[energy]]\nname = "block"\n{tiers}\n')
+    for kwh, price in ((39, 0.30), (41, 0.10)):
+        slots = _slots(START_MS - QUARTER_MS, [kwh * 4.0])
+        assert set(next_task(tariff, _forecast(), slots, WISHES).problem.import_per_kwh) == {price}
 
 
 def test_the_margin_is_the_higher_quantiles_distance() -> None:

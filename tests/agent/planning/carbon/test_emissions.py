@@ -166,7 +166,7 @@ def test_a_forecast_has_its_range_and_never_stands_in_for_what_was_measured():
 
 def test_what_cannot_be_told_is_refused():
     start = at(2026, 3, 2)
-    with pytest.raises(UnavailableError, match="no slot of electricity is known"):
+    with pytest.raises(UnavailableError, match="no slot is known"):
         of({"electricity": [missing(slots(start, [0])[0])]}, start, 1)
     with pytest.raises(UnavailableError, match="no factor of what is measured"):
         of({"steam": slots(start, [1000])}, start, 1)

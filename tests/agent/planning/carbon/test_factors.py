@@ -7,8 +7,7 @@ import pytest
 
 from agent.contract.errors import ConfigError
 from agent.planning.carbon.factors import Ledger
-from agent.planning.carbon.reader import parse_factors, read_factors
-from agent.planning.carbon.series import parse_series
+from agent.planning.carbon.reader import factor_form, parse_factors, read_factors
 
 FOLDER = Path(__file__).parents[4] / "firmware-configs" / "carbon"
 ONE = 'name = "one"\nzone = "UTC"\n[[factor]]\nledger = "scope-2-location"\nkg_per_unit = 0.4\n'
@@ -59,9 +58,9 @@ series = "../secret.csv"
         "zone: ",
         "colour: is unknown",
         "factor[0].name: 'Grid'",
-        "factor[0].unit: 'BTU'",
-        "factor[0].ledger: 'scope-3'",
-        "factor[0].kg_per_unit: is not a number from 0",
+        "factor[0].unit: is not one of kWh",
+        "factor[0].ledger: is not one of scope-1",
+        "factor[0].kg_per_unit: is missing, or is not a number from 0",
         "factor[0].to: 2025-01-01 lies before",
         "factor[0].months",
         "factor[1].kg_per_unit: is wanted, or else series",
@@ -81,8 +80,11 @@ series = "../secret.csv"
         (ONE.replace("0.4", "0.123456789"), "more than 8 decimals"),
         (ONE + "series = 'a.csv'\n", "not both"),
         (ONE.replace("kg_per_unit = 0.4", "series = 'none.csv'"), "none.csv"),
-        (ONE.replace("kg_per_unit = 0.4", "series = 'none.csv'\nseries_minutes = 7"), "7 is not one of"),
-        (ONE + "from = 2026-01-01T00:00:00\n", "is not a day"),
+        (
+            ONE.replace("kg_per_unit = 0.4", "series = 'none.csv'\nseries_minutes = 7"),
+            "series_minutes: is not one of 5",
+        ),
+        (ONE + "from = 2026-01-01T00:00:00\n", "is not a date"),
     ],
 )
 def test_one_problem_is_one_line(text, words, tmp_path):
@@ -95,23 +97,24 @@ def test_one_problem_is_one_line(text, words, tmp_path):
     [
         ("2026-03-01T23:00,5", "does not say its offset"),
         ("2026-03-01T23:30Z,5", "is not the start of 60 minutes"),
-        ("2026-03-01T23:00Z,-5", "line 2: '-5' is not a factor"),
-        ("2026-03-01T23:00Z,5\n2026-03-01T23:00Z,6", "line 3: .* does not come after"),
+        ("2026-03-01T23:00Z,-5", "line 2: -5 is not a factor of 0"),
+        ("2026-03-01T23:00Z,5\n2026-03-01T23:00Z,6", "line 3: .* stands further up, too"),
         ("2026-03-01T23:00Z", "line 2: is not a start and a factor"),
         ("2026-03-01T23:00Z,5,6", "line 2: is not a start and a factor"),
-        ("2026-03-01T23:00Z,99999999", "line 2: .* beyond reason"),
+        ("2026-03-01T23:00Z,99999999", "line 2: 99999999 is not a factor of 0 to 100000 kg"),
     ],
 )
 def test_a_series_that_is_wrong_is_refused_with_its_line(rows, words):
     with pytest.raises(ConfigError, match=words):
-        parse_series(f"start,kg_per_unit\n{rows}\n", "hours.csv", 3600)
+        factor_form().parse(f"start,kg_per_unit\n{rows}\n", "hours.csv", 3600)
 
 
 def test_a_series_is_exact_in_its_unit():
-    series = parse_series("start,kg_per_unit\n2026-03-01T23:00Z,351.25\n", "hours.csv", 3600, Decimal("0.001"))
-    assert series.steps.tolist() == [35_125_000]
+    grams = factor_form(Decimal("0.001"))
+    _, values = grams.parse("start,kg_per_unit\n2026-03-01T23:00Z,351.25\n", "hours.csv", 3600)
+    assert values.tolist() == [35_125_000]
     with pytest.raises(ConfigError, match="header"):
-        parse_series("time,kg\n", "hours.csv", 3600)
+        grams.parse("time,kg\n", "hours.csv", 3600)
 
 
 def test_a_series_that_grows_is_read_again_and_a_broken_one_leaves_the_last_in_force(tmp_path):

@@ -1,6 +1,7 @@
 """Whatever becomes of the process that solves, there is a plan, and it says where it is from."""
 
 import os
+import signal
 import sys
 import time
 
@@ -96,6 +97,18 @@ def test_a_child_that_overruns_is_ended(monkeypatch) -> None:
     assert made.plan.notes[0] == "the optimiser overran its time"
     with pytest.raises(ProcessLookupError):
         os.kill(child.pid, 0)
+
+
+def test_a_solver_that_hangs_ends_by_itself_when_its_daemon_is_gone() -> None:
+    hang = (
+        "import time; from agent.planning.schedule import child, optimum; child._GRACE_S = 0.2; "
+        "optimum.solve = lambda *_, **__: time.sleep(600); sys.exit(child.main())"
+    )
+    making = Making(SMALL, limit_s=0.1, command=_python(START + hang))
+    orphan = making._child
+    assert orphan is not None
+    assert orphan.wait(timeout=60) == -signal.SIGALRM
+    making.close()
 
 
 def test_polling_does_not_wait_for_the_child() -> None:
