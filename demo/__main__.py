@@ -17,12 +17,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from demo import data, plants
+from demo import data, money, plants
 from demo.broker import Broker, running_broker
 from demo.figures import Centre
 from demo.stage import Process, Stage, StageError, peak_rss_mib, wait_until
+from demo.summary import show, verdict
 from tests.support.bundles import with_wrong_golden
 
 REPLAY_LIMIT_S = 300.0
@@ -254,10 +254,10 @@ def sum_up(story: Story, rows: int, scores: dict[str, float], bundle: Path) -> d
     activated = {device: story.centre.model_events(device, "activated") for device in story.replayed}
     refused = {device: story.centre.model_events(device, "refused") for device in story.replayed}
     running = {device: story.agent(device, "model", "status", "--json")["active"] for device in story.replayed}
-    alerts = {
-        device: sum(row["state"] == "raised" for row in story.centre.rows(device, "alerts"))
-        for device in story.replayed
-    }
+    alerts = {device: money.alerts(story.centre.rows(device, "alerts")) for device in story.replayed}
+    months = {device: money.month(story.centre.rows(device, "costs")) for device in story.replayed}
+    plans = {device: money.advice(story.centre.rows(device, "events")) for device in story.replayed}
+    planner = plants.PLANNER.id
     first = plants.DEVICES[0].id
     return {
         "schema": 1,
@@ -286,7 +286,10 @@ def sum_up(story: Story, rows: int, scores: dict[str, float], bundle: Path) -> d
         "messages_rejected": story.centre.rejections(),
         "cost_forecast_next_day": float(ahead[first]["amount"]),
         "currency": ahead[first]["currency"],
-        "alerts_raised": sum(alerts.values()),
+        "alerts_raised": sum(found["alerts_raised"] for found in alerts.values()),
+        "plan_device": planner,
+        **months[planner],
+        **plans[planner],
         "agent_rss_mib": round(story.rss_mib, 1),
         "per_device": {
             device: {
@@ -295,7 +298,9 @@ def sum_up(story: Story, rows: int, scores: dict[str, float], bundle: Path) -> d
                 "cost_forecast_next_day": float(ahead[device]["amount"]),
                 "cost_low": float(ahead[device]["low"]),
                 "cost_high": float(ahead[device]["high"]),
-                "alerts_raised": alerts[device],
+                **alerts[device],
+                **months[device],
+                **plans[device],
                 "refused": refused[device][0]["reason"] if refused[device] else "",
             }
             for device in deliveries
@@ -306,60 +311,6 @@ def sum_up(story: Story, rows: int, scores: dict[str, float], bundle: Path) -> d
 def _scope(cost: dict[str, Any], scope: str) -> dict[str, Any]:
     found: dict[str, Any] = next(row for row in cost["costs"] if row["scope"] == scope)
     return found
-
-
-def show(summary: dict[str, Any], folder: Path) -> None:
-    """Print what a newcomer wants to know."""
-    table = Table(title="edgewatt: what happened", title_justify="left", show_header=False)
-    naive = summary["pinball_naive"]
-    table.add_row("Data", f"{summary['data_rows']} rows, {summary['data_source']}")
-    for name, key in (
-        ("seasonal naive", "pinball_naive"),
-        ("teacher", "pinball_teacher"),
-        ("student, float", "pinball_student_float"),
-        ("student, int8 on the device", "pinball_student_int8"),
-    ):
-        better = f", {1 - summary[key] / naive:.0%} better than naive" if key != "pinball_naive" else ""
-        table.add_row(f"Forecast error, {name}", f"{summary[key] / 1000:.1f} MW pinball{better}")
-    table.add_row("Model on the device", f"{summary['student_bytes'] / 1000:.0f} kB, int8")
-    table.add_row(
-        "Readings taken / at the centre",
-        f"{summary['readings_sampled']} / {summary['readings_stored_centrally']}"
-        f" ({summary['readings_missing']} missing, {summary['readings_duplicated']} doubled)",
-    )
-    table.add_row(
-        "On the way", f"broker cut for {summary['outage_s']:.0f} s, {summary['agents_killed']} agent killed (SIGKILL)"
-    )
-    table.add_row("Models activated", f"{summary['models_activated']} of {summary['devices']} devices, after a trial")
-    table.add_row("Bad model", "refused by every device" if summary["bad_model_refused"] else "[red]not refused[/red]")
-    for device, figures in summary["per_device"].items():
-        table.add_row(
-            f"{device}: cost of the next 24 h",
-            f"{figures['cost_forecast_next_day']:,.0f} {summary['currency']}"
-            f" ({figures['cost_low']:,.0f} to {figures['cost_high']:,.0f}); {figures['alerts_raised']} alerts raised",
-        )
-    table.add_row("Memory of an agent", f"{summary['agent_rss_mib']:.0f} MiB at most")
-    table.add_row("Time", f"{summary['elapsed_s']:.0f} s")
-    table.add_row("See", f"{folder}/report.html, {folder}/summary.json")
-    Console().print(table)
-
-
-def verdict(summary: dict[str, Any], console: Console) -> bool:
-    """Whether everything that the demonstration claims was seen; says what was not."""
-    claims = {
-        "the int8 student beats naive": summary["pinball_student_int8"] < summary["pinball_naive"],
-        "no reading is missing": summary["readings_missing"] == 0,
-        "no reading is doubled": summary["readings_duplicated"] == 0,
-        "no reading is altered": summary["readings_altered"] == 0,
-        "the broker was away": summary["outage_s"] > 0,
-        "an agent was killed": summary["agents_killed"] >= 1,
-        "every device runs the model": summary["models_activated"] == summary["devices"] == 3,
-        "the bad model was refused": summary["bad_model_refused"],
-    }
-    for claim, held in claims.items():
-        if not held:
-            console.print(f"[red]Not seen: {claim}[/red]")
-    return all(claims.values())
 
 
 if __name__ == "__main__":

@@ -18,20 +18,22 @@ HOLIDAYS = "AU-VIC"
 PLANT = "victoria"
 TRAIN_UNTIL = "2014-11-01"  # ten months
 REPLAY_FROM = "2014-10-15"  # 16 days of history before the held-out weeks begin: what a forecast needs
-REPLAY_UNTIL, QUICK_REPLAY_UNTIL = "2015-01-01", "2014-11-20"
+# 22:30 is 23:30 in Melbourne: the last bill is December's, not that of the first hour of January.
+REPLAY_UNTIL, QUICK_REPLAY_UNTIL = "2014-12-31 22:30", "2014-11-20"
 SLOT_MINUTES = 30
 SECONDS_PER_DAY = 1.5  # real time of one plant day
 SHADOW_DAYS = 7
-TARIFF = Path("firmware-configs/tariffs/victoria-large-business.toml")
+TARIFF = Path("firmware-configs/tariffs/victoria-demand.toml")
 
 
 @dataclass(frozen=True)
 class Device:
-    """One field device: its share of the state's load, and how noisy its copy is."""
+    """One field device: its share of the state's load, how noisy its copy is, and what may be planned there."""
 
     id: str
     scale: float
     noise: float
+    plan: str = ""
 
     def replay_rows(self, series: list[tuple[str, float]], until: str) -> list[tuple[str, str]]:
         """Return (timestamp, kW) of the replayed weeks, which end before `until`."""
@@ -43,11 +45,26 @@ class Device:
         ]
 
 
-DEVICES = (
-    Device("victoria", 1.0, 0.0),
-    Device("glass-works", 1e-3, 0.02),
-    Device("cold-store", 2e-4, 0.03),
-)
+# A plant of 4 to 6 MW: a battery of two hours, and a mill whose daily run is a part of the load.
+_BATTERY_AND_MILL = """
+[battery]
+capacity_kwh = 2000
+charge_kw = 1000
+discharge_kw = 1000
+round_trip_efficiency = 0.9
+wear_per_kwh = 0.02
+
+[[load]]
+name = "cullet-mill"
+power_kw = 300
+minutes = 120
+earliest = "05:00"
+latest = "21:00"
+usual = "15:00"
+weekdays = ["mon", "tue", "wed", "thu", "fri"]
+"""
+PLANNER = Device("glass-works", 1e-3, 0.02, plan=_BATTERY_AND_MILL)
+DEVICES = (Device("victoria", 1.0, 0.0), PLANNER, Device("cold-store", 2e-4, 0.03))
 
 
 def read_series(path: Path) -> list[tuple[str, float]]:
@@ -103,7 +120,7 @@ horizon_hours = 24
 
 [tariff]
 file = "tariff.toml"
-
+{device.plan}
 [alerts]
 peak_kw = {peak_kw:.1f}
 data_missing_s = 7200

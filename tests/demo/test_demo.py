@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import data, plants
+from demo import data, money, plants
 from demo.figures import Centre
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +61,21 @@ def test_the_student_on_the_device_beats_naive(story):
     summary = summary_of(folder)
     assert summary["pinball_student_int8"] < summary["pinball_naive"]
     assert summary["student_bytes"] <= 200_000
+
+
+def test_the_month_is_billed_with_its_peak_and_a_plan_saves(story):
+    _, output, folder = story
+    summary = summary_of(folder)
+    assert all(money.adds_up(figures) for figures in summary["per_device"].values()), output
+    highest = max(
+        float(row["load_kw"]) for row in csv.DictReader((folder / summary["plan_device"] / "load.csv").open())
+    )
+    assert 0 < summary["month_peak_kw"] <= highest + 0.01
+    demand = next(line for line in summary["month_lines"] if line["unit"] == "kW")
+    assert demand["amount"] == pytest.approx(16.656 * summary["month_peak_kw"], abs=0.01)
+    assert summary["month_end_low"] <= summary["month_end_high"]
+    assert summary["plans_by_solver"] > 0
+    assert 0 <= summary["plan_saving_next_day"] < summary["plan_cost_next_day_without"]
 
 
 def test_no_process_is_left(story):
@@ -120,3 +135,30 @@ def test_figures_see_rows_that_are_missing_doubled_or_altered(tmp_path):
         database.executemany("INSERT INTO reading VALUES (?, ?, ?, ?)", rows)
     found = Centre(tmp_path).delivery("d", replayed)
     assert (found.sampled, found.stored, found.missing, found.duplicated, found.altered) == (4, 4, 1, 1, 1)
+
+
+def test_a_bill_whose_lines_miss_its_total_by_a_cent_does_not_add_up():
+    lines = [
+        {"period": "peak", "energy_wh": 2500, "amount": "0.70"},
+        {"period": "fixed", "days": "1", "amount": "12.50"},
+    ]
+    month = {"scope": "month", "start_ms": 0, "end_ms": 1, "amount": "13.20", "lines": lines}
+    end = {"scope": "month_end", "low": "300.00", "high": "310.00"}
+    found = money.month([end, month])
+    assert money.adds_up(found)
+    assert (found["month_lines"][0]["quantity"], found["month_peak_kw"], found["month_end_low"]) == (2.5, 0.0, 300.0)
+    assert not money.adds_up(money.month([end, {**month, "amount": "13.21"}]))
+
+
+def test_advice_is_that_of_the_newest_plan_whoever_made_it():
+    first = {"kind": "plan", "cost": 9.0, "cost_of_nothing": 10.0, "saving": 1.0, "source": "highs"}
+    found = money.advice([first, {"kind": "boot"}, {**first, "saving": 0.5, "source": "rules"}])
+    assert (found["plan_saving_next_day"], found["plan_source"]) == (0.5, "rules")
+    assert (found["plans_made"], found["plans_by_solver"]) == (2, 1)
+    assert money.advice([{"kind": "boot"}]) == {}
+
+
+def test_an_alert_is_open_until_it_is_cleared():
+    rows = [{"rule": "peak", "id": "a", "state": state} for state in ("raised", "cleared", "raised", "shelved")]
+    found = money.alerts([*rows, {"rule": "frozen", "id": "b", "state": "raised"}])
+    assert found == {"alerts_raised": 3, "alerts_by_rule": {"frozen": 1, "peak": 2}, "alerts_open": 2}

@@ -18,8 +18,9 @@ from agent.contract.slots import Slot
 from agent.contract.zones import to_local
 from trainer.dataset.days import DAY_STEPS
 from trainer.dataset.profiles import DayType
+from trainer.service.costs import DayCost, parts
 from trainer.service.judged import DayAhead
-from trainer.service.picture import ArrivalBins, DayCost
+from trainer.service.picture import ArrivalBins
 
 Figure = dict[str, Any]
 
@@ -103,16 +104,17 @@ def _fan(day: DayAhead, wall: Callable[[int], str], name: str, named: set[str]) 
 
 
 def cost_figure(days: Sequence[DayCost], zone_name: str) -> Figure:
-    """Cost of each local day, stacked by tariff period where the device states its lines."""
+    """Cost of each local day, stacked by its parts where the device states its lines."""
     currency = plain(days[-1].currency)
     shown = [day for day in days if day.currency == days[-1].currency]
     x = [day.date.isoformat() for day in shown]
-    names = list(dict.fromkeys(name for day in shown for name, part in day.periods.items() if part))
+    split = parts(shown)
+    names = list(dict.fromkeys(name for day in split for name, part in day.items() if part))
     traces = []
     for index, name in enumerate(names):
-        parts = [float(day.periods.get(name, 0)) for day in shown]
-        traces.append(_bars(x, parts, shown, plain(name), PERIODS[index % len(PERIODS)], currency))
-    rest = [day.amount - sum(day.periods.values(), Decimal()) for day in shown]
+        amounts = [float(day.get(name, 0)) for day in split]
+        traces.append(_bars(x, amounts, shown, plain(name), PERIODS[index % len(PERIODS)], currency))
+    rest = [day.amount - sum(known.values(), Decimal()) for day, known in zip(shown, split, strict=True)]
     if any(abs(part) > _ROUNDING for part in rest):
         name, color = ("other", MUTED) if names else ("energy cost", PERIODS[0])
         traces.append(_bars(x, [float(part) for part in rest], shown, name, color, currency))

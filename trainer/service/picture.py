@@ -1,4 +1,4 @@
-"""What a device's rows mean to a reader: slots, costs by day, alerts, model changes, arrivals.
+"""What a device's rows mean to a reader: slots, alerts, model changes, arrivals; costs are `costs`'s.
 
 Decides how rows become the figures of the report; reads no database and draws nothing. Rows come from devices: one
 that does not parse is counted in `unreadable` and left out, and its text is never trusted here to be short or harmless.
@@ -6,23 +6,19 @@ that does not parse is counted in `unreadable` and left out, and its text is nev
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from dataclasses import dataclass
 from typing import Any
 
 from agent.contract.errors import RejectedError
 from agent.contract.jsonform import Fields
 from agent.contract.slots import Slot
-from agent.contract.zones import local_day_bounds_ms, to_local
 
 MAX_TEXT = 300
 MAX_TIME_MS = 2**45  # the year 3084: later instants are a device's nonsense and have no calendar date
 MAX_KW = 1e9  # far above any plant; sums of more could overflow
-_MONEY_LIMIT = Decimal(10) ** 12
 _GAP_FACTOR = 6  # an arrival gap is named when it is this many times the usual distance between envelopes
 _MIN_GAP_S = 5.0
 _MOST_GAPS = 20
@@ -42,36 +38,6 @@ class Arrival:
     size_bytes: int
     rows: int
     new_rows: int
-
-
-@dataclass(frozen=True)
-class DayCost:
-    """The last cost that the device stated for one local day.
-
-    Attributes:
-        low, high: the range that missing slots, and the forecast of a day that still runs, leave open.
-        periods: amounts by period of the tariff; empty where the row does not say.
-        whole: whether that day was seen from end to end.
-    """
-
-    date: dt.date
-    currency: str
-    amount: Decimal
-    low: Decimal
-    high: Decimal
-    periods: Mapping[str, Decimal] = field(default_factory=dict)
-    whole: bool = True
-
-
-@dataclass(frozen=True)
-class CostAhead:
-    """The newest `next_24h` row."""
-
-    time_ms: int
-    currency: str
-    amount: Decimal
-    low: Decimal
-    high: Decimal
 
 
 @dataclass(frozen=True)
@@ -133,74 +99,6 @@ def read_slots(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Slot], int]:
         else:
             unreadable += 1
     return [found[start] for start in sorted(found)], unreadable
-
-
-def _money(fields: Fields, name: str) -> Decimal:
-    try:
-        amount = Decimal(fields.text(name, max_length=32))
-    except InvalidOperation:
-        fields.fail(name, "is not decimal text")
-    if not amount.is_finite() or abs(amount) > _MONEY_LIMIT:
-        fields.fail(name, "is out of range")
-    return amount
-
-
-def read_costs(
-    rows: Iterable[Mapping[str, Any]], zone: dt.tzinfo, first_ms: int | None, last_ms: int | None
-) -> tuple[list[DayCost], CostAhead | None, int]:
-    """Return the last stated cost of each local day, the newest cost ahead, and how many rows did not parse.
-
-    Args:
-        rows: `costs` rows in the order in which they were made.
-        zone: of the plant.
-        first_ms: start of the first slot held.
-        last_ms: end of the last slot held; days not wholly between the two are not whole.
-    """
-    days: dict[dt.date, DayCost] = {}
-    ahead: CostAhead | None = None
-    unreadable = 0
-    for row in rows:
-        try:
-            fields = Fields(dict(row), "cost")
-            time_ms, scope = fields.integer("time_ms", 0, MAX_TIME_MS), fields.text("scope")
-            currency, amount = short(fields.text("currency"), 8), _money(fields, "amount")
-            if scope not in {"today", "next_24h"}:
-                continue
-            low, high = _money(fields, "low"), _money(fields, "high")
-            if scope == "next_24h":
-                ahead = CostAhead(time_ms, currency, amount, low, high)
-                continue
-            about_ms = fields.integer("start_ms", 0, MAX_TIME_MS) if "start_ms" in fields else time_ms
-            date = to_local(about_ms, zone).date()
-            whole = _whole(date, zone, first_ms, last_ms)
-            days[date] = DayCost(date, currency, amount, low, high, _periods(row), whole)
-        except RejectedError:
-            unreadable += 1
-    return [days[date] for date in sorted(days)], ahead, unreadable
-
-
-def _whole(date: dt.date, zone: dt.tzinfo, first_ms: int | None, last_ms: int | None) -> bool:
-    start, end = local_day_bounds_ms(date, zone)
-    return first_ms is not None and last_ms is not None and first_ms <= start and last_ms >= end
-
-
-def _periods(row: Mapping[str, Any]) -> dict[str, Decimal]:
-    """Amounts by tariff period where the row has its lines and all of them parse; else none, and the bar is whole."""
-    if "lines" not in row:
-        return {}
-    result: dict[str, Decimal] = {}
-    for line in Fields(dict(row), "cost").children("lines", 64):
-        name = short(line.text("period"), 40)
-        result[name] = result.get(name, Decimal()) + _money(line, "amount")
-    return result
-
-
-def mean_cost_a_day(days: Sequence[DayCost]) -> tuple[Decimal, str, int] | None:
-    """Return mean cost of the whole days in the newest currency, that currency and the number of days, or None."""
-    whole = [day for day in days if day.whole and day.currency == days[-1].currency]
-    if not whole:
-        return None
-    return sum((day.amount for day in whole), Decimal()) / len(whole), whole[-1].currency, len(whole)
 
 
 def read_alerts(rows: Iterable[Mapping[str, Any]]) -> tuple[list[AlertLine], int]:

@@ -20,7 +20,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.rows import ForecastSource
 from agent.contract.slots import Slot
 from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local, utc_iso
-from trainer.service import figures, habits, judged, page, picture, queries, wording
+from trainer.service import costs, figures, habits, judged, page, picture, queries, wording
 
 MAX_TABLE_ROWS = 100
 
@@ -62,6 +62,10 @@ class Headline:
     currency: str | None
     open_alerts: int
     alerts_raised: int
+    month_cost: str | None
+    month_end_low: str | None
+    month_end_high: str | None
+    plan_saving: float | None
     pinball_kw: float | None
     pinball_naive_kw: float | None
     unreadable_rows: int
@@ -97,7 +101,9 @@ class Section:
     days: list[judged.DayAhead]
     inside: float | None
     compared_slots: int
-    ahead: picture.CostAhead | None
+    ahead: costs.CostAhead | None
+    bill: costs.MonthBill | None
+    advice: costs.Advice | None
     alerts: list[picture.AlertLine]
     changes: list[picture.ModelChange]
     gaps: list[str]
@@ -147,12 +153,14 @@ def section(rows: queries.DeviceRows, options: Options) -> Section:
         zone=told.zone,
         window=(shown[0].start_ms, shown[-1].end_ms) if shown else None,
         load=figures.load_figure(shown, days, told.zone, told.zone_name) if shown else None,
-        cost=figures.cost_figure(told.costs, told.zone_name) if told.costs else None,
+        cost=figures.cost_figure(told.day_costs, told.zone_name) if told.day_costs else None,
         sync=figures.arrivals_figure(bins) if bins else None,
         days=days,
         inside=sum(day.inside for day in days) / known if known else None,
         compared_slots=judged.mean_losses(days)[2],
         ahead=told.ahead,
+        bill=told.bill,
+        advice=told.advice,
         alerts=told.alerts,
         changes=told.changes,
         gaps=[picture.short(row.get("text", "")) for row in rows.events if row.get("kind") == "gap"],
@@ -169,8 +177,10 @@ class _Told:
     zone: dt.tzinfo
     shown: list[Slot]
     days: list[judged.DayAhead]
-    costs: list[picture.DayCost]
-    ahead: picture.CostAhead | None
+    day_costs: list[costs.DayCost]
+    ahead: costs.CostAhead | None
+    bill: costs.MonthBill | None
+    advice: costs.Advice | None
     alerts: list[picture.AlertLine]
     changes: list[picture.ModelChange]
     unreadable: int
@@ -182,30 +192,33 @@ def _parse(rows: queries.DeviceRows, options: Options) -> _Told:
     most_days = options.days + 2
     days, bad_forecasts = judged.read_day_aheads(rows.forecasts, slots, zone, most_days)
     first_ms, last_ms = (slots[0].start_ms, slots[-1].end_ms) if slots else (None, None)
-    costs, ahead, bad_costs = picture.read_costs(rows.costs, zone, first_ms, last_ms)
+    day_costs, ahead, bad_costs = costs.read_costs(rows.costs, zone, first_ms, last_ms)
+    bill, bad_bills = costs.read_bill(rows.costs)
     alerts, bad_alerts = picture.read_alerts(rows.alerts)
     shown = _window(slots, rows, zone)
     if shown:  # rows of the day before were read too, so that the first day is whole
         first_day = to_local(shown[0].start_ms, zone).date()
         days = [day for day in days if day.date >= first_day]
-        costs = [day for day in costs if day.date >= first_day]
+        day_costs = [day for day in day_costs if day.date >= first_day]
     return _Told(
         zone_name=zone_name,
         zone=zone,
         shown=shown,
         days=days,
-        costs=costs[-most_days:],
+        day_costs=day_costs[-most_days:],
         ahead=ahead,
-        alerts=alerts,
+        bill=bill,
+        advice=costs.read_advice(rows.events),
+        alerts=sorted(alerts, key=lambda alert: not alert.open),  # what is open must not be lost below what is over
         changes=picture.read_model_changes(rows.events),
-        unreadable=bad_slots + bad_forecasts + bad_costs + bad_alerts,
+        unreadable=bad_slots + bad_forecasts + bad_costs + bad_bills + bad_alerts,
     )
 
 
 def _headline(rows: queries.DeviceRows, told: _Told) -> Headline:
     own, naive, _ = judged.mean_losses(told.days)
     model, fallback = _model(told.days, told.changes)
-    mean_cost = picture.mean_cost_a_day(told.costs)
+    mean_cost = costs.mean_cost_a_day(told.day_costs)
     newest = to_local(told.shown[-1].end_ms, told.zone).isoformat(timespec="minutes") if told.shown else None
     return Headline(
         device=rows.device,
@@ -219,9 +232,13 @@ def _headline(rows: queries.DeviceRows, told: _Told) -> Headline:
         model_is_fallback=fallback,
         mean_cost_per_day=f"{mean_cost[0]:.2f}" if mean_cost else None,
         cost_days=mean_cost[2] if mean_cost else 0,
-        currency=told.costs[-1].currency if told.costs else None,
+        currency=told.day_costs[-1].currency if told.day_costs else None,
         open_alerts=sum(1 for alert in told.alerts if alert.open),
         alerts_raised=len(told.alerts),
+        month_cost=str(told.bill.amount) if told.bill else None,
+        month_end_low=str(told.bill.end[1]) if told.bill and told.bill.end else None,
+        month_end_high=str(told.bill.end[2]) if told.bill and told.bill.end else None,
+        plan_saving=told.advice.saving if told.advice else None,
         pinball_kw=own,
         pinball_naive_kw=naive,
         unreadable_rows=told.unreadable,

@@ -80,9 +80,14 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
 
 
-def money(value: Decimal | str | None) -> str:
+def money(value: Decimal | str | float | None) -> str:
     """Two decimals."""
     return "—" if value is None else f"{Decimal(value):,.2f}"
+
+
+def quantity(value: Decimal) -> str:
+    """Whole units where there are many, else up to three decimals."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
 def percent(share: float | None) -> str:
@@ -120,6 +125,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "count": count,
     "number": number,
     "money": money,
+    "quantity": quantity,
     "percent": percent,
     "size": size,
     "local": local,

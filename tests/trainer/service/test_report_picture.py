@@ -13,7 +13,7 @@ from agent.contract.rows import ForecastSource, alert_row, cost_row, event_row
 from agent.contract.zones import local_day_bounds_ms, parse_zone
 from agent.inference.scoring import pinball
 from tests.support import fleetdata
-from trainer.service import judged, picture
+from trainer.service import costs, judged, picture
 
 ZONE = parse_zone("Australia/Melbourne")
 HOUR = 3_600_000
@@ -103,19 +103,19 @@ def test_a_day_is_whole_only_from_local_midnight_to_midnight_also_when_clocks_ch
         (start, end - 1, False),
         (None, None, False),
     ):
-        (day,), _, _ = picture.read_costs([row], ZONE, first, last)
+        (day,), _, _ = costs.read_costs([row], ZONE, first, last)
         assert (day.date, day.whole) == (date, whole)
 
 
 def test_mean_cost_leaves_out_days_in_part():
     def day(number, amount, *, whole):
         date, money = dt.date(2014, 11, number), Decimal(amount)
-        return picture.DayCost(date, "AUD", money, money, money, whole=whole)
+        return costs.DayCost(date, "AUD", money, money, money, whole=whole)
 
     days = [day(1, "5", whole=False), day(2, "10", whole=True), day(3, "20", whole=True), day(4, "1", whole=False)]
-    assert picture.mean_cost_a_day(days) == (Decimal(15), "AUD", 2)
-    assert picture.mean_cost_a_day(days[:1]) is None
-    assert picture.mean_cost_a_day([]) is None
+    assert costs.mean_cost_a_day(days) == (Decimal(15), "AUD", 2)
+    assert costs.mean_cost_a_day(days[:1]) is None
+    assert costs.mean_cost_a_day([]) is None
 
 
 @given(st.text())

@@ -1,0 +1,92 @@
+"""What the demonstration says at its end: a table of what happened, and whether all that it claims was seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from demo import money
+
+
+def show(summary: dict[str, Any], folder: Path) -> None:
+    """Print what a newcomer wants to know."""
+    table = Table(title="edgewatt: what happened", title_justify="left", show_header=False)
+    naive = summary["pinball_naive"]
+    table.add_row("Data", f"{summary['data_rows']} rows, {summary['data_source']}")
+    for name, key in (
+        ("seasonal naive", "pinball_naive"),
+        ("teacher", "pinball_teacher"),
+        ("student, float", "pinball_student_float"),
+        ("student, int8 on the device", "pinball_student_int8"),
+    ):
+        better = f", {1 - summary[key] / naive:.0%} better than naive" if key != "pinball_naive" else ""
+        table.add_row(f"Forecast error, {name}", f"{summary[key] / 1000:.1f} MW pinball{better}")
+    table.add_row("Model on the device", f"{summary['student_bytes'] / 1000:.0f} kB, int8")
+    table.add_row(
+        "Readings taken / at the centre",
+        f"{summary['readings_sampled']} / {summary['readings_stored_centrally']}"
+        f" ({summary['readings_missing']} missing, {summary['readings_duplicated']} doubled)",
+    )
+    table.add_row(
+        "On the way", f"broker cut for {summary['outage_s']:.0f} s, {summary['agents_killed']} agent killed (SIGKILL)"
+    )
+    table.add_row("Models activated", f"{summary['models_activated']} of {summary['devices']} devices, after a trial")
+    table.add_row("Bad model", "refused by every device" if summary["bad_model_refused"] else "[red]not refused[/red]")
+    for device, figures in summary["per_device"].items():
+        table.add_row(
+            f"{device}: cost of the next 24 h",
+            f"{figures['cost_forecast_next_day']:,.0f} {summary['currency']}"
+            f" ({figures['cost_low']:,.0f} to {figures['cost_high']:,.0f}); {figures['alerts_raised']} alerts raised",
+        )
+    _add_money(table, summary)
+    table.add_row("Memory of an agent", f"{summary['agent_rss_mib']:.0f} MiB at most")
+    table.add_row("Time", f"{summary['elapsed_s']:.0f} s")
+    table.add_row("See", f"{folder}/report.html, {folder}/summary.json")
+    Console().print(table)
+
+
+def _add_money(table: Table, summary: dict[str, Any]) -> None:
+    """Rows on the device that has a battery: its bill, its plan, its alerts."""
+    device, currency = summary["plan_device"], summary["currency"]
+    table.add_row(
+        f"{device}: bill of the month",
+        f"{summary['month_cost']:,.0f} {currency} by {summary['month_until'][:10]},"
+        f" of it {summary['month_peak_cost']:,.0f} for the peak of {summary['month_peak_kw']:,.0f} kW;"
+        f" {summary['month_end_low']:,.0f} to {summary['month_end_high']:,.0f} at its end",
+    )
+    if "plan_source" in summary:
+        by = "HiGHS" if summary["plan_source"] == "highs" else "rules"
+        table.add_row(
+            f"{device}: plan for the next 24 h",
+            f"saves {summary['plan_saving_next_day']:,.0f} of {summary['plan_cost_next_day_without']:,.0f} {currency}"
+            f" against doing nothing, by {by}; {summary['plans_made']} plans made",
+        )
+    rules = summary["per_device"][device]["alerts_by_rule"]
+    table.add_row(f"{device}: alerts", ", ".join(f"{rule} {count}" for rule, count in rules.items()) or "none")
+
+
+def verdict(summary: dict[str, Any], console: Console) -> bool:
+    """Whether everything that the demonstration claims was seen; says what was not."""
+    claims = {
+        "the int8 student beats naive": summary["pinball_student_int8"] < summary["pinball_naive"],
+        "no reading is missing": summary["readings_missing"] == 0,
+        "no reading is doubled": summary["readings_duplicated"] == 0,
+        "no reading is altered": summary["readings_altered"] == 0,
+        "the broker was away": summary["outage_s"] > 0,
+        "an agent was killed": summary["agents_killed"] >= 1,
+        "every device runs the model": summary["models_activated"] == summary["devices"] == 3,
+        "the bad model was refused": summary["bad_model_refused"],
+        "the lines of each month's bill add up to its total": all(
+            money.adds_up(figures) for figures in summary["per_device"].values()
+        ),
+        "the month's peak was billed": summary["month_peak_kw"] > 0 and summary["month_peak_cost"] > 0,
+        "the optimiser made plans, and the newest saves": summary.get("plans_by_solver", 0) > 0
+        and summary["plan_saving_next_day"] >= 0,
+    }
+    for claim, held in claims.items():
+        if not held:
+            console.print(f"[red]Not seen: {claim}[/red]")
+    return all(claims.values())
