@@ -124,7 +124,9 @@ def _battery(
     discharge = builder.columns(steps, upper=battery.discharge_kw, cost=wear)
     # What lies outside its range at first may stay there, but not at the end.
     last = np.arange(steps) == steps - 1
-    stored = builder.columns(steps, lower=low, upper=np.where(last, battery.max_soc * battery.capacity_kwh, high))
+    most = np.where(last, battery.max_soc * battery.capacity_kwh, high)
+    least = low if yields is not None else np.minimum(np.maximum(low, problem.reserve_kwh), most)
+    stored = builder.columns(steps, lower=least, upper=most)
     initial = np.where(np.arange(steps) == 0, battery.initial_soc * battery.capacity_kwh, 0.0)
     rows = builder.rows(steps, lower=initial, upper=initial)
     builder.add(rows, stored, 1.0)

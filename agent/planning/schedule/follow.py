@@ -1,0 +1,217 @@
+"""Between two plans: what the battery does as the load comes, and what it keeps for load that no forecast shows.
+
+A plan rests on the median of the load; the peak of a month is set by what deviates from it. So part of the battery is
+held back: as much as any of the paths that the load may take (the median plus errors of earlier forecasts) would need
+to be held at the limit. Trading uses only the rest, shaving may use all. Pure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.planning.schedule.parts import Array, Battery, frozen
+from agent.planning.schedule.problem import Plan, Problem
+
+_HIGHEST = 13  # limits that are tried between the lowest and the highest
+_BEYOND = 1.2  # x the battery's power above the lowest limit: there the battery is of no use
+_AIMS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Guard:
+    """How the peak is guarded from now on; arrays have one value a step.
+
+    Attributes:
+        charge_to_kw: import up to which the battery may charge: what is paid for anyway, or aimed at. Infinite where
+            no demand charge counts.
+        shave_to_kw: import above which it gives: the lowest that what is stored will most likely hold.
+        reserve_kwh: stored energy at the end of each step that is kept for shaving, as far as it can be there by then.
+    """
+
+    charge_to_kw: Array
+    shave_to_kw: Array
+    reserve_kwh: Array
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            object.__setattr__(self, entry.name, frozen(getattr(self, entry.name)))
+
+
+def limit_kw(problem: Problem) -> Array:
+    """Return up to where import raises no demand charge: one value a step, infinite where none counts."""
+    limit = np.full(problem.steps, math.inf)
+    for charge in problem.demand:
+        limit[charge.counts] = np.minimum(limit[charge.counts], charge.floor_kw)
+    return limit
+
+
+def needed_kwh(paths_kw: Array, limits_kw: Array, battery: Battery, step_h: float) -> Array:
+    """Return what must be stored at the start of each step, and at the end, to hold a limit from there on.
+
+    What lies above the battery's power cannot be held and is not counted. Room below the limit recharges.
+
+    Args:
+        paths_kw: [..., steps] net load.
+        limits_kw: [..., steps], broadcast against it; infinite where nothing is to be held.
+        battery: its limits.
+        step_h: length of a step in hours.
+    """
+    over = paths_kw - limits_kw
+    give = np.clip(over, 0, battery.discharge_kw) * (step_h / battery.efficiency_discharge)
+    take = np.clip(-over, 0, battery.charge_kw) * (step_h * battery.efficiency_charge)
+    change = give - take
+    needed = np.zeros((*change.shape[:-1], change.shape[-1] + 1))
+    for step in reversed(range(change.shape[-1])):
+        np.maximum(needed[..., step + 1] + change[..., step], 0, out=needed[..., step])
+    least, most = battery.range_kwh
+    return np.minimum(needed + least, most)
+
+
+def holdable_kw(problem: Problem, days_kw: Array) -> dict[str, float]:
+    """Return the lowest peaks, by demand charge, that a battery full at the start of each day could have held.
+
+    All lie below the highest load of their window by the same: the battery serves all charges at once.
+
+    Args:
+        problem: of the day ahead; its demand charges say which steps count.
+        days_kw: [days, steps] net load of days past, each beginning at the hour of the problem.
+    """
+    battery, step_h = problem.battery, problem.step_h
+    assert battery is not None  # noqa: S101 - there is nothing to hold with
+    highest = {
+        charge.name: float(days_kw[:, charge.counts].max()) for charge in problem.demand if charge.counts.any()
+    }
+    least, most = battery.range_kwh
+    low, high = 0.0, battery.discharge_kw
+    for _ in range(16):
+        depth = (low + high) / 2
+        limit = np.full(problem.steps, math.inf)
+        for charge in problem.demand:
+            limit[charge.counts] = np.minimum(limit[charge.counts], highest[charge.name] - depth)
+        over = days_kw - limit
+        give = np.clip(over, 0, None) * (step_h / battery.efficiency_discharge)
+        take = np.clip(-over, 0, battery.charge_kw) * (step_h * battery.efficiency_charge)
+        needed = np.zeros(len(days_kw))
+        for step in reversed(range(problem.steps)):
+            needed = np.maximum(needed + give[:, step] - take[:, step], 0)
+        holds = bool((needed <= most - least).all() and over.max() <= battery.discharge_kw)
+        low, high = (depth, high) if holds else (low, depth)
+    return {name: kw - low for name, kw in highest.items()}
+
+
+def guard(problem: Problem, paths_kw: Array) -> Guard:
+    """Return how the peak is guarded while the next plan holds.
+
+    Args:
+        problem: of the next plan, with its battery; peaks so far in its demand charges, or what is aimed at.
+        paths_kw: [paths, steps] net load as it may come.
+    """
+    battery, step_h = problem.battery, problem.step_h
+    assert battery is not None  # noqa: S101 - there is nothing to guard with
+    limit = limit_kw(problem)
+    stored = battery.initial_soc * battery.capacity_kwh
+    needed = needed_kwh(paths_kw, limit, battery, step_h)
+    reserve = _within_reach(problem, needed.max(axis=0)[1:], limit, stored)
+    raised = limit + np.linspace(0, _BEYOND * battery.discharge_kw, _HIGHEST)[:, None, None]
+    likely = np.median(needed_kwh(paths_kw, raised, battery, step_h)[..., 0], axis=1)
+    enough = np.flatnonzero(likely <= stored + 1e-6)
+    shave = raised[enough[0] if len(enough) else -1, 0]
+    return Guard(charge_to_kw=limit, shave_to_kw=shave, reserve_kwh=reserve)
+
+
+def aims_kw(
+    problem: Problem,
+    paths_kw: Array,
+    lowest_kw: Mapping[str, float],
+    days_left: float,
+    solve: Callable[[Problem], Plan | None],
+) -> dict[str, float]:
+    """Return the peaks worth aiming at in the rest of the month: the lower they are, the less is left for trading.
+
+    What aims cost is their demand charges, and on each day left what the reserve for them takes from trading on the
+    day ahead. To be asked once a day.
+
+    Args:
+        problem: of the day ahead; its demand charges hold the peaks so far.
+        paths_kw: [paths, steps] net load as it may come.
+        lowest_kw: what can be held at best, such as the `holdable_kw` of the last four weeks.
+        days_left: of the billing month.
+        solve: makes plans.
+    """
+    battery = problem.battery
+    assert battery is not None  # noqa: S101 - there is nothing to aim with
+    per_kw, floors = dict[str, float](), dict[str, float]()
+    for charge in reversed(problem.demand):  # of the months of a charge the first one counts
+        per_kw[charge.name], floors[charge.name] = charge.per_kw, charge.floor_kw
+    best, chosen = math.inf, dict(lowest_kw)
+    for raised in np.linspace(0, battery.discharge_kw, _AIMS):
+        aims = {name: kw + float(raised) for name, kw in lowest_kw.items()}
+        trial = aimed(problem, aims)
+        plan = solve(dataclasses.replace(trial, reserve_kwh=guard(trial, paths_kw).reserve_kwh))
+        if plan is None:
+            continue
+        energy = float(np.maximum(plan.grid_kw, 0) @ trial.energy_per_kwh) * trial.step_h
+        cost = days_left * energy + sum(per_kw[name] * max(kw, floors[name]) for name, kw in aims.items())
+        if cost < best:
+            best, chosen = cost, aims
+    return chosen
+
+
+def aimed(problem: Problem, aims_kw: Mapping[str, float]) -> Problem:
+    """Return the problem with demand up to the aims, by charge, at no cost."""
+    demand = tuple(
+        dataclasses.replace(charge, free_kw=max(charge.free_kw, aims_kw.get(charge.name, 0.0)))
+        for charge in problem.demand
+    )
+    return dataclasses.replace(problem, demand=demand)
+
+
+def follow(
+    guard: Guard, plan: Plan, step: int, load_kw: float, stored_kwh: float, battery: Battery, step_h: float
+) -> float:
+    """Return the battery's power until the next call: above 0 it gives, below it takes.
+
+    Meant to be called every few seconds with what the site draws: then the mean over the interval follows. Trading goes
+    as planned, but for the reserve, for export that was not planned, and for charging beyond `charge_to_kw`.
+
+    Args:
+        guard: of the plan.
+        plan: whose step it is.
+        step: of the plan.
+        load_kw: what the site would draw without the battery, less its PV.
+        stored_kwh: at present.
+        battery: its limits.
+        step_h: what is left of the step, in hours.
+    """
+    least, most = battery.range_kwh
+    power = float(plan.discharge_kw[step] - plan.charge_kw[step])
+    if power > 0:
+        tradable = (stored_kwh - float(guard.reserve_kwh[step])) * battery.efficiency_discharge / step_h
+        power = min(power, max(tradable, 0.0))
+    elif power < 0:
+        power = min(0.0, max(power, load_kw - float(guard.charge_to_kw[step])))
+    power = max(power, load_kw - float(guard.shave_to_kw[step])) if load_kw > guard.shave_to_kw[step] else power
+    power = min(power, max(load_kw - min(float(plan.grid_kw[step]), 0.0), 0.0))
+    if power > 0:
+        return min(power, battery.discharge_kw, max(stored_kwh - least, 0.0) * battery.efficiency_discharge / step_h)
+    return -min(-power, battery.charge_kw, max(most - stored_kwh, 0.0) / (battery.efficiency_charge * step_h))
+
+
+def _within_reach(problem: Problem, wanted_kwh: Array, limit: Array, stored_kwh: float) -> Array:
+    """Return of what should be stored at the end of each step that which can be, by the median, within the limit."""
+    battery, step_h = problem.battery, problem.step_h
+    assert battery is not None  # noqa: S101 - the caller has looked
+    least, most = battery.range_kwh
+    over = problem.load_kw - problem.pv_kw - limit
+    give = np.clip(over, 0, battery.discharge_kw) * (step_h / battery.efficiency_discharge)
+    take = np.clip(-over, 0, battery.charge_kw) * (step_h * battery.efficiency_charge)
+    held, found = stored_kwh, np.zeros(problem.steps)
+    for step, change in enumerate((take - give).tolist()):
+        held = min(max(held + change, least), most)
+        found[step] = min(wanted_kwh[step], held * (1 - 1e-6))
+    return found
