@@ -1,22 +1,21 @@
 """A battery at a plant, replayed over measured load: planned each hour, followed in each interval, billed at the end.
 
 Decides nothing of how a battery is run: plans are `agent.planning.schedule`'s, and so is what happens between them. The load
-of an interval is known while it lasts, as it is to a controller that looks every few seconds. A day before the
-replay begins the battery is not there; its first month's bill holds the peak of those days.
+of an interval is known while it lasts, as it is to a controller that looks every few seconds. Before the replay
+begins the battery is not there; the first month's bill holds the peak of those days, too.
 """
 
 import dataclasses
-import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
 
 from agent.contract.slots import Slot
-from agent.contract.zones import parse_zone, to_local
+from agent.contract.zones import to_local
 from agent.planning.billing.bill import bill
 from agent.planning.billing.marginal import marginal_prices
 from agent.planning.schedule import problem as problems
-from agent.planning.schedule.follow import aimed, aims_kw, follow, guard, holdable_kw
+from agent.planning.schedule.follow import Aims, aimed, choose_aims, follow, guard
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery, DemandCharge
 from agent.planning.schedule.problem import Problem
@@ -94,21 +93,23 @@ class Replay:
         plant, battery = self.plant, self.battery
         peaks, stored = dict(self.before), battery.initial_soc * battery.capacity_kwh
         grid = np.zeros(len(plant.load_kw) - plant.first)
-        aims, month = {}, ""
+        aims, month = Aims({}), ""
         for number, step in enumerate(plant.hours.tolist()):
             median = np.maximum(medians[number], 0)
             paths = median[None] if perfect else np.maximum(median + self._errors(medians, number), 0)
             problem = self._problem(step, median, stored, peaks)
             local = to_local(plant.time_ms(step), plant.tariff.zone)
             now = plant.tariff.month_at(plant.time_ms(step))
+            days = plant.load_kw[max(step - HISTORY_DAYS * DAY, 0) : step]
+            days = days[len(days) % DAY :].reshape(-1, DAY)
+            if perfect:
+                days = paths
             if local.hour == 0 or now.label != month:
                 month = now.label
-                days = plant.load_kw[max(step - HISTORY_DAYS * DAY, 0) : step]
-                lowest = holdable_kw(problem, days[len(days) % DAY :].reshape(-1, DAY))
                 days_left = (now.end_ms - plant.time_ms(step)) / 86_400_000
-                aims = aims_kw(problem, paths, lowest, days_left, planner)
-            problem = aimed(problem, aims)
-            watch = guard(problem, paths)
+                aims = choose_aims(problem, paths, days, days_left, planner)
+            problem = aimed(problem, aims.peaks_kw)
+            watch = guard(problem, paths, days, insured_kw=aims.insured_kw)
             problem = dataclasses.replace(problem, reserve_kwh=watch.reserve_kwh)
             plan = planner(problem) or rule_plan(problem)
             for offset in range(PER_HOUR):
@@ -131,21 +132,30 @@ class Replay:
         finally:
             problems.MAX_STEPS = limit
 
-    def cost(self, grid_kw=None):
-        """Return the bill's total from the begin of the first month on; without a battery where no grid is given."""
+    def slots(self, grid_kw=None):
+        """Return the slots of the bill and its span, from the begin of the first month on."""
         plant = self.plant
         load = plant.load_kw.copy()
         if grid_kw is not None:
             load[plant.first :] = grid_kw
-        begin_ms = plant.tariff.month_at(plant.time_ms(plant.first)).start_ms
-        start = max(round((begin_ms - plant.start_ms) / (STEP_S * 1000)), 0)
+        begin = self._begin()
         slots = [
-            Slot(plant.time_ms(step), STEP_S, round(power * STEP_S / 3.6), float(power), 1.0)
-            for step, power in enumerate(load.tolist())
-            if step >= start
+            Slot(plant.time_ms(begin + number), STEP_S, round(power * STEP_S / 3.6), power, 1.0)
+            for number, power in enumerate(load[begin:].tolist())
         ]
-        span = plant.time_ms(start), plant.time_ms(len(load))
-        return bill(plant.tariff, slots, span_ms=span, partial=True)
+        return slots, (plant.time_ms(begin), plant.time_ms(len(load)))
+
+    def bill(self, slots, span_ms):
+        """Bill slots; charges of meters that the plant does not have are left out."""
+        return bill(self.plant.tariff, slots, span_ms=span_ms, partial=True)
+
+    def cost(self, grid_kw=None):
+        """Return the bill; without a battery where no grid is given."""
+        return self.bill(*self.slots(grid_kw))
+
+    def _begin(self):
+        month = self.plant.tariff.month_at(self.plant.time_ms(self.plant.first))
+        return max(round((month.start_ms - self.plant.start_ms) / (STEP_S * 1000)), 0)
 
     def _problem(self, step, median, stored, peaks):
         begin = step - self.plant.first
@@ -199,9 +209,7 @@ class Replay:
 
     def _peaks_before(self):
         plant = self.plant
-        month = plant.tariff.month_at(plant.time_ms(plant.first))
-        start = round((month.start_ms - plant.start_ms) / (STEP_S * 1000))
-        start = max(start, 0)
+        start = self._begin()
         if start >= plant.first:
             return {}
         terms = marginal_prices(plant.tariff, plant.time_ms(start), STEP_S, plant.first - start).demand

@@ -108,7 +108,8 @@ def _loads(problem):
     count = len(loads)
     step_h = problem["step_s"] / 3600
     powers = [
-        [power * _W for power in load["profile_kw"]] if "profile_kw" in load else load["power_kw"] * _W for load in loads
+        [power * _W for power in load["profile_kw"]] if "profile_kw" in load else load["power_kw"] * _W
+        for load in loads
     ]
     return {
         "number_of_deferrable_loads": count,

@@ -6,13 +6,14 @@ of 5 min (a day) and 576 of 5 min (two days, in which each load has a window of 
 
 import numpy as np
 
-from agent.planning.schedule.parts import Battery, DemandCharge, Deferrable, Sequence, Stage
+from agent.planning.schedule.parts import Battery, Deferrable, DemandCharge, Sequence, Stage
 from agent.planning.schedule.problem import Problem, plan_of
 
 SIZES = {96: 900, 288: 300, 576: 300}  # steps: seconds of one
 TARIFFS = ("two-part", "day-ahead", "peak-window")
 START_MS = 1_768_176_000_000  # a Monday, 00:00 UTC
 _QUARTER_S = 900
+PEAK_SO_FAR_KW = 350.0
 
 
 def cases():
@@ -38,7 +39,7 @@ def make(steps, step_s, tariff, *, seed, demand=True):
         per_kw=per_kw,
         interval_s=_QUARTER_S,
         counts=np.ones(steps, dtype=bool),
-        peak_so_far_kw=430.0,
+        peak_so_far_kw=PEAK_SO_FAR_KW,
     )
     return Problem(
         start_ms=START_MS,
@@ -63,6 +64,43 @@ def make(steps, step_s, tariff, *, seed, demand=True):
             wear_per_kwh=0.01,
         ),
         loads=_loads(steps, step_s),
+    )
+
+
+def small(seed):
+    """Build a problem of five hours whose best plan is among those that `schedule_brute` tries.
+
+    Even seeds have a battery and no demand charge: lossless, all in whole levels, a network whose corners are whole. Odd
+    ones have a demand charge and no battery.
+    """
+    random = np.random.default_rng(seed)
+    steps = 5
+    with_battery = seed % 2 == 0
+    charge = DemandCharge(
+        name="demand", per_kw=float(random.uniform(0, 0.5)), interval_s=3600, counts=np.ones(steps, dtype=bool)
+    )
+    battery = Battery(
+        capacity_kwh=30.0,
+        charge_kw=20.0,
+        discharge_kw=20.0,
+        efficiency_charge=1.0,
+        efficiency_discharge=1.0,
+        initial_soc=1 / 3,
+        wear_per_kwh=0.01,
+    )
+    return Problem(
+        start_ms=START_MS,
+        step_s=3600,
+        load_kw=10.0 * random.integers(-3, 9, steps),
+        import_per_kwh=random.uniform(0.05, 0.4, steps),
+        export_per_kwh=np.full(steps, 0.02),
+        demand=() if with_battery else (charge,),
+        battery=battery if with_battery else None,
+        loads=(
+            Deferrable(name="whole", power_kw=20.0, steps=2),
+            Deferrable(name="pausing", power_kw=10.0, steps=2, breakable=True),
+            Sequence(name="profile", stages=(Stage(profile_kw=(20.0, 10.0)),), earliest=1),
+        ),
     )
 
 

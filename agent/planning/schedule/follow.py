@@ -1,8 +1,8 @@
 """Between two plans: what the battery does as the load comes, and what it keeps for load that no forecast shows.
 
 A plan rests on the median of the load; the peak of a month is set by what deviates from it. So part of the battery is
-held back: as much as any of the paths that the load may take (the median plus errors of earlier forecasts) would need
-to be held at the limit. Trading uses only the rest, shaving may use all. Pure.
+held back: as much as any path that the load may take would need to be held at the limit. Trading uses only the rest,
+shaving may use all. Pure.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from agent.planning.schedule.problem import Plan, Problem
 _HIGHEST = 13  # limits that are tried between the lowest and the highest
 _BEYOND = 1.2  # x the battery's power above the lowest limit: there the battery is of no use
 _AIMS = 6
+_LIKELY = 0.5  # share of the paths that what is stored must suffice for: to give way early costs more than it saves
+_INSURED = (0.5, 0.25)  # of the battery's power
+_PREMIUM = 0.1  # of the demand at stake, in a month
+_SHAVING_KW = 0.1  # planned import so near the limit: what the battery gives is to shave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,11 +34,13 @@ class Guard:
         charge_to_kw: import up to which the battery may charge: what is paid for anyway, or aimed at. Infinite where
             no demand charge counts.
         shave_to_kw: import above which it gives: the lowest that what is stored will most likely hold.
-        reserve_kwh: stored energy at the end of each step that is kept for shaving, as far as it can be there by then.
+        wanted_kwh: stored energy at the end of each step that is to be kept for shaving.
+        reserve_kwh: of that, what can be there by then.
     """
 
     charge_to_kw: Array
     shave_to_kw: Array
+    wanted_kwh: Array
     reserve_kwh: Array
 
     def __post_init__(self) -> None:
@@ -83,9 +89,7 @@ def holdable_kw(problem: Problem, days_kw: Array) -> dict[str, float]:
     """
     battery, step_h = problem.battery, problem.step_h
     assert battery is not None  # noqa: S101 - there is nothing to hold with
-    highest = {
-        charge.name: float(days_kw[:, charge.counts].max()) for charge in problem.demand if charge.counts.any()
-    }
+    highest = {charge.name: float(days_kw[:, charge.counts].max()) for charge in problem.demand if charge.counts.any()}
     least, most = battery.range_kwh
     low, high = 0.0, battery.discharge_kw
     for _ in range(16):
@@ -104,62 +108,87 @@ def holdable_kw(problem: Problem, days_kw: Array) -> dict[str, float]:
     return {name: kw - low for name, kw in highest.items()}
 
 
-def guard(problem: Problem, paths_kw: Array) -> Guard:
+def guard(problem: Problem, paths_kw: Array, days_kw: Array, *, insured_kw: float = 0.0) -> Guard:
     """Return how the peak is guarded while the next plan holds.
 
     Args:
         problem: of the next plan, with its battery; peaks so far in its demand charges, or what is aimed at.
-        paths_kw: [paths, steps] net load as it may come.
+        paths_kw: [paths, steps] net load as it may come: the median plus errors of earlier forecasts.
+        days_kw: [days, steps] net load of days past, from the same hour on; what happened may happen again.
+        insured_kw: so much higher than all of these the load may come and still find its reserve.
     """
     battery, step_h = problem.battery, problem.step_h
     assert battery is not None  # noqa: S101 - there is nothing to guard with
     limit = limit_kw(problem)
     stored = battery.initial_soc * battery.capacity_kwh
-    needed = needed_kwh(paths_kw, limit, battery, step_h)
-    reserve = _within_reach(problem, needed.max(axis=0)[1:], limit, stored)
+    every = np.concatenate([paths_kw, days_kw])
+    wanted = needed_kwh(every, limit - insured_kw, battery, step_h).max(axis=0)[1:]
+    reserve = _within_reach(problem, wanted, limit, stored)
     raised = limit + np.linspace(0, _BEYOND * battery.discharge_kw, _HIGHEST)[:, None, None]
-    likely = np.median(needed_kwh(paths_kw, raised, battery, step_h)[..., 0], axis=1)
+    likely = np.quantile(needed_kwh(paths_kw, raised, battery, step_h)[..., 0], _LIKELY, axis=1)
     enough = np.flatnonzero(likely <= stored + 1e-6)
     shave = raised[enough[0] if len(enough) else -1, 0]
-    return Guard(charge_to_kw=limit, shave_to_kw=shave, reserve_kwh=reserve)
+    return Guard(charge_to_kw=limit, shave_to_kw=shave, wanted_kwh=wanted, reserve_kwh=reserve)
 
 
-def aims_kw(
+@dataclass(frozen=True, slots=True)
+class Aims:
+    """What is worth aiming at in the rest of a billing month.
+
+    Attributes:
+        peaks_kw: highest import by demand charge.
+        insured_kw: how much higher than any path the load may come and still find its reserve.
+    """
+
+    peaks_kw: Mapping[str, float]
+    insured_kw: float = 0.0
+
+
+def choose_aims(
     problem: Problem,
     paths_kw: Array,
-    lowest_kw: Mapping[str, float],
+    days_kw: Array,
     days_left: float,
     solve: Callable[[Problem], Plan | None],
-) -> dict[str, float]:
-    """Return the peaks worth aiming at in the rest of the month: the lower they are, the less is left for trading.
+) -> Aims:
+    """Return aims for the rest of the month. The lower they are, the less is left for trading.
 
-    What aims cost is their demand charges, and on each day left what the reserve for them takes from trading on the
-    day ahead. To be asked once a day.
+    What peaks cost is their demand charges, and on each day left what the reserve for them takes from trading on the
+    day ahead. The reserve is insured as far as that takes little from trading, measured by the demand at stake. To be
+    asked once a day.
 
     Args:
         problem: of the day ahead; its demand charges hold the peaks so far.
-        paths_kw: [paths, steps] net load as it may come.
-        lowest_kw: what can be held at best, such as the `holdable_kw` of the last four weeks.
+        paths_kw: as of `guard`.
+        days_kw: as of `guard`.
         days_left: of the billing month.
         solve: makes plans.
     """
     battery = problem.battery
     assert battery is not None  # noqa: S101 - there is nothing to aim with
-    per_kw, floors = dict[str, float](), dict[str, float]()
-    for charge in reversed(problem.demand):  # of the months of a charge the first one counts
-        per_kw[charge.name], floors[charge.name] = charge.per_kw, charge.floor_kw
-    best, chosen = math.inf, dict(lowest_kw)
-    for raised in np.linspace(0, battery.discharge_kw, _AIMS):
-        aims = {name: kw + float(raised) for name, kw in lowest_kw.items()}
-        trial = aimed(problem, aims)
-        plan = solve(dataclasses.replace(trial, reserve_kwh=guard(trial, paths_kw).reserve_kwh))
+    first = {charge.name: charge for charge in reversed(problem.demand)}  # of the months of a charge the first counts
+
+    def cost(aims: Aims) -> float:
+        trial = aimed(problem, aims.peaks_kw)
+        watch = guard(trial, paths_kw, days_kw, insured_kw=aims.insured_kw)
+        plan = solve(dataclasses.replace(trial, reserve_kwh=watch.reserve_kwh))
         if plan is None:
-            continue
+            return math.inf
         energy = float(np.maximum(plan.grid_kw, 0) @ trial.energy_per_kwh) * trial.step_h
-        cost = days_left * energy + sum(per_kw[name] * max(kw, floors[name]) for name, kw in aims.items())
-        if cost < best:
-            best, chosen = cost, aims
-    return chosen
+        peaks = (first[name].per_kw * max(kw, first[name].floor_kw) for name, kw in aims.peaks_kw.items())
+        return days_left * energy + sum(peaks)
+
+    lowest = holdable_kw(problem, days_kw)
+    raised = np.linspace(0, battery.discharge_kw, _AIMS).tolist()
+    trials = [Aims({name: kw + more for name, kw in lowest.items()}) for more in raised]
+    costs = [cost(trial) for trial in trials]
+    best = int(np.argmin(costs))
+    at_stake = battery.discharge_kw * sum(charge.per_kw for charge in first.values())
+    for share in _INSURED:
+        insured = dataclasses.replace(trials[best], insured_kw=share * battery.discharge_kw)
+        if cost(insured) <= costs[best] + _PREMIUM * at_stake:
+            return insured
+    return trials[best]
 
 
 def aimed(problem: Problem, aims_kw: Mapping[str, float]) -> Problem:
@@ -190,12 +219,19 @@ def follow(
     """
     least, most = battery.range_kwh
     power = float(plan.discharge_kw[step] - plan.charge_kw[step])
+    room = float(guard.charge_to_kw[step]) - load_kw
     if power > 0:
+        if plan.grid_kw[step] >= guard.charge_to_kw[step] - _SHAVING_KW:  # it was to shave, not to trade
+            power = min(power, max(-room, 0.0))
         tradable = (stored_kwh - float(guard.reserve_kwh[step])) * battery.efficiency_discharge / step_h
         power = min(power, max(tradable, 0.0))
     elif power < 0:
-        power = min(0.0, max(power, load_kw - float(guard.charge_to_kw[step])))
-    power = max(power, load_kw - float(guard.shave_to_kw[step])) if load_kw > guard.shave_to_kw[step] else power
+        power = min(0.0, max(power, -room))
+    lacking = (float(guard.wanted_kwh[step]) - stored_kwh) / (battery.efficiency_charge * step_h)
+    if room > 0 and lacking > 0:
+        power = min(power, -min(lacking, room))
+    if load_kw > guard.shave_to_kw[step]:
+        power = max(power, load_kw - float(guard.shave_to_kw[step]))
     power = min(power, max(load_kw - min(float(plan.grid_kw[step]), 0.0), 0.0))
     if power > 0:
         return min(power, battery.discharge_kw, max(stored_kwh - least, 0.0) * battery.efficiency_discharge / step_h)
