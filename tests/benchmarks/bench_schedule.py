@@ -53,7 +53,7 @@ def run():
             steps: statistics.median(one["solve_ms_p50"] for one in ones) for steps, ones in by_size.items()
         },
         "solve_ms_max": {steps: max(one["solve_ms_max"] for one in ones) for steps, ones in by_size.items()},
-        "gap_max": {steps: max(one["gap"] for one in ones) for steps, ones in by_size.items()},
+        "gap_max": {steps: _greatest(one["gap"] for one in ones) for steps, ones in by_size.items()},
         "peer_ms_p50": {
             steps: statistics.median(one["peer_ms_p50"] for one in ones) for steps, ones in by_size.items()
         },
@@ -85,13 +85,13 @@ def _case(name, problem, theirs):
     return {
         "solve_ms_p50": statistics.median(times),
         "solve_ms_max": max(times),
-        "gap": math.inf if plan.gap is None else plan.gap,
+        "gap": plan.gap,
         "total": ours.total,
         "peaks_kw": list(ours.peaks_kw),
         "total_by_rules": price_plan(problem, rule_plan(problem)).total,
         "total_unplanned": price_plan(problem, do_nothing(problem)).total,
         "peer_status": theirs["status"],
-        "peer_gap": theirs["gap"],
+        "peer_gap": theirs["gap"] if theirs["gap"] is not None and math.isfinite(theirs["gap"]) else None,
         "peer_total": priced.total if valid else None,
         "peer_violations": [] if priced is None else list(priced.violations),
         "peer_ms_p50": statistics.median(peer_ms),
@@ -136,6 +136,12 @@ def _brute():
         total = _checked(problem, solve(problem, gap=0.0, limit_s=LIMIT_S, threads=THREADS), f"small {seed}").total
         worst = max(worst, abs(total - brute_force(problem)))
     return {"problems": _SMALL, "worst_difference": worst, "agree": worst < 1e-6}
+
+
+def _greatest(gaps):
+    """The greatest gap; None where a plan has none that is proven."""
+    gaps = list(gaps)
+    return None if None in gaps else max(gaps)
 
 
 def _sizes():

@@ -13,16 +13,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from agent.planning.schedule.parts import Array, Battery, frozen
 from agent.planning.schedule.problem import Plan, Problem
 
+Bools = npt.NDArray[np.bool_]
 _HIGHEST = 13  # limits that are tried between the lowest and the highest
 _BEYOND = 1.2  # x the battery's power above the lowest limit: there the battery is of no use
 _AIMS = 6
 _LIKELY = 0.5  # share of the paths that what is stored must suffice for: to give way early costs more than it saves
 _INSURED = (0.5, 0.25)  # of the battery's power
 _PREMIUM = 0.1  # of the demand at stake, in a month
+_DUST_KWH = 1e-6
 _SHAVING_KW = 0.1  # planned import so near the limit: what the battery gives is to shave
 
 
@@ -67,15 +70,32 @@ def needed_kwh(paths_kw: Array, limits_kw: Array, battery: Battery, step_h: floa
         battery: its limits.
         step_h: length of a step in hours.
     """
-    over = paths_kw - limits_kw
-    give = np.clip(over, 0, battery.discharge_kw) * (step_h / battery.efficiency_discharge)
-    take = np.clip(-over, 0, battery.charge_kw) * (step_h * battery.efficiency_charge)
-    change = give - take
-    needed = np.zeros((*change.shape[:-1], change.shape[-1] + 1))
-    for step in reversed(range(change.shape[-1])):
-        np.maximum(needed[..., step + 1] + change[..., step], 0, out=needed[..., step])
+    give, take = _flows_kwh(paths_kw - limits_kw, battery, step_h)
     least, most = battery.range_kwh
-    return np.minimum(needed + least, most)
+    needed = np.zeros((*give.shape[:-1], give.shape[-1] + 1))
+    for step in reversed(range(give.shape[-1])):
+        needed[..., step] = np.clip(needed[..., step + 1] + give[..., step] - take[..., step], 0, most - least)
+    return needed + least
+
+
+def is_held(paths_kw: Array, limits_kw: Array, stored_kwh: float, battery: Battery, step_h: float) -> Bools:
+    """Return of each path whether what is stored suffices to hold a limit, with what recharges on the way: [...].
+
+    Args:
+        paths_kw: as of `needed_kwh`; what lies above the battery's power is not counted.
+        limits_kw: as of `needed_kwh`.
+        stored_kwh: at the start.
+        battery: its limits.
+        step_h: length of a step in hours.
+    """
+    give, take = _flows_kwh(paths_kw - limits_kw, battery, step_h)
+    least, most = battery.range_kwh
+    stored = np.full(give.shape[:-1], stored_kwh)
+    enough = np.ones(give.shape[:-1], dtype=np.bool_)
+    for step in range(give.shape[-1]):
+        stored = np.minimum(stored + take[..., step] - give[..., step], most)
+        enough &= stored >= least - _DUST_KWH
+    return enough
 
 
 def holdable_kw(problem: Problem, days_kw: Array) -> dict[str, float]:
@@ -90,20 +110,13 @@ def holdable_kw(problem: Problem, days_kw: Array) -> dict[str, float]:
     battery, step_h = problem.battery, problem.step_h
     assert battery is not None  # noqa: S101 - there is nothing to hold with
     highest = {charge.name: float(days_kw[:, charge.counts].max()) for charge in problem.demand if charge.counts.any()}
-    least, most = battery.range_kwh
     low, high = 0.0, battery.discharge_kw
     for _ in range(16):
         depth = (low + high) / 2
         limit = np.full(problem.steps, math.inf)
         for charge in problem.demand:
             limit[charge.counts] = np.minimum(limit[charge.counts], highest[charge.name] - depth)
-        over = days_kw - limit
-        give = np.clip(over, 0, None) * (step_h / battery.efficiency_discharge)
-        take = np.clip(-over, 0, battery.charge_kw) * (step_h * battery.efficiency_charge)
-        needed = np.zeros(len(days_kw))
-        for step in reversed(range(problem.steps)):
-            needed = np.maximum(needed + give[:, step] - take[:, step], 0)
-        holds = bool((needed <= most - least).all() and over.max() <= battery.discharge_kw)
+        holds = bool(is_held(days_kw, limit, battery.range_kwh[1], battery, step_h).all())
         low, high = (depth, high) if holds else (low, depth)
     return {name: kw - low for name, kw in highest.items()}
 
@@ -125,8 +138,8 @@ def guard(problem: Problem, paths_kw: Array, days_kw: Array, *, insured_kw: floa
     wanted = needed_kwh(every, limit - insured_kw, battery, step_h).max(axis=0)[1:]
     reserve = _within_reach(problem, wanted, limit, stored)
     raised = limit + np.linspace(0, _BEYOND * battery.discharge_kw, _HIGHEST)[:, None, None]
-    likely = np.quantile(needed_kwh(paths_kw, raised, battery, step_h)[..., 0], _LIKELY, axis=1)
-    enough = np.flatnonzero(likely <= stored + 1e-6)
+    likely = is_held(paths_kw, raised, stored, battery, step_h).mean(axis=1)
+    enough = np.flatnonzero(likely >= _LIKELY)
     shave = raised[enough[0] if len(enough) else -1, 0]
     return Guard(charge_to_kw=limit, shave_to_kw=shave, wanted_kwh=wanted, reserve_kwh=reserve)
 
@@ -243,11 +256,16 @@ def _within_reach(problem: Problem, wanted_kwh: Array, limit: Array, stored_kwh:
     battery, step_h = problem.battery, problem.step_h
     assert battery is not None  # noqa: S101 - the caller has looked
     least, most = battery.range_kwh
-    over = problem.load_kw - problem.pv_kw - limit
-    give = np.clip(over, 0, battery.discharge_kw) * (step_h / battery.efficiency_discharge)
-    take = np.clip(-over, 0, battery.charge_kw) * (step_h * battery.efficiency_charge)
+    give, take = _flows_kwh(problem.load_kw - problem.pv_kw - limit, battery, step_h)
     held, found = stored_kwh, np.zeros(problem.steps)
     for step, change in enumerate((take - give).tolist()):
         held = min(max(held + change, least), most)
         found[step] = min(wanted_kwh[step], held * (1 - 1e-6))
     return found
+
+
+def _flows_kwh(over_kw: Array, battery: Battery, step_h: float) -> tuple[Array, Array]:
+    """Return what leaves the store to shave what is over, and what may enter where there is room, in each step."""
+    give = np.clip(over_kw, 0, battery.discharge_kw) * (step_h / battery.efficiency_discharge)
+    take = np.clip(-over_kw, 0, battery.charge_kw) * (step_h * battery.efficiency_charge)
+    return give, take
