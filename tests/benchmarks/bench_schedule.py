@@ -57,8 +57,8 @@ def run():
         "peer_ms_p50": {
             steps: statistics.median(one["peer_ms_p50"] for one in ones) for steps, ones in by_size.items()
         },
-        "objective_ratio_vs_peer": max(objective),
-        "objective_ratio_vs_peer_geomean": statistics.geometric_mean(objective),
+        "objective_ratio_vs_peer": max(objective, default=None),
+        "objective_ratio_vs_peer_geomean": statistics.geometric_mean(objective) if objective else None,
         "time_ratio_vs_peer": max(times),
         "time_ratio_vs_peer_geomean": statistics.geometric_mean(times),
         "peer_without_plan": sum(one["peer_total"] is None for one in figures.values()),

@@ -9,7 +9,7 @@ import pytest
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.pricing import price_plan
-from agent.planning.schedule.rules import rule_plan
+from agent.planning.schedule.rules import do_nothing
 from tests.benchmarks.battery_replay import DAY, Plant, Replay, battery_for, naive, truth
 from tests.benchmarks.schedule_brute import brute_force
 from tests.benchmarks.schedule_cases import cases, from_json, make, small, to_json
@@ -57,7 +57,7 @@ def test_the_peer_reads_every_problem_whole_and_its_plan_is_priced_as_ours():
         told = json.loads(json.dumps(to_json(name, problem)))
         assert len(told["load_kw"]) == told["steps"] == problem.steps
         assert [load["latest"] for load in told["loads"]] == [load.latest for load in problem.loads]
-        plan = rule_plan(problem)
+        plan = do_nothing(problem)
         theirs = {key: getattr(plan, key).tolist() for key in ("charge_kw", "discharge_kw", "loads_kw")}
         assert price_plan(problem, from_json(problem, theirs)).total == pytest.approx(plan.objective)
 

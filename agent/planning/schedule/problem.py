@@ -118,7 +118,9 @@ class Problem:
             limit = name.endswith("limit_kw")
             if np.isnan(value).any() or (not limit and not np.isfinite(value).all()):
                 yield f"{name}: step {int(np.argmin(np.isfinite(value)))} is not a number"
-            elif name in ("margin_kw", "reserve_kwh", "pv_kw", "site_limit_kw", "export_limit_kw") and (value < 0).any():
+            elif (
+                name in ("margin_kw", "reserve_kwh", "pv_kw", "site_limit_kw", "export_limit_kw") and (value < 0).any()
+            ):
                 yield f"{name}: step {int(np.argmax(value < 0))} is negative"
         if self.step_s < 1:
             yield f"step_s is {self.step_s}: it must be at least 1"
