@@ -181,7 +181,7 @@ def _energy(bill):
 
 def _peaks(bill):
     return {
-        invoice.label: {line.name: float(line.quantity) for line in invoice.lines if line.unit == "kW"}
+        invoice.label: {line.period: float(line.quantity) for line in invoice.lines if line.unit == "kW"}
         for invoice in bill.invoices
     }
 

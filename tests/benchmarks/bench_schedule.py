@@ -63,11 +63,13 @@ def run():
         "time_ratio_vs_peer_geomean": statistics.geometric_mean(times),
         "peer_without_plan": sum(one["peer_total"] is None for one in figures.values()),
         "brute_force": _brute(),
+        "full_problem": {steps: _full(steps, step_s) for steps, step_s in schedule_cases.SIZES.items()},
         "problems": figures,
     }
 
 
-def _case(name, problem, theirs):
+def _solved(name, problem):
+    """Solve once to warm up, then as often as asked; return the last plan, priced, and the times in ms."""
     times, plan = [], None
     solve(problem, gap=GAP, limit_s=LIMIT_S, threads=THREADS)
     for _ in range(REPEATS):
@@ -77,7 +79,16 @@ def _case(name, problem, theirs):
     print(f"  {name}: {', '.join(f'{one:.0f}' for one in times)} ms", file=sys.stderr, flush=True)
     if plan is None:
         raise UnavailableError("no plan was found", where=name)
-    ours = _checked(problem, plan, name)
+    return plan, _checked(problem, plan, name), times
+
+
+def _full(steps, step_s):
+    plan, priced, times = _solved(f"{steps}-full", schedule_cases.full(steps, step_s))
+    return {"solve_ms_p50": statistics.median(times), "gap": plan.gap, "total": priced.total}
+
+
+def _case(name, problem, theirs):
+    plan, ours, times = _solved(name, problem)
     plan_of_peer = schedule_cases.from_json(problem, theirs)
     priced = None if plan_of_peer is None else price_plan(problem, plan_of_peer)
     valid = priced is not None and not priced.violations

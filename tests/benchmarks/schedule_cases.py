@@ -4,6 +4,8 @@ Loads: two that run whole, two that may pause (shortest run and shortest pause),
 of 5 min (a day) and 576 of 5 min (two days, in which each load has a window of its own). Everything is seeded.
 """
 
+import dataclasses
+
 import numpy as np
 
 from agent.planning.schedule.parts import Battery, Deferrable, DemandCharge, Sequence, Stage
@@ -64,6 +66,26 @@ def make(steps, step_s, tariff, *, seed, demand=True):
             wear_per_kwh=0.01,
         ),
         loads=_loads(steps, step_s),
+    )
+
+
+def full(steps, step_s):
+    """Build a problem with what the peer cannot say, too: stages with a pause, a margin, carbon, PV that may be held back."""
+    problem = make(steps, step_s, "peak-window", seed=0)
+    *others, dryer = problem.loads
+    (profile,) = dryer.stages
+    half = len(profile.profile_kw) // 2
+    stages = (
+        Stage(profile_kw=profile.profile_kw[:half]),
+        Stage(profile_kw=profile.profile_kw[half:], max_gap=round(2 * 3600 / step_s)),
+    )
+    return dataclasses.replace(
+        problem,
+        margin_kw=25.0,
+        carbon_kg_per_kwh=0.3 + 0.1 * np.sin(np.arange(steps) * step_s / 43_200 * np.pi),
+        carbon_price_per_kg=0.08,
+        curtailable=True,
+        loads=(*others, dataclasses.replace(dryer, stages=stages)),
     )
 
 
