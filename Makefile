@@ -8,6 +8,8 @@ TFLITE := .venv-tflite
 # Keras 2 and what prunes and trains quantised, without what they ask for: a second TensorFlow, which would overwrite
 # the first, and an older absl. For one child process of a benchmark; nothing else sees the folder.
 LEGACY := .legacy-keras
+# The peer of the schedule's benchmark (1.1 GB); it shares no library with anything here.
+EMHASS := .venv-emhass
 # A process for each core, four at most: many tests wait for a clock, a disk or a broker. Files stay whole, since their
 # tests share what is made once, and in their order, in which the longest do not come last.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -41,6 +43,12 @@ $(LEGACY)/.installed: pyproject.toml | $(BIN)/python
 	  'tf-keras>=2.21,<2.22' 'dm-tree>=0.1.8,<0.2'
 	@touch $@
 
+$(EMHASS)/.installed:
+	@echo "making $(EMHASS) (emhass 0.18.7, a few minutes)"
+	@$(PYTHON) -m venv $(EMHASS)
+	@$(EMHASS)/bin/python $(PIP) 'emhass==0.18.7'
+	@touch $@
+
 broker:
 	@command -v mosquitto >/dev/null || PATH=$$PATH:/usr/sbin command -v mosquitto >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ]; then echo "installing mosquitto"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq mosquitto >/dev/null; \
@@ -71,11 +79,11 @@ test: $(VENV)/.installed-dev $(TFLITE)/.installed $(LEGACY)/.installed servers c
 	$(TFLITE)/bin/python -m pytest -q tests/agent/contract tests/agent/inference
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
-bench: $(VENV)/.installed-bench $(TFLITE)/.installed $(LEGACY)/.installed
+bench: $(VENV)/.installed-bench $(TFLITE)/.installed $(LEGACY)/.installed $(EMHASS)/.installed
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 soak: $(VENV)/.installed-dev servers compiler
 	$(BIN)/python -m tests.soak $(SOAK)
 
 clean:
-	rm -rf build .venv .venv-tflite .legacy-keras .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf build .venv .venv-tflite .venv-emhass .legacy-keras .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,115 @@
+"""What the benchmarks of schedule and bill must never get wrong: one problem for both, and a replay that is honest."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from agent.contract.tariff.tariff import Tariff
+from agent.planning.schedule.optimum import solve
+from agent.planning.schedule.pricing import price_plan
+from agent.planning.schedule.rules import do_nothing
+from tests.benchmarks.battery_replay import DAY, Plant, Replay, battery_for, naive, truth
+from tests.benchmarks.schedule_brute import brute_force
+from tests.benchmarks.schedule_cases import cases, from_json, make, small, to_json
+
+TARIFF = """
+name = "Two prices and demand"
+zone = "UTC"
+currency = "EUR"
+[[period]]
+name = "day"
+price_per_kwh = 0.30
+from = "08:00"
+to = "20:00"
+[[period]]
+name = "night"
+price_per_kwh = 0.10
+[[demand]]
+name = "demand"
+interval_minutes = 15
+price_per_kw = 10
+"""
+START_MS = 1_767_225_600_000  # 1 January 2026
+FIRST = 35 * DAY
+
+
+@pytest.fixture(scope="module")
+def plant():
+    """Five weeks, every work day with a peak of an hour that comes a little earlier or later."""
+    random = np.random.default_rng(5)
+    steps = FIRST + DAY + DAY // 4
+    load = 100.0 + random.normal(0, 3, steps)
+    for day in range(36):
+        begin = day * DAY + 40 + int(random.integers(-6, 7))
+        load[begin : begin + 4] += 160.0 if day % 7 < 5 else 0.0
+    return Plant("plant", START_MS, load, FIRST, Tariff.from_toml(TARIFF, "test"))
+
+
+@pytest.fixture(scope="module")
+def replay(plant):
+    return Replay(plant, battery_for(plant.load_kw[:FIRST]))
+
+
+def test_the_peer_reads_every_problem_whole_and_its_plan_is_priced_as_ours():
+    for name, problem in cases():
+        told = json.loads(json.dumps(to_json(name, problem)))
+        assert len(told["load_kw"]) == told["steps"] == problem.steps
+        assert [load["latest"] for load in told["loads"]] == [load.latest for load in problem.loads]
+        plan = do_nothing(problem)
+        theirs = {key: getattr(plan, key).tolist() for key in ("charge_kw", "discharge_kw", "loads_kw")}
+        assert price_plan(problem, from_json(problem, theirs)).total == pytest.approx(plan.objective)
+
+
+def test_a_peer_without_a_plan_is_told_as_one():
+    assert from_json(make(96, 900, "two-part", seed=0), {"status": "Infeasible", "gap": None}) is None
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_trying_all_plans_finds_none_that_is_cheaper(seed):
+    problem = small(seed)
+    assert solve(problem, gap=0.0).objective == pytest.approx(brute_force(problem), abs=1e-6)
+
+
+def test_a_naive_forecast_knows_nothing_of_what_comes(plant):
+    changed = plant.load_kw.copy()
+    changed[FIRST + DAY :] += 1000.0
+    later = Plant("later", START_MS, changed, FIRST, plant.tariff)
+    assert (naive(later)[:24] == naive(plant)[:24]).all()
+    assert not (truth(later)[:24] == truth(plant)[:24]).all()
+
+
+def test_a_replay_is_not_moved_by_load_that_comes_later(plant, replay):
+    short = Plant("short", START_MS, plant.load_kw[: FIRST + DAY], FIRST, plant.tariff)
+    forecasts = naive(plant)
+    alone = Replay(short, replay.battery).run(forecasts[:24])
+    assert replay.run(forecasts)[:DAY] == pytest.approx(alone)
+
+
+def test_the_peak_of_the_days_before_the_battery_stays_in_the_first_month_s_bill(plant, replay):
+    """The replay begins on 5 February: its peak of the first days cannot be undone."""
+    unplanned, planned = replay.cost(), replay.cost(np.zeros(len(plant.load_kw) - FIRST))
+    peaks = [next(line.quantity for line in bill.lines if line.unit == "kW") for bill in (unplanned, planned)]
+    before = plant.load_kw[31 * DAY : FIRST].max()
+    assert float(peaks[1]) == pytest.approx(before, abs=0.01)
+    assert replay.before == {("demand", "2026-02"): pytest.approx(before)}
+    assert float(peaks[0]) >= before - 0.01
+
+
+def test_no_plan_saves_more_than_the_one_that_knows_all(replay, plant):
+    unplanned, best = replay.cost(), replay.cost(replay.best())
+    ours = replay.cost(replay.run(naive(plant)))
+    assert best.total <= ours.total < unplanned.total
+
+
+def test_the_tariff_files_of_the_benchmark_hold_at_the_plant_s_own_time():
+    from tests.benchmarks.bench_bill import TARIFFS, plant_under
+    from tests.benchmarks.forecast_series import Series
+
+    series = Series("mill", None, "+09:00", "+09:00", "", False, None, "2026-01-20", 30)
+    for name in TARIFFS:
+        tariff = plant_under(name, series, START_MS, np.ones(40 * DAY)).tariff
+        assert tariff.zone_name == "+09:00"
+        assert [re.sub(r"\.excess$", "", demand.name) for version in tariff.versions for demand in version.demands]
+        assert not any(demand.by_capacity for version in tariff.versions for demand in version.demands)
