@@ -47,6 +47,7 @@ def advice(events: Sequence[Row]) -> dict[str, Any]:
         "plan_cost_next_day": newest["cost"],
         "plan_cost_next_day_without": newest["cost_of_nothing"],
         "plan_saving_next_day": newest["saving"],
+        "plan_saving_most": max(row["saving"] for row in plans),
         "plan_source": newest["source"],
         "plans_made": len(plans),
         "plans_by_solver": sources["highs"],

@@ -62,7 +62,8 @@ def _add_money(table: Table, summary: dict[str, Any]) -> None:
         table.add_row(
             f"{device}: plan for the next 24 h",
             f"saves {summary['plan_saving_next_day']:,.0f} of {summary['plan_cost_next_day_without']:,.0f} {currency}"
-            f" against doing nothing, by {by}; {summary['plans_made']} plans made",
+            f" against doing nothing, by {by}; of {summary['plans_made']} plans the best saved"
+            f" {summary['plan_saving_most']:,.0f}",
         )
     rules = summary["per_device"][device]["alerts_by_rule"]
     table.add_row(f"{device}: alerts", ", ".join(f"{rule} {count}" for rule, count in rules.items()) or "none")

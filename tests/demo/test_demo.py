@@ -154,7 +154,7 @@ def test_advice_is_that_of_the_newest_plan_whoever_made_it():
     first = {"kind": "plan", "cost": 9.0, "cost_of_nothing": 10.0, "saving": 1.0, "source": "highs"}
     found = money.advice([first, {"kind": "boot"}, {**first, "saving": 0.5, "source": "rules"}])
     assert (found["plan_saving_next_day"], found["plan_source"]) == (0.5, "rules")
-    assert (found["plans_made"], found["plans_by_solver"]) == (2, 1)
+    assert (found["plans_made"], found["plans_by_solver"], found["plan_saving_most"]) == (2, 1, 1.0)
     assert money.advice([{"kind": "boot"}]) == {}
 
 
