@@ -83,6 +83,11 @@ def local_day_bounds_ms(date: dt.date, zone: dt.tzinfo) -> tuple[int, int]:
     return round(start.timestamp() * 1000), round(end.timestamp() * 1000)
 
 
+def year_days(year: int) -> int:
+    """Return 365, or 366 in a leap year."""
+    return dt.date(year, 12, 31).timetuple().tm_yday
+
+
 def utc_iso(time_ms: int) -> str:
     """Return `2026-11-22T01:00:00Z`."""
     return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -6,6 +6,8 @@ import datetime as dt
 import re
 from functools import lru_cache
 
+from agent.contract.zones import year_days
+
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _YEARLY = re.compile(r"(\d\d)-(\d\d)")
 _NTH = re.compile(r"(?:([1-5])(?:st|nd|rd|th)|(last)) (mon|tue|wed|thu|fri|sat|sun) of ([1-9]|1[0-2])")
@@ -39,16 +41,12 @@ def _dates(entry: str | dt.date, year: int) -> list[dt.date]:
     if match := _YEARLY.fullmatch(entry):
         month, day = int(match[1]), int(match[2])
         dt.date(2024, month, day)  # refuses what no year has
-        return [] if (month, day) == (2, 29) and not _is_leap(year) else [dt.date(year, month, day)]
+        return [] if (month, day) == (2, 29) and year_days(year) == 365 else [dt.date(year, month, day)]
     if match := _NTH.fullmatch(entry):
         return _nth(year, int(match[4]), _WEEKDAYS.index(match[3]), None if match[2] else int(match[1]))
     if match := _EASTER.fullmatch(entry):
         return [_easter(year) + dt.timedelta(days=int(match[1] or 0))]
     return [dt.date.fromisoformat(entry)]
-
-
-def _is_leap(year: int) -> bool:
-    return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
 
 
 def _nth(year: int, month: int, weekday: int, count: int | None) -> list[dt.date]:

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from agent.contract.tariff.model import Demand, Rounding
 from agent.contract.tariff.tariff import Month
-from agent.contract.zones import to_local
+from agent.contract.zones import to_local, year_days
 from agent.planning.billing.grid import coarseness, highest
 from agent.planning.billing.lines import Line, shown
 from agent.planning.billing.part import Part, possible_kw
@@ -114,8 +114,8 @@ def _years(part: Part, demand: Demand, start_ms: int, end_ms: int) -> Fraction:
     date = to_local(start_ms, tariff.zone).date()
     while (bounds := tariff.date_bounds_ms(date))[0] < end_ms:
         if demand.when.in_force(part.version.calendar.day(date.toordinal())):
-            length = dt.date(date.year, 12, 31).timetuple().tm_yday
-            found += Fraction(min(bounds[1], end_ms) - max(bounds[0], start_ms), bounds[1] - bounds[0]) / length
+            share = Fraction(min(bounds[1], end_ms) - max(bounds[0], start_ms), bounds[1] - bounds[0])
+            found += share / year_days(date.year)
         date += dt.timedelta(days=1)
     return found
 

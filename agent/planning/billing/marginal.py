@@ -18,6 +18,7 @@ from agent.contract.tariff.model import MAIN, POWER_FACTOR, Demand, Dynamic, Ene
 from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Month, Tariff
 from agent.contract.tariff.version import Version
+from agent.contract.zones import year_days
 from agent.planning.billing.grid import Grid, cell_ms
 from agent.planning.billing.part import Earlier, split
 
@@ -173,9 +174,8 @@ def _share(version: Version, demand: Demand, month: Month, first: dt.date, end: 
     """Return the share of the charge's month, or of its year, on whose days it is in force."""
     days, of = range(first.toordinal(), end.toordinal()), month.days
     if demand.per == "year":
-        year = first.year
-        days = range(dt.date(year, 1, 1).toordinal(), dt.date(year + 1, 1, 1).toordinal())
-        of = len(days)
+        new_year, of = dt.date(first.year, 1, 1).toordinal(), year_days(first.year)
+        days = range(new_year, new_year + of)
     return sum(demand.when.in_force(version.calendar.day(day)) for day in days) / of
 
 

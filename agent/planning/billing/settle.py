@@ -16,6 +16,7 @@ import numpy as np
 from agent.contract.errors import UnavailableError
 from agent.contract.series import DECIMALS
 from agent.contract.tariff.model import ENERGY, POWER_FACTOR, Dynamic, Energy, Fixed, PowerFactor, Tiered, Timed
+from agent.contract.zones import year_days
 from agent.planning.billing.demand import demand_lines
 from agent.planning.billing.lines import DAYS, Line, shown, whole
 from agent.planning.billing.loads import HIGH, LOW, MIDDLE
@@ -171,7 +172,7 @@ def _dynamic_lines(part: Part, energy: Energy, pricing: Dynamic, heat: Fraction)
 def _fixed_lines(part: Part, fixed: Fixed) -> Iterator[Line]:
     time = Fraction(0)
     for date, share in part.days(fixed.when):
-        length = {"day": 1, "month": part.month.days, "year": 366 if _is_leap(date.year) else 365}[fixed.per]
+        length = {"day": 1, "month": part.month.days, "year": year_days(date.year)}[fixed.per]
         time += share / length
     if not time:
         return
@@ -223,7 +224,3 @@ def _percent_line(part: Part, name: str, percent: Decimal, base: Decimal) -> Lin
 
 def _base(lines: Sequence[Line], of: frozenset[str] | None) -> Decimal:
     return sum((line.amount for line in lines if of is None or line.charge in of), Decimal(0))
-
-
-def _is_leap(year: int) -> bool:
-    return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)

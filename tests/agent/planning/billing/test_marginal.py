@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.billing.bill import bill
 from agent.planning.billing.marginal import marginal_prices
-from tests.agent.planning.billing.test_charges import prices
-from tests.support.billing import slots
+from tests.agent.planning.billing.test_charges import FLAT, prices
+from tests.support.billing import at, slots, steady, tariff, with_peak
 
 TARIFFS = Path(__file__).parents[4] / "firmware-configs" / "tariffs"
 FRIDAYS = {  # the first of four days
@@ -80,3 +81,18 @@ def test_one_more_kilowatt_of_the_peak_costs_its_demand_charges_at_the_margin(na
         energy = float(days.marginal.import_per_kwh[hour * 4 : hour * 4 + 4].sum()) * added_kw / 4
         demand = sum(term.per_kw * added_kw for term in days.marginal.demand if term.counts[hour * 4])
         assert days.cost(more) - days.plain == pytest.approx(energy + demand, abs=_CENTS), hour
+
+
+def test_a_kilowatt_of_the_years_peak_costs_its_price_at_the_margin_over_the_year_whenever_it_is_set():
+    body = FLAT + '[[demand]]\nname = "peak"\nprice_per_kw = 120\nper = "year"\ninterval_minutes = 60\n'
+    rules = tariff("valid_from = 2026-01-01\n" + body, "valid_from = 2026-03-15\n" + body)  # the same prices go on
+    start_ms, end_ms = at(2026, 1, 1), at(2027, 1, 1)
+    year = steady(start_ms, end_ms, 100, 3600)
+    for date in ((2026, 1, 20), (2026, 3, 10), (2026, 12, 30)):
+        low, high = (bill(rules, with_peak(year, at(*date, 12), kw)).total for kw in (200.0, 240.0))
+        (term, *_) = marginal_prices(rules, at(*date), 3600, 24).demand
+        assert float(high - low) == pytest.approx(40 * term.per_kw + 40 * 0.10, abs=_CENTS)
+    known = {"peak": {"2025-12": Decimal(900), "2026-02": Decimal(180)}}
+    for date, paid_kw in (((2026, 3, 1), 180), ((2026, 2, 1), 0), ((2026, 1, 1), 0)):
+        (term, *_) = marginal_prices(rules, at(*date), 3600, 24, earlier=known).demand
+        assert term.free_kw == paid_kw
