@@ -142,15 +142,22 @@ def test_what_belongs_to_the_centre_is_not_there(device, tmp_path, module):
 
 
 def test_every_part_of_the_agent_can_be_imported(device, tmp_path):
-    """All modules but the adapter of the other runtime."""
+    """All modules but the adapter of the other runtime, and what solves with HiGHS, which says what to install."""
     code = (
         "import agent, importlib, pkgutil\n"
+        "from agent.contract.errors import UnavailableError\n"
         "for found in pkgutil.walk_packages(agent.__path__, 'agent.'):\n"
-        "    if found.name != 'agent.inference.tflite':\n"
+        "    if found.name == 'agent.inference.tflite':\n"
+        "        continue\n"
+        "    try:\n"
         "        importlib.import_module(found.name)\n"
+        "    except UnavailableError as exc:\n"
+        "        assert \"pip install 'edgewatt[plan]'\" in str(exc), exc\n"
+        "        print(found.name)\n"
     )
     done = run(device, tmp_path, "python", "-W", "error::SyntaxWarning", "-c", code)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [f"agent.planning.schedule.{name}" for name in ("highs", "optimum", "relax")]
 
 
 def test_it_stays_small(device):

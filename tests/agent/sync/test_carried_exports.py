@@ -45,6 +45,11 @@ class Plant:
         return self.agent.ask("buffer", "status")
 
 
+def freed(status):
+    """Rows that the centre has acknowledged."""
+    return sum(status["rows"].values()) - status["backlog_rows"]
+
+
 def test_a_medium_carries_a_backlog_and_its_answer_frees_it(plant):
     stick, answer = plant.folder / "d1.ewx", plant.folder / "d1.ewy"
     plant.agent.until(lambda: plant.status()["rows"]["slots"] >= 5 and plant.status()["backlog_blocks"] >= 5)
@@ -57,7 +62,7 @@ def test_a_medium_carries_a_backlog_and_its_answer_frees_it(plant):
     assert (taken["replayed"], taken["rejected"]) == (0, 0)
     assert taken["accepted"] >= 1
     assert taken["blocks"] >= 1
-    assert plant.status()["backlog_rows"] < before["backlog_rows"]
+    assert freed(plant.status()) > freed(before)  # the backlog itself grows meanwhile
     # Carried twice it changes nothing, and the same answer frees nothing twice.
     assert plant.agent.ask("buffer", "import", str(answer))["blocks"] == 0
     engine = db.open_database(f"sqlite:///{plant.folder / 'centre' / 'centre.db'}")
