@@ -154,6 +154,14 @@ class SeriesFile(Generic[S]):
             raise self._broken.with_traceback(None)  # else it would grow each time
         return self._series
 
+    def trouble(self) -> str:
+        """Return what is wrong in the file now, in words; empty where nothing is."""
+        try:
+            self.read()
+        except (ConfigError, OSError) as exc:
+            return str(exc)
+        return ""
+
     def latest(self) -> S:
         """Return the last that could be read."""
         try:

@@ -65,7 +65,9 @@ def build(config: Config) -> Daemon:
     """
     paths = StatePaths(config.device.state_dir)
     with contextlib.ExitStack() as stack:
-        tariff, factors, sources = make_tariff(config), make_factors(config), make_sources(config)
+        # A file of prices that was half written when the power failed must not keep the device from sampling.
+        tariff = make_tariff(config, series_later=True)
+        factors, sources = make_factors(config), make_sources(config)
         stack.enter_context(paths.owned())
         identity = Identity.open(paths.identity, credentials=credentials())
         _check_enrolment(config, identity)
@@ -107,15 +109,15 @@ def make_sources(config: Config) -> list[Source]:
     return [_make_source(config, source) for source in config.source]
 
 
-def make_tariff(config: Config) -> Tariff | None:
-    """Read the tariff, where there is one.
+def make_tariff(config: Config, *, series_later: bool = False) -> Tariff | None:
+    """Read the tariff, where there is one; with `series_later` without looking into its price series.
 
     Raises:
         ConfigError: with everything that is wrong in its file, or when slots do not tell the demand that it bills.
     """
     if config.tariff is None:
         return None
-    tariff, slot_s = Tariff.load(config.tariff.file), config.plant.slot_s
+    tariff, slot_s = Tariff.load(config.tariff.file, series_later=series_later), config.plant.slot_s
     for demand in (demand for version in tariff.versions for demand in version.demands):
         if demand.interval_s % slot_s and slot_s % demand.interval_s:
             raise ConfigError(

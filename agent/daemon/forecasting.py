@@ -121,6 +121,11 @@ class Costs:
         """The demand of earlier months that still counts."""
         return self._watch.earlier
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong in the files of prices, in words; empty where nothing is."""
+        return self._watch.tariff.series_trouble()
+
     def rows(self, now_ms: int, forecast: Forecast | None) -> list[dict[str, Any]]:
         """Return today's, this month's and the next day's cost, as far as they can be told."""
         label = self._watch.tariff.month_at(now_ms).label

@@ -336,6 +336,7 @@ class Daemon:
         if now_s - self._costs_s < _COSTS_EVERY_S:
             return
         self._costs_due, self._costs_s = False, now_s
+        self.troubles.note("prices", self.rooms.costs.trouble)
         # As of the newest slot: after the end of a replay, or behind a backlog, the clock is further than the data.
         rows = self.rooms.costs.rows(until_ms, self.rooms.forecasting.latest)
         if rows:

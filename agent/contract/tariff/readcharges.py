@@ -51,12 +51,15 @@ class ChargeReader:
         periods: TimeOfUse | None,
         meters: Sequence[Meter],
         folder: Path | None,
+        *,
+        series_later: bool,
     ) -> None:
         self._top = top
         self._calendar = calendar
         self._periods = periods
         self._meters = {meter.name: meter for meter in meters}
         self._folder = folder
+        self._series_later = series_later
         self._seasons = tuple(calendar.seasons)
         self._names = [ENERGY, EXPORT, FIXED]
 
@@ -212,7 +215,8 @@ class ChargeReader:
             path = None
         file = price_file(name, path, 60 * minutes)
         try:
-            file.read()
+            if not self._series_later:
+                file.read()
         except ConfigError as exc:
             entry.complain("series", str(exc))
         between: tuple[Decimal, Decimal] | None = None

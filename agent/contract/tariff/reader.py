@@ -23,13 +23,14 @@ _UNITS = ("kWh", "kvarh", "MJ", "GJ", "m3", "t")
 _RANGE = re.compile(r"(\d\d)-(\d\d)\.\.(\d\d)-(\d\d)")
 
 
-def read_version(text: str, where: str, folder: Path | None) -> Version:
+def read_version(text: str, where: str, folder: Path | None, *, series_later: bool = False) -> Version:
     """Parse the text of a tariff file.
 
     Args:
         text: TOML.
         where: what complaints call it.
         folder: where price series lie; None: they are given with each bill.
+        series_later: do not look into price series yet.
 
     Raises:
         ConfigError: with everything that is wrong in it.
@@ -39,7 +40,7 @@ def read_version(text: str, where: str, folder: Path | None) -> Version:
     except (tomllib.TOMLDecodeError, ArithmeticError, ValueError, RecursionError) as exc:
         raise ConfigError(f"is not valid TOML ({exc})", where=where) from exc
     complaints = Complaints(where)
-    version = _Reader(Section(value, "", complaints), folder).version()
+    version = _Reader(Section(value, "", complaints), folder, series_later=series_later).version()
     complaints.raise_if_any()
     return version
 
@@ -47,9 +48,10 @@ def read_version(text: str, where: str, folder: Path | None) -> Version:
 class _Reader:
     """Reads one file."""
 
-    def __init__(self, top: Section, folder: Path | None) -> None:
+    def __init__(self, top: Section, folder: Path | None, *, series_later: bool) -> None:
         self._top = top
         self._folder = folder
+        self._series_later = series_later
 
     def version(self) -> Version:
         top = self._top
@@ -65,7 +67,7 @@ class _Reader:
         calendar = self._calendar()
         periods, plain = self._periods(calendar)
         meters = (Meter(MAIN), *(self._meter(entry) for entry in top.children("meter")))
-        charges = ChargeReader(top, calendar, periods, meters, self._folder)
+        charges = ChargeReader(top, calendar, periods, meters, self._folder, series_later=self._series_later)
         energies = [*plain, *charges.energies()]
         plain_export = top.price("export_price_per_kwh", Decimal(0))
         if "export_price_per_kwh" in top or not any(energy.export and energy.meter == MAIN for energy in energies):

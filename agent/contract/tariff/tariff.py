@@ -17,6 +17,7 @@ import numpy as np
 
 from agent.contract.errors import ConfigError
 from agent.contract.givenfiles import check_file
+from agent.contract.tariff.model import Dynamic
 from agent.contract.tariff.reader import read_version
 from agent.contract.tariff.version import Version
 from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local
@@ -86,18 +87,22 @@ class Tariff:
         self._bounds_ms = lru_cache(maxsize=1024)(lambda date: local_day_bounds_ms(date, self.zone))
 
     @classmethod
-    def load(cls, path: Path) -> Tariff:
+    def load(cls, path: Path, *, series_later: bool = False) -> Tariff:
         """Read a tariff file, or a folder of them, each a version with its `valid_from`.
+
+        Args:
+            path: of the file or folder.
+            series_later: do not look into price series yet: `series_trouble` says what is wrong in them.
 
         Raises:
             ConfigError: when it cannot be read, or with everything that is wrong in the first file that is wrong.
         """
         if not path.is_dir():
-            return cls([_read(path)], str(path))
+            return cls([_read(path, series_later=series_later)], str(path))
         files = sorted(path.glob("*.toml"))
         if not 1 <= len(files) <= _MAX_VERSIONS:
             raise ConfigError(f"has {len(files)} tariff files", where=str(path), todo=f"Give 1 to {_MAX_VERSIONS}")
-        return cls([_read(file) for file in files], str(path))
+        return cls([_read(file, series_later=series_later) for file in files], str(path))
 
     @classmethod
     def from_toml(cls, text: str, where: str = "tariff", *later: str) -> Tariff:
@@ -109,6 +114,13 @@ class Tariff:
             ConfigError: with everything that is wrong in it.
         """
         return cls([read_version(one, where, None) for one in (text, *later)], where)
+
+    def series_trouble(self) -> str:
+        """Return what is wrong in the price series at present, in words; empty where nothing is."""
+        charges = [energy for version in self.versions for energy in version.energies]
+        charges += [fee.energy for version in self.versions for fee in version.fees if fee.energy is not None]
+        found = dict.fromkeys(one.pricing.series.trouble() for one in charges if isinstance(one.pricing, Dynamic))
+        return "; ".join(text for text in found if text)
 
     @property
     def settles_by_month(self) -> bool:
@@ -204,10 +216,10 @@ def _months_on(first: dt.date, count: int) -> dt.date:
     return first.replace(year=index // 12, month=index % 12 + 1)
 
 
-def _read(path: Path) -> Version:
+def _read(path: Path, *, series_later: bool) -> Version:
     check_file(path, MAX_FILE_BYTES, todo=_TODO)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"cannot be read ({exc})", where=str(path), todo=_TODO) from exc
-    return read_version(text, str(path), path.parent)
+    return read_version(text, str(path), path.parent, series_later=series_later)
