@@ -65,9 +65,9 @@ def build(config: Config) -> Daemon:
     """
     paths = StatePaths(config.device.state_dir)
     with contextlib.ExitStack() as stack:
-        # A file of prices that was half written when the power failed must not keep the device from sampling.
-        tariff = make_tariff(config, series_later=True)
-        factors, sources = make_factors(config), make_sources(config)
+        # A series of prices that was half written when the power failed must not keep the device from sampling.
+        tariff, factors = make_tariff(config, series_later=True), make_factors(config, series_later=True)
+        sources = make_sources(config)
         stack.enter_context(paths.owned())
         identity = Identity.open(paths.identity, credentials=credentials())
         _check_enrolment(config, identity)
@@ -129,8 +129,8 @@ def make_tariff(config: Config, *, series_later: bool = False) -> Tariff | None:
     return tariff
 
 
-def make_factors(config: Config) -> Factors | None:
-    """Read the emission factors, where there are some.
+def make_factors(config: Config, *, series_later: bool = False) -> Factors | None:
+    """Read the emission factors, where there are some; with `series_later` without looking into their series.
 
     Raises:
         ConfigError: with everything that is wrong in their file.
@@ -139,7 +139,7 @@ def make_factors(config: Config) -> Factors | None:
         return None
     from agent.planning.carbon.reader import read_factors  # noqa: PLC0415 - loaded only where it is needed
 
-    return read_factors(config.carbon.file)
+    return read_factors(config.carbon.file, series_later=series_later)
 
 
 def make_clock(config: ClockConfig | None, anchor: Path) -> Clock:

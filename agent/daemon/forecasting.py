@@ -123,8 +123,10 @@ class Costs:
 
     @property
     def trouble(self) -> str:
-        """What is wrong in the files of prices, in words; empty where nothing is."""
-        return self._watch.tariff.series_trouble()
+        """What is wrong in the series of prices and emission factors, in words; empty where nothing is."""
+        factors = self._watch.factors
+        found = self._watch.tariff.series_trouble(), "" if factors is None else factors.series_trouble()
+        return "; ".join(text for text in found if text)
 
     def rows(self, now_ms: int, forecast: Forecast | None) -> list[dict[str, Any]]:
         """Return today's, this month's and the next day's cost, as far as they can be told."""

@@ -89,6 +89,11 @@ class Factors:
         """Units by carrier."""
         return {factor.carrier: factor.unit for factor in self.factors}
 
+    def series_trouble(self) -> str:
+        """Return what is wrong in the series at present, in words; empty where nothing is."""
+        found = dict.fromkeys(factor.series.trouble() for factor in self.factors if factor.series is not None)
+        return "; ".join(text for text in found if text)
+
     def of(self, carrier: str, ledger: Ledger) -> tuple[Factor, ...]:
         """Return the entries of a carrier in one ledger, in the order of the file."""
         return tuple(factor for factor in self.factors if (factor.carrier, factor.ledger) == (carrier, ledger))

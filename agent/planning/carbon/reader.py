@@ -19,8 +19,8 @@ UNITS = ("kWh", "m3", "t", "GJ", "l")
 SERIES_MINUTES = (5, 10, 15, 30, 60)
 
 
-def read_factors(path: Path) -> Factors:
-    """Read a file and the series that it names, which lie beside it.
+def read_factors(path: Path, *, series_later: bool = False) -> Factors:
+    """Read a file and the series that it names, which lie beside it; with `series_later` without looking into these.
 
     Raises:
         ConfigError: when one cannot be read, or with everything that is wrong in the file.
@@ -30,10 +30,10 @@ def read_factors(path: Path) -> Factors:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"cannot be read ({exc})", where=str(path), todo="Check [carbon] file") from exc
-    return parse_factors(text, str(path), path.parent)
+    return parse_factors(text, str(path), path.parent, series_later=series_later)
 
 
-def parse_factors(text: str, where: str = "carbon", folder: Path = Path()) -> Factors:
+def parse_factors(text: str, where: str = "carbon", folder: Path = Path(), *, series_later: bool = False) -> Factors:
     """Parse the text of a file that lies in `folder`; firmware-configs/carbon has worked examples.
 
     Raises:
@@ -44,7 +44,7 @@ def parse_factors(text: str, where: str = "carbon", folder: Path = Path()) -> Fa
     except (tomllib.TOMLDecodeError, ArithmeticError, ValueError, RecursionError) as exc:
         raise ConfigError(f"is not valid TOML ({exc})", where=where) from exc
     complaints = Complaints(where)
-    factors = _Reader(Section(value, "", complaints), folder).factors()
+    factors = _Reader(Section(value, "", complaints), folder, series_later=series_later).factors()
     complaints.raise_if_any()
     return factors
 
@@ -58,9 +58,10 @@ def factor_form(scale: Decimal = Decimal(1)) -> Form:
 class _Reader:
     """Reads one file."""
 
-    def __init__(self, top: Section, folder: Path) -> None:
+    def __init__(self, top: Section, folder: Path, *, series_later: bool) -> None:
         self._top = top
         self._folder = folder
+        self._series_later = series_later
 
     def factors(self) -> Factors:
         top = self._top
@@ -114,7 +115,8 @@ class _Reader:
             name = ""
         file = SeriesFile(name, self._folder / name if name else None, minutes * 60, form, Series)
         try:
-            file.read()
+            if not self._series_later:
+                file.read()
         except ConfigError as exc:
             entry.complain("series", str(exc))
         return file
