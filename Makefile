@@ -79,7 +79,7 @@ test: $(VENV)/.installed-dev $(TFLITE)/.installed $(LEGACY)/.installed servers c
 	$(TFLITE)/bin/python -m pytest -q tests/agent/contract tests/agent/inference
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
-bench: $(VENV)/.installed-bench $(TFLITE)/.installed $(LEGACY)/.installed $(EMHASS)/.installed
+bench: $(VENV)/.installed-bench $(TFLITE)/.installed $(LEGACY)/.installed $(if $(filter schedule,$(or $(BENCH),schedule)),$(EMHASS)/.installed)
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 soak: $(VENV)/.installed-dev servers compiler
