@@ -15,7 +15,7 @@ from agent.contract.zones import to_local
 from agent.planning.billing.bill import bill
 from agent.planning.billing.marginal import marginal_prices
 from agent.planning.schedule import problem as problems
-from agent.planning.schedule.follow import Aims, aimed, choose_aims, follow, guard
+from agent.planning.schedule.follow import Aims, aimed, choose_aims, follow, guard, paths_kw
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery, DemandCharge
 from agent.planning.schedule.problem import Problem
@@ -96,14 +96,14 @@ class Replay:
         aims, month = Aims({}), ""
         for number, step in enumerate(plant.hours.tolist()):
             median = np.maximum(medians[number], 0)
-            paths = median[None] if perfect else np.maximum(median + self._errors(medians, number), 0)
             problem = self._problem(step, median, stored, peaks)
             local = to_local(plant.time_ms(step), plant.tariff.zone)
             now = plant.tariff.month_at(plant.time_ms(step))
             days = plant.load_kw[max(step - HISTORY_DAYS * DAY, 0) : step]
             days = days[len(days) % DAY :].reshape(-1, DAY)
+            paths = paths_kw(median, self._errors(medians, number), days)
             if perfect:
-                days = paths
+                days = paths = median[None]
             if local.hour == 0 or now.label != month:
                 month = now.label
                 days_left = (now.end_ms - plant.time_ms(step)) / 86_400_000

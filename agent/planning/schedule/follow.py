@@ -51,6 +51,19 @@ class Guard:
             object.__setattr__(self, entry.name, frozen(getattr(self, entry.name)))
 
 
+def paths_kw(median_kw: Array, errors_kw: Array, days_kw: Array) -> Array:
+    """Return how the load may come: [paths, steps]. It stays within what the plant drew on the days past.
+
+    Args:
+        median_kw: [steps] of the forecast.
+        errors_kw: [paths, steps] load less median, of earlier forecasts from the same time of day.
+        days_kw: [days, steps] net load of days past.
+    """
+    highest = max(float(days_kw.max()), float(median_kw.max()))
+    paths: Array = np.clip(median_kw + errors_kw, min(float(days_kw.min()), float(median_kw.min())), highest)
+    return paths
+
+
 def limit_kw(problem: Problem) -> Array:
     """Return up to where import raises no demand charge: one value a step, infinite where none counts."""
     limit = np.full(problem.steps, math.inf)
@@ -126,7 +139,7 @@ def guard(problem: Problem, paths_kw: Array, days_kw: Array, *, insured_kw: floa
 
     Args:
         problem: of the next plan, with its battery; peaks so far in its demand charges, or what is aimed at.
-        paths_kw: [paths, steps] net load as it may come: the median plus errors of earlier forecasts.
+        paths_kw: [paths, steps] net load as it may come, see `paths_kw`.
         days_kw: [days, steps] net load of days past, from the same hour on; what happened may happen again.
         insured_kw: so much higher than all of these the load may come and still find its reserve.
     """
