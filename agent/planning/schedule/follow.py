@@ -1,8 +1,8 @@
 """Between two plans: what the battery does as the load comes, and what it keeps for load that no forecast shows.
 
 A plan rests on the median of the load; the peak of a month is set by what deviates from it. So part of the battery is
-held back: as much as any path that the load may take would need to be held at the limit. Trading uses only the rest,
-shaving may use all. Pure.
+held back: as much as nine in ten of the paths that the load may take would need to be held at the limit. Trading uses
+only the rest, shaving may use all. Pure.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _BEYOND = 1.2  # x the battery's power above the lowest limit: there the battery
 _AIMS = 6
 _LIKELY = 0.5  # share of the paths that what is stored must suffice for: to give way early costs more than it saves
 _INSURED = (0.5, 0.25)  # of the battery's power
+_KEPT_FOR = 0.9  # share of the paths that the reserve suffices for: the last ones would end all trading
 _PREMIUM = 0.1  # of the demand at stake, in a month
 _DUST_KWH = 1e-6
 _SHAVING_KW = 0.1  # planned import so near the limit: what the battery gives is to shave
@@ -141,14 +142,15 @@ def guard(problem: Problem, paths_kw: Array, days_kw: Array, *, insured_kw: floa
         problem: of the next plan, with its battery; peaks so far in its demand charges, or what is aimed at.
         paths_kw: [paths, steps] net load as it may come, see `paths_kw`.
         days_kw: [days, steps] net load of days past, from the same hour on; what happened may happen again.
-        insured_kw: so much higher than all of these the load may come and still find its reserve.
+        insured_kw: so much higher than these the load may come and still find its reserve.
     """
     battery, step_h = problem.battery, problem.step_h
     assert battery is not None  # noqa: S101 - there is nothing to guard with
     limit = limit_kw(problem)
     stored = battery.initial_soc * battery.capacity_kwh
     every = np.concatenate([paths_kw, days_kw])
-    wanted = needed_kwh(every, limit - insured_kw, battery, step_h).max(axis=0)[1:]
+    needed = needed_kwh(every, limit - insured_kw, battery, step_h)
+    wanted = np.quantile(needed, _KEPT_FOR, axis=0, method="higher")[1:]
     reserve = _within_reach(problem, wanted, limit, stored)
     raised = limit + np.linspace(0, _BEYOND * battery.discharge_kw, _HIGHEST)[:, None, None]
     likely = is_held(paths_kw, raised, stored, battery, step_h).mean(axis=1)
@@ -163,7 +165,7 @@ class Aims:
 
     Attributes:
         peaks_kw: highest import by demand charge.
-        insured_kw: how much higher than any path the load may come and still find its reserve.
+        insured_kw: how much higher than these paths the load may come and still find its reserve.
     """
 
     peaks_kw: Mapping[str, float]
@@ -205,7 +207,8 @@ def choose_aims(
         return days_left * energy + sum(peaks)
 
     lowest = holdable_kw(problem, days_kw)
-    raised = np.linspace(0, battery.discharge_kw, _AIMS).tolist()
+    useless = max((float(days_kw[:, first[name].counts].max()) - kw for name, kw in lowest.items()), default=0.0)
+    raised = np.linspace(0, useless, _AIMS).tolist()  # up to where nothing is left to shave
     trials = [Aims({name: kw + more for name, kw in lowest.items()}) for more in raised]
     costs = [cost(trial) for trial in trials]
     best = int(np.argmin(costs))

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.planning.schedule.follow import Guard, aimed, choose_aims, follow, guard, holdable_kw, limit_kw, needed_kwh
+from agent.planning.schedule.follow import (
+    Guard,
+    aimed,
+    choose_aims,
+    follow,
+    guard,
+    holdable_kw,
+    limit_kw,
+    needed_kwh,
+    paths_kw,
+)
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery, DemandCharge
 from agent.planning.schedule.problem import Problem, plan_of
@@ -193,3 +203,8 @@ def test_dear_demand_is_held_low_and_insured_and_dear_trading_is_let_go():
     price = np.where(np.arange(DAY) < 40, 0.05, np.where(np.arange(DAY) < 48, 3.0, 1.0))
     traded = choose_aims(problem(load, per_kw=0.5, price=price), load[None], days, 20.0, solve)
     assert traded.peaks_kw["demand"] > lowest + 10
+
+
+def test_no_path_leads_beyond_what_the_plant_ever_drew():
+    days = np.array([[100.0, 300.0]])
+    assert paths_kw(np.array([250.0, 50.0]), np.array([[200.0, -200.0]]), days).tolist() == [[300.0, 50.0]]
