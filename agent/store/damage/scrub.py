@@ -94,7 +94,10 @@ class Scrub:
     def _look(self, piece: Piece) -> bool:
         """Return whether a block waits for the centre."""
         values = [piece.id, piece.stream, piece.epoch, piece.first, piece.end_ms, piece.start_ms]
-        acknowledged, placed, waiting, timed = self._shelves.db.execute(_SAID, values).fetchone()
+        said = self._shelves.db.execute(_SAID, values).fetchone()
+        if said is None:  # another number in its row than the one by which it is found
+            raise self._contradiction("its number", piece)
+        acknowledged, placed, waiting, timed = said
         waits = not acknowledged
         if placed != piece.id or not timed or waiting != (piece.id if waits else None):
             raise self._contradiction("an index", piece)

@@ -80,6 +80,23 @@ def flip_flag(bench):
     assert bench.execute("SELECT acknowledged FROM block WHERE stream = 'readings' AND first = 301") == [(1,)]
 
 
+def flip_number(bench):
+    """Of a block: another number in its row, by which it is not found where it stands."""
+    bench.store.close()
+    whole = bench.path.read_bytes()
+    for number, stream, data in bench.execute("SELECT id, stream, data FROM block"):
+        text = whole.rfind(stream.encode(), 0, whole.find(data[:64]))
+        place = text - next(size for size in range(10, 20) if whole[text - size] == size) - 1
+        assert whole[place] == number
+        scribble(bench.path, place, bytes([number | 0x40]))
+        if not bench.execute(f"SELECT 1 FROM block WHERE id = {number | 0x40}"):
+            break
+        bench.path.write_bytes(whole)
+    else:
+        pytest.fail("a search meets every row")
+    bench.start()
+
+
 def change(what):
     def harm(bench):
         bench.execute(what)
@@ -91,6 +108,7 @@ def change(what):
     "harm",
     [
         flip_flag,
+        flip_number,
         change("UPDATE block SET first = first + 1 WHERE first = 301"),
         change("UPDATE block SET first = 200 WHERE first = 301"),
         change("UPDATE block SET last = last - 1 WHERE first = 301"),
