@@ -9,7 +9,7 @@ import csv
 import datetime as dt
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -96,19 +96,19 @@ class Form:
     def _row(self, row: list[str], length_s: int, found: Container[int]) -> tuple[int, int]:
         try:
             start, text = row
-            moment, value = dt.datetime.fromisoformat(start.strip()), Decimal(text.strip())
-        except (ValueError, InvalidOperation) as exc:
+            moment, scaled = dt.datetime.fromisoformat(start.strip()), Decimal(text.strip()) * self.scale
+        except (ValueError, ArithmeticError) as exc:
             raise ConfigError(f"is not a start and {self.what}") from exc
         if moment.tzinfo is None:
             raise ConfigError(f"{start} does not say its offset from UTC")
-        if not value.is_finite() or not self.low <= value * self.scale <= self.high:
+        if not scaled.is_finite() or not self.low <= scaled <= self.high:
             raise ConfigError(f"{text[:40]} is not {self.what}")
         start_ms = round(moment.timestamp() * 1000)
         if start_ms % (length_s * 1000):
             raise ConfigError(f"{start} is not the start of {length_s // 60} minutes")
         if start_ms in found:
             raise ConfigError(f"{start} stands further up, too")
-        return start_ms, round((value * self.scale).scaleb(DECIMALS))
+        return start_ms, round(scaled.scaleb(DECIMALS))
 
 
 class SeriesFile(Generic[S]):

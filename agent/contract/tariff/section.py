@@ -109,7 +109,7 @@ class Section:
         if given is None and default is not None:
             return default
         number = self._decimal(given)
-        if number is None or abs(number) > MAX_PRICE:
+        if number is None or not -MAX_PRICE <= number <= MAX_PRICE:  # `abs` of a number with a million digits fails
             self.complain(key, f"is missing, or is not a number of at most {MAX_PRICE}, such as 0.2150")
             return Decimal(0)
         return self.number(key, default)
@@ -251,7 +251,9 @@ class Section:
     def _decimal(given: object) -> Decimal | None:
         if isinstance(given, int) and not isinstance(given, bool):
             given = Decimal(given)
-        return given if isinstance(given, Decimal) and given.is_finite() else None
+        if not isinstance(given, Decimal) or not given.is_finite():
+            return None
+        return given or Decimal(0)  # nought may have an exponent of a million
 
 
 def _minutes(text: str) -> int:

@@ -37,6 +37,7 @@ def test_each_price_holds_for_its_step_and_gaps_have_none():
         ("start,price\nyesterday,1\n", "line 2: is not a start and a price"),
         ("start,price\n2026-03-01T00:00:00Z,cheap\n", "line 2: is not a start and a price"),
         ("start,price\n2026-03-01T00:00:00Z,nan\n", "line 2: nan is not a price"),
+        ("start,price\n2026-03-01T00:00:00Z,1e4000000\n", "line 2: "),
         ("start,price\n2026-03-01T00:15:00Z,1\n", "line 2: .* is not the start of 60 minutes"),
         ("start,price\n2026-03-01T00:00:00Z,1\n2026-03-01T01:00:00+01:00,2\n", "line 3: .* stands further up, too"),
     ],

@@ -186,6 +186,8 @@ to = "06:00"
         ("name = ", "is not valid TOML"),
         ("period = 3", "period: is not a list of tables"),
         (SIMPLE.replace("0.20", "nan"), r"period\[1\]\.price_per_kwh"),
+        (SIMPLE.replace("0.20", "1e4000000"), r"period\[1\]\.price_per_kwh"),
+        (SIMPLE.replace("0.20", "1e-4000000"), r"period\[1\]\.price_per_kwh"),
         (SIMPLE.replace("0.20", "0.123456789"), "more than 8 decimals"),
         (SIMPLE.replace('name = "rest"', 'name = "day"'), "'day' has another price further up"),
         (SIMPLE.replace('name = "rest"', 'name = "rest"\nfrom = "01:00"'), "none covers mon, .* sun 00:00-01:00; let"),
