@@ -3,15 +3,14 @@
 What it sends goes straight into a real `Ingest`, what that answers comes straight back; both ways are counted.
 """
 
-from agent.alerts.board import AlertBoard
-from agent.alerts.rules import DataMissing, PeakAhead
+from agent import config as configured
 from agent.contract import envelope
 from agent.contract.rows import event_row
 from agent.contract.slots import Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.contract.topics import DeviceTopics
-from agent.contract.zones import parse_zone
 from agent.control import Control
+from agent.daemon.alerting import make_board
 from agent.daemon.answers import Answers
 from agent.daemon.calibrating import Calibrating
 from agent.daemon.clockwatch import ClockRoom, ClockWatch, Plant
@@ -22,6 +21,7 @@ from agent.daemon.loop import Daemon, Rooms
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.slots import SlotCloser
+from agent.daemon.watching import Watching
 from agent.inference.ladder import Ladder
 from agent.planning.costs import CostWatch
 from agent.sources.base import SourceStats
@@ -29,7 +29,7 @@ from agent.store.identity import Identity
 from agent.store.store import Store
 from agent.sync.uplink import Uplink
 from agent.update.slots import ModelSlots
-from tests.benchmarks.meters import START_MS, Meters, channels
+from tests.benchmarks.meters import START_MS, Meters, channels, configuration
 from tests.support.agent_process import TARIFF
 
 POWER = "power_0"
@@ -103,9 +103,8 @@ class PlantDay:
         slots = ModelSlots(folder / "models")
         models = Models(slots, ladder, load=None, updater=None)
         calibrating = Calibrating(self.store, history, initial=models.calibration, tell=print)
-        zone = parse_zone(_ZONE)
-        rules = [DataMissing(name, 900.0, zone=zone) for name in channels()]
-        rules.append(PeakAhead(450.0, quantile=0.9, clear_below_kw=None, zone=zone))
+        text = configuration(zone=_ZONE, slot_minutes=_SLOT_S // 60) + "[alerts]\npeak_kw = 450.0\n"
+        config, tariff = configured.parse(text, folder=folder), Tariff.load(TARIFF)
         closer = SlotCloser(
             channels()[POWER],
             _SLOT_S,
@@ -126,8 +125,9 @@ class PlantDay:
             history=history,
             calibrating=calibrating,
             forecasting=forecasting,
-            costs=Costs(CostWatch(Tariff.load(TARIFF)), history),
-            board=AlertBoard(rules),
+            costs=Costs(CostWatch(tariff), history),
+            board=make_board(config, tariff, self.store),
+            watching=Watching(self.store, config, history, tariff, self.now_ms()),
             models=models,
             exchange=exchange,
             control=Control(folder / "none.sock"),
