@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import tomllib
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +13,7 @@ from agent.contract.tariff.calendar import HOLIDAY, WEEKDAYS, Calendar, DayRange
 from agent.contract.tariff.holidays import Holidays
 from agent.contract.tariff.model import ENERGY, EXPORT, FIXED, MAIN, Energy, Fixed, Flat, Meter, Rounding, Timed
 from agent.contract.tariff.readcharges import ChargeReader
-from agent.contract.tariff.section import Complaints, Section
+from agent.contract.tariff.section import Section, read_sections
 from agent.contract.tariff.version import RESERVED, Version
 from agent.contract.zones import parse_zone
 
@@ -35,14 +34,7 @@ def read_version(text: str, where: str, folder: Path | None, *, series_later: bo
     Raises:
         ConfigError: with everything that is wrong in it.
     """
-    try:
-        value = tomllib.loads(text, parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, ArithmeticError, ValueError, RecursionError) as exc:
-        raise ConfigError(f"is not valid TOML ({exc})", where=where) from exc
-    complaints = Complaints(where)
-    version = _Reader(Section(value, "", complaints), folder, series_later=series_later).version()
-    complaints.raise_if_any()
-    return version
+    return read_sections(text, where, lambda top: _Reader(top, folder, series_later=series_later).version())
 
 
 class _Reader:

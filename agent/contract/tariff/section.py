@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.contract.errors import ConfigError
 from agent.contract.tariff.calendar import ALWAYS, DAY_MIN, WEEKDAYS, When
@@ -17,6 +18,7 @@ _MAX_DECIMALS = 8
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00")
 _MONTHS = tuple(range(1, 13))
+_T = TypeVar("_T")
 
 
 class Complaints:
@@ -258,3 +260,19 @@ class Section:
 
 def _minutes(text: str) -> int:
     return int(text[:2]) * 60 + int(text[3:])
+
+
+def read_sections(text: str, where: str, read: Callable[[Section], _T]) -> _T:
+    """Return what `read` makes of a TOML text, its numbers exact.
+
+    Raises:
+        ConfigError: with everything that is wrong in it.
+    """
+    try:
+        value = tomllib.loads(text, parse_float=Decimal)
+    except (tomllib.TOMLDecodeError, ArithmeticError, ValueError, RecursionError) as exc:
+        raise ConfigError(f"is not valid TOML ({exc})", where=where) from exc
+    complaints = Complaints(where)
+    made = read(Section(value, "", complaints))
+    complaints.raise_if_any()
+    return made

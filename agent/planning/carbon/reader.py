@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from decimal import Decimal
 from pathlib import Path
 
 from agent.contract.errors import ConfigError
 from agent.contract.givenfiles import check_file
 from agent.contract.series import DECIMALS, Form, Series, SeriesFile
-from agent.contract.tariff.section import Complaints, Section
+from agent.contract.tariff.section import Section, read_sections
 from agent.contract.zones import parse_zone
 from agent.planning.carbon.factors import ALL_MONTHS, ELECTRICITY, FIRST_DAY, LAST_DAY, Factor, Factors, Ledger
 
@@ -39,14 +38,7 @@ def parse_factors(text: str, where: str = "carbon", folder: Path = Path(), *, se
     Raises:
         ConfigError: with everything that is wrong in it.
     """
-    try:
-        value = tomllib.loads(text, parse_float=Decimal)
-    except (tomllib.TOMLDecodeError, ArithmeticError, ValueError, RecursionError) as exc:
-        raise ConfigError(f"is not valid TOML ({exc})", where=where) from exc
-    complaints = Complaints(where)
-    factors = _Reader(Section(value, "", complaints), folder, series_later=series_later).factors()
-    complaints.raise_if_any()
-    return factors
+    return read_sections(text, where, lambda top: _Reader(top, folder, series_later=series_later).factors())
 
 
 def factor_form(scale: Decimal = Decimal(1)) -> Form:
