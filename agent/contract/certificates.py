@@ -5,12 +5,14 @@ Decides form only: the subject is the device id and nothing else, the key EC P-2
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
 from agent.contract.errors import RejectedError
@@ -48,10 +50,19 @@ def check_certificate(chain: str, key: TlsKey, device: str) -> Validity:
     """
     where = "client certificate"
     try:
-        certificate = x509.load_pem_x509_certificates(chain.encode())[0]
+        with warnings.catch_warnings():  # what the library will refuse one day, as a serial number below 1, is refused
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            certificate = x509.load_pem_x509_certificates(chain.encode())[0]
         name, public = certificate.subject, certificate.public_key()
         dates = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, TypeError, IndexError, UnsupportedAlgorithm, x509.InvalidVersion) as exc:
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        UnsupportedAlgorithm,
+        x509.InvalidVersion,
+        CryptographyDeprecationWarning,
+    ) as exc:
         raise RejectedError("is not in PEM form", where=where) from exc
     if name != subject(device) or public != key.private.public_key():
         raise RejectedError(f"is not the one of device {device} and its key", where=where)

@@ -1,5 +1,6 @@
 """A device's certificate: what it asks for, and which one it takes."""
 
+import base64
 import datetime as dt
 
 import pytest
@@ -71,13 +72,20 @@ def test_any_other_is_refused(chain: str):
 def test_a_changed_byte_is_refused_or_changes_nothing_that_counts(place: int, change: int):
     der = bytearray(x509.load_pem_x509_certificate(certificate().encode()).public_bytes(Encoding.DER))
     der[place % len(der)] ^= change
-    import base64
-
     text = f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(bytes(der)).decode()}\n-----END CERTIFICATE-----\n"
     try:
         check_certificate(text, KEY, "press-1")
     except RejectedError:
         return
+
+
+def test_a_serial_number_that_is_not_positive_is_refused_without_a_warning():
+    der = bytearray(x509.load_pem_x509_certificate(certificate().encode()).public_bytes(Encoding.DER))
+    serial = der.index(b"\xa0\x03\x02\x01\x02\x02") + 7  # behind the version: an integer, its length, its bytes
+    der[serial] |= 0x80
+    text = f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(bytes(der)).decode()}\n-----END CERTIFICATE-----\n"
+    with pytest.raises(RejectedError):
+        check_certificate(text, KEY, "press-1")
 
 
 def test_a_tls_key_is_p_256_and_never_shown():
