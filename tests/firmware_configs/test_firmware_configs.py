@@ -34,12 +34,12 @@ from agent.config import (
 from agent.contract.channels import Channel
 from agent.contract.errors import ConfigError
 from agent.planconfig import BatteryConfig, LoadConfig, SiteConfig
+from tests.support.unit import UNIT, unit_environment, unit_preparation
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "firmware-configs"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BOARDS = sorted((CONFIGS / "boards").glob("*.toml"))
-UNIT = CONFIGS / "systemd" / "edgewatt.service"
 
 KEYS = {
     "": {
@@ -165,6 +165,15 @@ class TestUnit:
         users = (CONFIGS / "systemd" / "edgewatt.sysusers.conf").read_text()
         assert re.search(r'^u edgewatt - "[^"]+" /var/lib/edgewatt -$', users, re.MULTILINE)
 
+    def test_what_it_prepares_is_what_the_agent_runs_by(self, tmp_path):
+        environment = {**unit_environment(), "PYTHONPATH": str(CONFIGS.parent), "PYTHONPYCACHEPREFIX": str(tmp_path)}
+        subprocess.run([sys.executable, *unit_preparation()], env=environment, check=True)
+        compiled = {path.name for path in tmp_path.rglob("*.opt-2.pyc")}
+        assert {
+            f"loop.{sys.implementation.cache_tag}.opt-2.pyc",
+            f"client.{sys.implementation.cache_tag}.opt-2.pyc",
+        } <= compiled
+
     def test_the_serial_drop_in_opens_what_boards_name(self):
         drop_in = directives(UNIT.parent / "edgewatt.service.d" / "serial.conf")
         allowed = [value.removeprefix("char-").split()[0] for value in drop_in["Service.DeviceAllow"]]
@@ -180,7 +189,7 @@ class TestUnit:
             return
         # The program is not installed under /opt here, and systemd checks that it is there.
         unit = tmp_path / UNIT.name
-        unit.write_text(UNIT.read_text().replace("/opt/edgewatt/bin/edgewatt", sys.executable))
+        unit.write_text(re.sub(r"/opt/edgewatt/bin/\w+", sys.executable, UNIT.read_text()))
         shutil.copytree(UNIT.parent / "edgewatt.service.d", tmp_path / "edgewatt.service.d")
         done = subprocess.run([program, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
         complaints = [line for line in done.stderr.splitlines() if "edgewatt" in line]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from agent.cli.main import run_command
+from tests.support.unit import unit_environment
 
 CONFIG = """
 [device]
@@ -136,4 +137,4 @@ class Agent:
         return [sys.executable, "-m", "agent.cli.main", "--config", str(self.config)]
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        return {**os.environ, **unit_environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
