@@ -357,7 +357,7 @@ class Daemon:
             model=self.rooms.models.labels()["active"],
             storage_error=self.troubles.open.get("disk", ""),
         )
-        rows = self.rooms.board.update(now_ms, observed)
+        rows = self.rooms.board.update(observed)
         if rows:
             self.rooms.store.append("alerts", rows)
 
