@@ -20,13 +20,6 @@ from agent.store.store import Store
 from tests.support.stores import CHANNELS, T0, Bench, alert, readings
 
 
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
-
-
 def test_readings_wait_for_the_window_and_then_are_durable(bench):
     store = bench.store
     ticket = store.append("readings", readings(0, 5))

@@ -25,13 +25,6 @@ from tests.support.stores import T0, Bench, alert, readings
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
-
-
 def without_ring(monkeypatch) -> None:
     """Readings, too, wait in the table for their block."""
 

@@ -4,14 +4,7 @@ import os
 
 import pytest
 
-from tests.support.stores import T0, Bench, alert, readings
-
-
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
+from tests.support.stores import T0, alert, readings
 
 
 def declared(bench):

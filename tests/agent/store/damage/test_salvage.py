@@ -22,13 +22,6 @@ from tests.support.stores import CHANNELS, T0, Bench, alert
 COUNTS = (300, 1500, 40, 9000, 700, 1200)
 
 
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
-
-
 def spoil_start(bench):
     """So that the store is set aside at the next start, at no cost."""
     scribble(bench.path, 0, b"X" * 16)
