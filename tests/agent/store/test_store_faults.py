@@ -20,6 +20,7 @@ from agent.contract.blocks import decode_readings, decode_rows
 from agent.contract.errors import ConfigError, StorageError
 from agent.store import journal, retention, ring, schema
 from agent.store.store import Store
+from tests.support.damage import breaking, scribble
 from tests.support.stores import T0, Bench, alert, readings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -240,12 +241,6 @@ def test_only_what_must_stay_may_exceed_the_size(tmp_path):
 # -- damaged ------------------------------------------------------------------------------------------------------
 
 
-def scribble(path: Path, offset: int, data: bytes) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        file.write(data)
-
-
 @pytest.mark.parametrize("harm", ["garbage", "header", "schema", "cut", "key"])
 def test_a_damaged_database_is_set_aside_whole_and_a_new_epoch_begun(bench, harm):
     bench.store.append("readings", readings(0, 5000))
@@ -369,28 +364,6 @@ def test_a_database_of_another_program_or_a_newer_version_is_refused_untouched(t
 # -- failing at every step ----------------------------------------------------------------------------------------
 
 
-class FailingConnection(sqlite3.Connection):
-    """A connection whose n-th statement fails as a dying disk does."""
-
-    left: int | None = None
-
-    def _count(self) -> None:
-        cls = type(self)
-        if cls.left is not None:
-            cls.left -= 1
-            if cls.left == 0:
-                cls.left = None
-                raise sqlite3.OperationalError("disk I/O error")
-
-    def execute(self, *arguments):
-        self._count()
-        return super().execute(*arguments)
-
-    def executemany(self, *arguments):
-        self._count()
-        return super().executemany(*arguments)
-
-
 def acknowledge(store, marks) -> None:
     with contextlib.suppress(StorageError):  # the centre says it again, some time
         store.apply_marks(marks)
@@ -416,20 +389,19 @@ def scenario(bench: Bench) -> None:
 
 def test_whichever_statement_fails_nothing_is_lost_or_doubled(tmp_path, monkeypatch):
     """Fails statement 1, 2, 3, ... of a scenario until it passes without a failure; looks at the store after each."""
-    monkeypatch.setattr(
-        schema, "connect", lambda path, read_only=False: sqlite3.connect(path, factory=FailingConnection)
-    )
+    connection = breaking(lambda: sqlite3.OperationalError("disk I/O error"))
+    monkeypatch.setattr(schema, "connect", lambda path, read_only=False: sqlite3.connect(path, factory=connection))
     monkeypatch.setattr(journal, "DIRECT_ROWS", 50)
     for step in itertools.count(1):
-        FailingConnection.left = step
+        connection.left = step
         folder = tmp_path / str(step)
         try:
             bench = Bench(folder)
         except StorageError:
             bench = Bench(folder)
         scenario(bench)
-        passed = FailingConnection.left is not None
-        FailingConnection.left = None
+        passed = connection.left is not None
+        connection.left = None
         bench.pass_time(2)
         bench.pass_time(62)
         assert bench.store.stats().storage_error == ""

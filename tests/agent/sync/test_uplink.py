@@ -29,7 +29,6 @@ class World:
         self.options = {"max_in_flight": 4, "max_envelope_bytes": 4096, "resend_after_s": 30.0, "spread_s": 0.0}
         self.options |= options
         self.uplink = self.boot()
-        self.seen = 0
 
     def boot(self) -> Uplink:
         self.uplink = Uplink(
@@ -57,9 +56,8 @@ class World:
         return blocks
 
     def receive_all(self) -> None:
-        for _, data in self.wire.sent[self.seen :]:
+        for _, data in self.wire.news():
             self.centre.take(data)
-        self.seen = len(self.wire.sent)
 
     def widen(self) -> None:
         """Be acknowledged until the full width is open."""
@@ -287,11 +285,10 @@ def test_a_block_that_the_centre_never_takes_holds_up_no_other(caplog):
     refused = {1, 2}
 
     def centre_takes() -> None:
-        for _, data in world.wire.sent[world.seen :]:
+        for _, data in world.wire.news():
             blocks = world.open(data)
             if not refused & {block.header.first for block in blocks}:
                 world.centre.take(data)
-        world.seen = len(world.wire.sent)
 
     for _ in range(300):
         world.pump()
@@ -460,7 +457,7 @@ def test_whatever_happens_in_the_end_the_centre_holds_every_row(story):
         if what == "add":
             world.store.add(("slots", "alerts", "health")[number % 3], number)
         elif what == "lose":
-            world.seen = len(world.wire.sent)
+            world.wire.news()
         elif what == "take":
             world.receive_all()
         elif what == "ack":

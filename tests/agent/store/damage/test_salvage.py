@@ -15,7 +15,7 @@ from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import encode_readings, encode_rows, seal_block
 from agent.store import retention, schema
 from agent.store.damage import aside, salvage
-from tests.support.damage import PAGE, PARTS, fill, gaps, noisy, numbered, placed, scribble
+from tests.support.damage import PAGE, PARTS, breaking, fill, gaps, noisy, numbered, placed, scribble
 from tests.support.damage import salvage as salvage_all
 from tests.support.stores import CHANNELS, T0, Bench, alert
 
@@ -385,32 +385,9 @@ class Killed(BaseException):
     """Ends the process, as far as the store can tell."""
 
 
-class KilledConnection(sqlite3.Connection):
-    """A connection in whose n-th statement the process is killed."""
-
-    left: int | None = None
-
-    def _count(self):
-        cls = type(self)
-        if cls.left is not None:
-            cls.left -= 1
-            if cls.left == 0:
-                cls.left = None
-                raise Killed
-
-    def execute(self, *arguments):
-        self._count()
-        return super().execute(*arguments)
-
-    def executemany(self, *arguments):
-        self._count()
-        return super().executemany(*arguments)
-
-
 def test_whichever_statement_a_salvage_is_killed_in_nothing_is_lost_or_doubled(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        schema, "connect", lambda path, read_only=False: sqlite3.connect(path, factory=KilledConnection)
-    )
+    connection = breaking(Killed)
+    monkeypatch.setattr(schema, "connect", lambda path, read_only=False: sqlite3.connect(path, factory=connection))
     bench = Bench(tmp_path / "whole")
     fill(bench, 300, 40, 900)
     before = numbered(bench)
@@ -425,13 +402,13 @@ def test_whichever_statement_a_salvage_is_killed_in_nothing_is_lost_or_doubled(t
     while died:
         folder = tmp_path / str(step)
         shutil.copytree(tmp_path / "whole", folder)
-        KilledConnection.left, died, bench = step, False, None
+        connection.left, died, bench = step, False, None
         try:
             bench = Bench(folder)
             salvage_all(bench)
         except Killed:
             died = True
-        KilledConnection.left = None
+        connection.left = None
         if bench is None:
             bench = Bench(folder)
         else:
