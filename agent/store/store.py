@@ -473,7 +473,7 @@ class Store:
                 raise self._error or self._lost or StorageError("is not open yet")  # there is no database to ask
             stored = self._journal.reader.stats()
             with translated(self._path):
-                today, yesterday = (self._journal.wear.day(self._journal.shelves, days) for days in (0, 1))
+                today, yesterday = (self._journal.wear.day(self._journal.shelves.counters, days) for days in (0, 1))
         except StorageError as exc:
             self._error = self._error or exc
             stored = StoreStats.unknown()

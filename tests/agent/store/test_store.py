@@ -331,7 +331,7 @@ def test_reads_beside_a_writer_and_alone(bench):
 def test_reading_changes_nothing(bench):
     reader = Reader.open(bench.path, bench.identity.storage_key)
     with pytest.raises(Exception, match="readonly"):
-        reader._shelves.add("x", 1)
+        reader._shelves.counters.add("x", 1)
     reader.close()
 
 
