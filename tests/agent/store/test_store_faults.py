@@ -322,7 +322,7 @@ def test_a_damaged_piece_is_quarantined_and_declared_the_others_stay(bench, tabl
 def test_a_log_without_its_database_is_set_aside_and_not_played_into_the_new_one(bench):
     bench.store.append("alerts", [alert(1)])
     bench.store._journal.shelves.close()
-    os.close(bench.store._lock)
+    bench.store._guard.unlock()
     (bench.folder / "store.db-wal").write_bytes(b"stale log")
     bench.path.unlink()
     store = bench.start()

@@ -1,6 +1,5 @@
 """What goes with the log, or with files that somebody removes: it is declared, also where nothing else tells of it."""
 
-import os
 
 import pytest
 
@@ -18,7 +17,7 @@ def kill_and_cut_the_log(bench, keep):
     data = log.read_bytes()
     files = {path: path.read_bytes() for path in (bench.path, bench.path.with_name("store.db-ring"))}
     bench.store._journal.shelves.close()
-    os.close(bench.store._lock)
+    bench.store._guard.unlock()
     for path, content in files.items():
         path.write_bytes(content)
     bench.path.with_name("store.db-shm").unlink(missing_ok=True)

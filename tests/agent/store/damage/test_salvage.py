@@ -266,7 +266,7 @@ def test_what_a_failed_transaction_left_in_the_log_does_not_take_the_place_of_wh
     content = log.read_bytes()
     frame = content[32:56] + seal_block(left, bench.identity.storage_key).ljust(PAGE, b"\0")
     bench.store._journal.shelves.close()
-    os.close(bench.store._lock)
+    bench.store._guard.unlock()
     log.write_bytes(content + frame)
     spoil_start(bench)
     bench.start()
