@@ -14,6 +14,7 @@ from tests.support.stores import T0, Bench, alert
 
 PAGE = 4096
 PARTS = ("", "-wal", "-ring")
+COUNTS = (300, 1500, 40, 9000, 700, 1200)  # of the rows of some blocks, for `fill`
 Numbered = dict[tuple[str, int, int], object]  # stream, epoch, number -> row
 
 
@@ -84,6 +85,11 @@ def scribble(path: Path, at: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(at)
         file.write(data)
+
+
+def spoil_start(bench: Bench) -> None:
+    """So that the store is set aside at the next start, at no cost."""
+    scribble(bench.path, 0, b"X" * 16)
 
 
 def breaking(error: Callable[[], BaseException]) -> type[sqlite3.Connection]:

@@ -1,6 +1,5 @@
 """What goes with the log, or with files that somebody removes: it is declared, also where nothing else tells of it."""
 
-
 import pytest
 
 from tests.support.stores import T0, alert, readings
