@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from agent.contract.errors import ConfigError, UnavailableError
+from agent.contract.exits import run_command
 from agent.contract.topics import DeviceTopics
 from agent.contract.trust import FleetTrust, KeyState, KeyUse, seal_request
-from converter.cli_support import run_command
 from tests.support.centre import Centre
 from tests.support.field_device import FieldDevice
 from trainer.cli.main import trainer
