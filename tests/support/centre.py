@@ -6,7 +6,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from agent.contract.trust import Broker, Enrolment, seal_request
+from agent.contract.enrolment import Broker, Enrolment, seal_request
 from tests.support.field_device import FieldDevice
 from trainer.fleet import database as db
 from trainer.fleet.certificates import Authority

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.contract.enrolment import seal_request
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.exits import run_command
 from agent.contract.topics import DeviceTopics
-from agent.contract.trust import FleetTrust, KeyState, KeyUse, seal_request
+from agent.contract.trust import FleetTrust, KeyState, KeyUse
 from tests.support.centre import Centre
 from tests.support.field_device import FieldDevice
 from trainer.cli.main import trainer
