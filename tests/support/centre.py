@@ -57,6 +57,12 @@ class Centre:
         assert response.accepted
         return device
 
+    def reopened(self) -> OnlineKeys:
+        """Its keys as they are on disk by now, which its handler of messages goes on with."""
+        keys = OnlineKeys.open(self.folder / "keys" / "online", self.clock.ms)
+        self.ingest.use(keys)
+        return keys
+
     def dump(self, *but: str) -> dict[str, list[tuple[object, ...]]]:
         """Every row of every table of the fleet, for comparing before and after."""
         tables = [table for table in db.metadata.sorted_tables if table.name not in but]
