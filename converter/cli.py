@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from agent.contract.durable import write_durable
-from converter.cli_support import CONTEXT, emit, json_option, remark, run_command
+from agent.contract.exits import run_command
+from converter.cli_support import CONTEXT, emit, json_option, remark
 from converter.modeldir import ModelDir
 from converter.quiet import import_tensorflow
 

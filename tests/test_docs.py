@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from agent.cli.main import run_command as agent_command
 from agent.contract.errors import EdgewattError
-from converter.cli_support import run_command
+from agent.contract.exits import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -8,8 +8,8 @@ import pytest
 
 from agent.cli.main import run_command as run_agent
 from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.exits import run_command
 from converter.cli import converter
-from converter.cli_support import run_command
 from tests.support.bundles import TINY
 from trainer.cli.main import trainer
 from trainer.learning import options_file

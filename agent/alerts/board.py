@@ -83,14 +83,15 @@ class AlertBoard:
         for row in rows:
             self._restore(row)
 
-    def update(self, now_ms: int, observations: Observations) -> list[dict[str, Any]]:
+    def update(self, observations: Observations) -> list[dict[str, Any]]:
         """Judge every rule; return the rows to append."""
+        now_ms = observations.now_ms
         rows = [self._clear(alert, now_ms, why, {}) for alert, why in self._orphans()]
         for rule, shelf in list(self._shelves.items()):
             if now_ms >= shelf.until_ms:
                 rows += self._unshelve(rule, now_ms, written=self._of(rule) is not None)
         for rule_ in self._rules.values():
-            rows += self._judge(rule_, now_ms, rule_.judge(now_ms, observations))
+            rows += self._judge(rule_, now_ms, rule_.judge(observations))
         return rows
 
     def stepped(self, step_ms: int) -> None:

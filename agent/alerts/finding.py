@@ -58,8 +58,8 @@ class Rule(Protocol):
         """How long it must be OFF without a break before its alert is cleared."""
         ...
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:
-        """Judge what is known at `now_ms` (plant clock)."""
+    def judge(self, observations: Observations) -> Finding:
+        """Judge what is known now."""
         ...
 
 

@@ -105,6 +105,7 @@ class Observations:
     """What the daemon knows now.
 
     Attributes:
+        now_ms: plant clock.
         forecast: the latest one; None before the first.
         last_reading_ms: up to when each channel's readings reach; a channel without one is absent.
         since_ms: when watching began (plant clock at the start of the daemon). Silence before it was the device's own.
@@ -116,6 +117,7 @@ class Observations:
         nights, month, skill: None while too little is known.
     """
 
+    now_ms: int
     forecast: Forecast | None
     last_reading_ms: Mapping[str, int]
     since_ms: int

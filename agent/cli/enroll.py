@@ -15,7 +15,7 @@ from agent.cli.session import Session, pass_session
 from agent.contract.errors import ConfigError
 
 if TYPE_CHECKING:
-    from agent.contract.trust import Enrolment
+    from agent.contract.enrolment import Enrolment
     from agent.store.identity import Identity
 
 _FILE = click.Path(path_type=Path)
@@ -80,8 +80,8 @@ def _exchange(
 
 def _read_enrolment(file: Path, device: str) -> Enrolment:
     from agent.cli.enrolmentfile import check_parts
+    from agent.contract.enrolment import MAX_ENROLMENT_BYTES, Enrolment
     from agent.contract.givenfiles import ENROLMENT, given_file
-    from agent.contract.trust import MAX_ENROLMENT_BYTES, Enrolment
 
     with given_file(file, MAX_ENROLMENT_BYTES, wanted=ENROLMENT, todo=_TODO_FILE) as source:
         enrolment = Enrolment.from_bytes(source.read())

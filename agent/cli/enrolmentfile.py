@@ -8,9 +8,10 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from agent.contract.enrolment import Enrolment
 from agent.contract.errors import EdgewattError, RejectedError
 from agent.contract.keys import SealTo, verify_key
-from agent.contract.trust import Enrolment, KeyState, KeyUse
+from agent.contract.trust import KeyState, KeyUse
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _MAX_HOST = 253

@@ -1,21 +1,17 @@
-"""The `edgewatt` command: the group, and the one place where errors become a line on stderr and an exit code."""
+"""The `edgewatt` command: the group, whose commands are loaded when they are asked for."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import os
 import sys
 from pathlib import Path
 
 import click
 
-from agent.cli.output import remark
 from agent.cli.session import Session
-from agent.contract.errors import EdgewattError, unforeseen
+from agent.contract import exits
 
 _DEFAULT = Path("/etc/edgewatt/agent.toml")
-_SIGINT = 130
 _COMMANDS = (  # each in the module of its name
     "alerts",
     "assess",
@@ -84,34 +80,7 @@ def main() -> None:
 
 def run_command(arguments: list[str]) -> int:
     """Run one command; return its exit code."""
-    try:
-        result = edgewatt.main(arguments, prog_name="edgewatt", standalone_mode=False)
-    except EdgewattError as exc:
-        remark(f"edgewatt: {exc}")
-        return exc.exit_code
-    except click.ClickException as exc:
-        exc.show()
-        return exc.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        remark("edgewatt: interrupted")
-        return _SIGINT
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing is left to say, and nothing is wrong.
-        _drop_output()
-        return 0
-    except Exception as exc:  # noqa: BLE001 - whatever went wrong, people get one line and an exit code
-        error = unforeseen(exc)
-        remark(f"edgewatt: {error}")
-        if isinstance(exc, OSError):
-            _drop_output()
-        return error.exit_code
-    return result if isinstance(result, int) else 0
-
-
-def _drop_output() -> None:
-    """What could not be written is not tried again when the process ends."""
-    with contextlib.suppress(OSError, ValueError):  # no stdout, or one that is no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exits.run_command(edgewatt, arguments, "edgewatt")
 
 
 if __name__ == "__main__":

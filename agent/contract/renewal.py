@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.contract import signed
+from agent.contract.enrolment import MAX_CHAIN_CHARS, MAX_CSR_CHARS
 from agent.contract.jsonform import Fields
 from agent.contract.keys import SigningKey
-from agent.contract.trust import MAX_CHAIN_CHARS, MAX_CSR_CHARS
 
 _REQUEST, _RESPONSE = "cert-request", "cert-response"
 _MAX_BYTES = 16_384

@@ -74,8 +74,8 @@ class Forecast:
             "origin_ms": self.origin_ms,
             "slot_s": self.slot_s,
             "quantiles": list(self.quantiles),
-            "power_kw": _rounded(self.power_kw),
-            "peak_kw": _rounded(self.peak_kw),
+            "power_kw": rounded(self.power_kw),
+            "peak_kw": rounded(self.peak_kw),
             "source": str(self.source),
             "model": self.model,
             "note": self.note[:_NOTE_LENGTH],
@@ -116,7 +116,8 @@ class Forecast:
         )
 
 
-def _rounded(table: Floats) -> list[list[float]]:
+def rounded(table: Floats) -> list[list[float]]:
+    """A table of a forecast as its row has it: six digits of each number."""
     return [[float(f"{value:.6g}") for value in row] for row in table]
 
 

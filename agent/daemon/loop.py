@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.alerts.board import AlertBoard
-from agent.contract.channels import Reading
 from agent.contract.errors import ConfigError
 from agent.contract.rows import event_row
 from agent.contract.zones import utc_iso
@@ -28,6 +27,7 @@ from agent.daemon.health import Pulse, peak_rss_mib, rss_mib
 from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
+from agent.daemon.sampling import Sampling
 from agent.daemon.slots import SlotCloser
 from agent.daemon.troubles import Troubles
 from agent.daemon.views import stored_slots
@@ -113,6 +113,7 @@ class Daemon:
         self.rooms = rooms
         self.troubles = Troubles(self._report)
         self.pulse = Pulse(health_s, tick_s)
+        self._sampling = Sampling(self.troubles)
         self.started_s = monotonic()
         self._since_ms = rooms.clock.now_ms()
         self._answers = answers(self)
@@ -121,7 +122,6 @@ class Daemon:
         self._on_close, self._make_again = on_close, make_again
         self._whole = rooms.store.is_open
         self._stop = threading.Event()
-        self._read_errors: dict[int, int] = {}
         self._looked_s = self.started_s
         self._salvaged = 0
         self._salvage_s: float | None = None  # since when slots wait for rows that may come back
@@ -167,7 +167,7 @@ class Daemon:
         run("time", self._look_at_time)
         now_ms = self.rooms.clock.now_ms()
         self._look_at_clock(now_ms)
-        run("sources", lambda: self._sample(now_ms))
+        run("sources", lambda: self._sampling.turn(self.rooms, now_ms, whole=self._whole))
         if self._whole and self.rooms.time.watch.is_known:  # else all that is made of times waits
             run("slots", lambda: self._close_slots(now_ms))
             run("forecast", lambda: self._forecast(now_ms))
@@ -236,42 +236,6 @@ class Daemon:
                 f"plant time is {utc_iso(now_ms)}, but data reaches to {utc_iso(next_ms or 0)}: one is wrong. "
                 "Check the device's clock; slots and forecasts go on after that time",
             )
-
-    def _sample(self, now_ms: int) -> None:
-        for number, source in enumerate(self.rooms.sources):
-            if source.has_own_times and not self._whole:
-                continue  # how far it was taken in, only the store knows
-            readings: list[Reading] = []
-            well = self.troubles.run(f"source {number + 1}", lambda s=source, r=readings: r.extend(s.poll(now_ms)))  # type: ignore[misc]
-            if readings:
-                self._take(readings)
-            if well:
-                self._look_at(number, source)
-
-    def _take(self, readings: list[Reading]) -> None:
-        try:
-            self.rooms.store.append("readings", readings)
-        except ConfigError:
-            readings = [reading for reading in readings if self._take_one(reading)]
-        if self.rooms.time.watch.is_known:
-            self.rooms.closer.saw(readings)
-        self.troubles.run("watch", lambda: self.rooms.watching.saw(readings))
-
-    def _take_one(self, reading: Reading) -> bool:
-        """One value that cannot be stored must not take its neighbours with it."""
-        try:
-            self.rooms.store.append("readings", [reading])
-        except ConfigError as exc:
-            self.troubles.note(f"channel {reading.channel}", str(exc))
-            return False
-        self.troubles.note(f"channel {reading.channel}", "")
-        return True
-
-    def _look_at(self, number: int, source: Source) -> None:
-        stats = source.stats()
-        if stats.read_errors > self._read_errors.get(number, 0):
-            self.troubles.note(f"source {number + 1}", stats.last_error)
-        self._read_errors[number] = stats.read_errors
 
     def _waits_for_salvage(self) -> bool:
         """Whether slots would be made without rows that are about to come back, and count instead of those then."""
@@ -357,7 +321,7 @@ class Daemon:
             model=self.rooms.models.labels()["active"],
             storage_error=self.troubles.open.get("disk", ""),
         )
-        rows = self.rooms.board.update(now_ms, observed)
+        rows = self.rooms.board.update(observed)
         if rows:
             self.rooms.store.append("alerts", rows)
 

@@ -1,7 +1,7 @@
 """The peak watch at work: the running interval from readings as they come, the month's peak from the history.
 
-What an interval is heading for and how likely a new peak is, is `planning.peakwatch`'s decision. Holds nothing that the
-store could not give again.
+What an interval is heading for is `planning.peakwatch`'s decision, how likely a new peak is `planning.newpeak`'s. Holds
+nothing that the store could not give again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from agent.contract.zones import parse_zone
 from agent.daemon.history import History
 from agent.planning.billing.part import Earlier
 from agent.planning.demandmeter import DemandMeter
-from agent.planning.peakwatch import MonthPeak, NewPeak, Outlook, Terms, month_peak, new_peak, outlook
+from agent.planning.newpeak import NewPeak, new_peak
+from agent.planning.peakwatch import MonthPeak, Outlook, Terms, month_peak, outlook
 
 _STEP_S = 900  # of the tariff's windows
 _log = logging.getLogger(__name__)

@@ -187,6 +187,7 @@ class Watching:
             self._keep(now_ms)
         rivalry = self._skill.rivalry(model)
         return Observations(
+            now_ms=now_ms,
             forecast=forecast,
             last_reading_ms=covered_ms,
             since_ms=since_ms,

@@ -15,7 +15,7 @@ from agent.contract.errors import UnavailableError
 from agent.contract.features import Floats
 from agent.contract.featurespec import DAY_S
 from agent.contract.jsonform import Fields
-from agent.contract.rows import Forecast, ForecastSource
+from agent.contract.rows import Forecast, ForecastSource, rounded
 from agent.inference.naive import forecast_naive
 from agent.inference.scoring import pinball
 
@@ -85,7 +85,8 @@ class SkillWatch:
             return False
         if naive.quantiles != raw.quantiles:
             return False
-        tables = np.array([_digits(raw.power_kw[:steps]), _digits(naive.power_kw)])
+        # As in rows: a record that is read back says exactly what was scored.
+        tables = np.array([rounded(raw.power_kw[:steps]), rounded(naive.power_kw)])
         self._followed = _Followed(raw.origin_ms, tables, raw.quantiles, [0.0, 0.0])
         self._through_ms = raw.origin_ms
         return True
@@ -164,11 +165,6 @@ class SkillWatch:
         if followed is not None and followed.known >= _LEAST_SHARE * len(followed.tables[0]):
             self._days.append((followed.sums[0] / followed.known, followed.sums[1] / followed.known))
             del self._days[:-DAYS]
-
-
-def _digits(table: Floats) -> list[list[float]]:
-    """As in a row of the `forecasts` stream, so that a record read back says exactly what was scored."""
-    return [[float(f"{value:.6g}") for value in row] for row in table]
 
 
 def _numbers(fields: Fields, name: str, value: object, count: int) -> list[float]:

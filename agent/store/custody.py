@@ -62,12 +62,12 @@ class Custody:
         """
         shelves = self._journal.shelves
         safe = {piece.id: piece for mark in marks for piece in covered(shelves, mark)}
-        news = [mark for mark in marks if _differs(shelves.mark(mark.stream, mark.epoch), mark)]
+        news = [mark for mark in marks if _differs(shelves.marks.get(mark.stream, mark.epoch), mark)]
         if safe or news:
             with self._journal.transaction():
                 shelves.acknowledge(safe.values())
                 for mark in news:
-                    shelves.note_mark(mark)
+                    shelves.marks.put(mark)
         self._look_for(marks)
         return len(safe)
 
@@ -79,7 +79,7 @@ class Custody:
         """
         count, shelves = 0, self._journal.shelves
         with self._journal.transaction():
-            shelves.forget_marks()  # what another database has said
+            shelves.marks.forget()  # what another database has said
         for pieces in uncovered(shelves, marks):  # a page at a time: all of it may be as large as the store
             with self._journal.transaction():
                 shelves.recall(pieces)
@@ -202,7 +202,7 @@ class Custody:
         shelves = self._journal.shelves
         with self._journal.transaction(retention.gaps(pieces, reason, self._now_ms())):
             shelves.remove(pieces, acknowledged=False)
-            shelves.add("evicted_rows", sum(piece.count for piece in pieces))
+            shelves.counters.add("evicted_rows", sum(piece.count for piece in pieces))
 
     def _old_by_ms(self) -> int:
         """The time by which the acknowledged is old: not later than the centre's word, were the clock years ahead."""

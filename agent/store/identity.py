@@ -19,9 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from agent.contract.enrolment import Enrolment
 from agent.contract.errors import StorageError
 from agent.contract.keys import SigningKey, TlsKey
-from agent.contract.trust import Enrolment, FleetTrust
+from agent.contract.trust import FleetTrust
 from agent.store.kept import counters, enrolled, pending, storagekey, twofold
 from agent.store.kept.counters import Counters
 from agent.store.kept.enrolled import ClientTls, Enrolled

@@ -367,7 +367,7 @@ class Journal:
                 block = self._encode(stream, buffer.rows[at : at + step], buffer.first + at)
                 if block.header.count >= DIRECT_ROWS:
                     self.shelves.put_block(block)
-                    self.shelves.note_times(self.check.last_ms)
+                    self.shelves.times.put(self.check.last_ms)
                 else:
                     pieces.append(self.shelves.put_journal(block))
         return pieces
@@ -390,7 +390,7 @@ class Journal:
             packed = self._pack_into([piece for piece in self.pieces if piece.stream in streams])
             released = self._note_released(packed)
             self.scrub.note()
-            self.wear.note(self.shelves)
+            self.wear.note(self.shelves.counters)
         self._forget(packed, released)
         self._ended = _newest(self._ends()) | self._behind
         self.quarantine()
@@ -422,7 +422,7 @@ class Journal:
         with self.transaction([correction_row(time_ms, text, part, own_times) for part in parts]):
             for one, clock in changed.items():
                 self.shelves.clocks.put(one, clock)
-            self.shelves.note_times(times)
+            self.shelves.times.put(times)
         self.clocks.known |= changed
         self.clocks.aside_ms = 0
         self.check.move(times, shift_ms)
@@ -466,7 +466,7 @@ class Journal:
                 continue
             self.shelves.replace(run, block)
             packed |= set(run)
-        self.shelves.note_times(self.check.last_ms)  # all these rows are on disk now, or in this transaction
+        self.shelves.times.put(self.check.last_ms)  # all these rows are on disk now, or in this transaction
         return packed
 
     def _note_released(self, gone: Collection[Piece]) -> int:
@@ -563,7 +563,7 @@ class Journal:
             with translated(self._path):
                 self.check.lower(self.reader.times_in_blocks(ahead))
             with self.transaction():
-                self.shelves.note_times(self.check.last_ms)
+                self.shelves.times.put(self.check.last_ms)
 
 
 def _inode(path: Path) -> tuple[int, int]:

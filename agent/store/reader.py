@@ -242,7 +242,7 @@ class Reader:
 
         Of a channel of which nothing is noted, or something damaged, the newest blocks tell.
         """
-        times, clocks = self._shelves.noted_times(channels), self._shelves.clocks.corrected()
+        times, clocks = self._shelves.times.get(channels), self._shelves.clocks.corrected()
         times |= self.times_in_blocks([channel for channel in channels if channel not in times])
         journal = (piece for piece in self._shelves.journal() if piece.stream == "readings")
         for piece in sorted(journal, key=lambda piece: -piece.end_ms):  # the newest mostly tell all there is to know
@@ -351,11 +351,11 @@ class Reader:
                 oldest_unacknowledged_ms=min(starts, default=None),
                 bytes_on_disk=_size(self._path),
                 kept_bytes=sum(state.waiting_bytes for state in states if state.stream in KEPT),
-                evicted_rows=self._shelves.counter("evicted_rows"),
-                quarantined=self._shelves.counter("quarantined"),
+                evicted_rows=self._shelves.counters.get("evicted_rows"),
+                quarantined=self._shelves.counters.get("quarantined"),
                 set_aside=tuple(sorted(there)),
                 salvage=tuple(state for state in SalvageLog(self._shelves.db).states() if state.name in there),
-                scrubbed_ms=self._shelves.counter("scrubbed_ms"),
+                scrubbed_ms=self._shelves.counters.get("scrubbed_ms"),
             )
 
     def _oldest_waiting(self, stream: str) -> list[Piece]:

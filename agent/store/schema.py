@@ -48,6 +48,17 @@ class DamagedError(StorageError):
     """The file is no database any more, or cannot be read with the key at hand: set it aside and begin anew."""
 
 
+def whole(value: object, path: Path) -> int:
+    """Return what must be a whole number: a damaged row may hold anything.
+
+    Raises:
+        DamagedError: when it is none.
+    """
+    if type(value) is not int:
+        raise DamagedError("is damaged (a value is of another type)", where=str(path))
+    return value
+
+
 def _first_tables(db: Database) -> None:
     # `data` stands last: what precedes it is read without touching a blob's overflow pages.
     # The journal has no index but its own: one commit is to dirty one page.

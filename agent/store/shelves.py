@@ -11,14 +11,12 @@ import contextlib
 import errno
 import hashlib
 import hmac
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
-from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block, BlockHeader, seal_block, unseal_block
 from agent.contract.topics import STREAMS
 from agent.store.clocks import ClockTable, EpochClock
@@ -30,7 +28,8 @@ from agent.store.notes import Notes
 from agent.store.pieces import BLOCK, JOURNAL, RING, GoneError, Piece, StreamState
 from agent.store.ring import DamagedRingError
 from agent.store.ringshelf import RingShelf
-from agent.store.schema import DamagedError, translated
+from agent.store.schema import DamagedError, translated, whole
+from agent.store.tables import ChannelTimes, Counters, LastMarks
 from agent.store.thinning import Thinned
 
 _PLACE = "id, stream, epoch, boot, first, last, start_ms, end_ms"
@@ -53,6 +52,8 @@ class Shelves:
         self.notes = Notes(db, key, self.tag)
         self.thinned = Thinned(db, key)
         self.clocks = ClockTable(db, key)
+        self.counters, self.marks = Counters(db, path), LastMarks(db)
+        self.times = ChannelTimes(db, path, self.tag)
         self.distrusted = ""
         self._follow: Callable[[Piece, int, int], None] = lambda *_: None
 
@@ -70,7 +71,7 @@ class Shelves:
         ident, why = self._ring_id(), ""
         if ident is not None:
             try:
-                self.ring.open(ident, self.counter(_RING_RELEASED))
+                self.ring.open(ident, self.counters.get(_RING_RELEASED))
             except FileNotFoundError:
                 why = "has lost its journal of readings"
             except DamagedRingError:
@@ -122,7 +123,7 @@ class Shelves:
 
     def note_released(self, through: int) -> None:
         """Note that records of the ring up to this number are blocks; to be released once that is on disk."""
-        self.set_counter(_RING_RELEASED, through)
+        self.counters.set(_RING_RELEASED, through)
 
     def told_ends(self) -> dict[tuple[int, str], int]:
         """Return what the ring's file tells of how far each stream went."""
@@ -136,7 +137,7 @@ class Shelves:
         """List what is durable and no block yet."""
         if not self.ring.is_open and (ident := self._ring_id()) is not None:
             # The database first: what leaves the ring meanwhile still lies in the file, for a lap.
-            released = self.counter(_RING_RELEASED)
+            released = self.counters.get(_RING_RELEASED)
             with translated(self._path), contextlib.suppress(DamagedRingError, FileNotFoundError):
                 self.ring.look(ident, released)
                 self._drop_packed()
@@ -225,7 +226,7 @@ class Shelves:
         else:
             self._count(piece)  # its numbers stay given out
             self.drop_journal([piece])
-        self.add("quarantined", 1)
+        self.counters.add("quarantined", 1)
 
     def open(self, piece: Piece) -> Block:
         """Decrypt one piece. Where it opens, its header is true, whatever its row says.
@@ -273,15 +274,10 @@ class Shelves:
         rows: list[tuple[Any, ...]] = self.db.execute(query, values).fetchall()
         for row in rows:
             for number in (*row[:stream], *row[stream + 1 :]):
-                self._number(number)
+                whole(number, self._path)
             if row[stream] not in STREAMS:
                 raise DamagedError("is damaged (a row is of no stream)", where=str(self._path))
         return rows
-
-    def _number(self, value: object) -> int:
-        if type(value) is not int:
-            raise DamagedError("is damaged (a value is of another type)", where=str(self._path))
-        return value
 
     def corrected(self, stream: str, journal: Iterable[Piece] = ()) -> dict[int, EpochClock]:
         """Return the clocks of epochs whose times are wrong, of which there are blocks of a stream, or pieces here."""
@@ -305,7 +301,7 @@ class Shelves:
                 f"SELECT epoch, max(end_ms) FROM block WHERE stream = ? AND epoch IN ({names}) GROUP BY epoch"
             )
         found = [row for query in queries for row in self.db.execute(query, [stream]).fetchall()]
-        return [(self._number(epoch), self._number(end_ms)) for epoch, end_ms in found if end_ms is not None]
+        return [(whole(epoch, self._path), whole(end_ms, self._path)) for epoch, end_ms in found if end_ms is not None]
 
     def counted(self, stream: str, epoch: int) -> list[int]:
         """Count rows, and of what waits rows, blocks and bytes; reads every block of the stream."""
@@ -357,90 +353,11 @@ class Shelves:
             gone = [(epoch,) for (epoch,) in found if epoch not in kept | more]
             self.db.conn.executemany(f"DELETE FROM {table} WHERE epoch = ?", gone)
 
-    def note_mark(self, mark: Mark) -> None:
-        """Keep what the centre said last of a stream and epoch."""
-        missing = json.dumps(mark.missing)
-        self.db.execute(
-            "INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?)", [mark.stream, mark.epoch, mark.high, missing]
-        )
-
-    def mark(self, stream: str, epoch: int) -> Mark | None:
-        """Return what `note_mark` kept of one stream and epoch."""
-        query = "SELECT high, missing FROM mark WHERE stream = ? AND epoch = ?"
-        found = self.db.execute(query, [stream, epoch]).fetchone()
-        if found is None:
-            return None
-        return Mark(epoch, stream, found[0], tuple((first, last) for first, last in json.loads(found[1])))
-
-    def forget_marks(self) -> None:
-        """Forget what `note_mark` kept."""
-        self.db.execute("DELETE FROM mark")
-
     def waiting_blocks(self, stream: str, epoch: int) -> int:
         """Return how many blocks of one stream and epoch wait for the centre."""
         query = "SELECT waiting_blocks FROM stream_state WHERE stream = ? AND epoch = ?"
         found = self.db.execute(query, [stream, epoch]).fetchone()
         return int(found[0]) if found else 0
-
-    def marks(self) -> dict[tuple[str, int], Mark]:
-        """Return what `note_mark` kept, by stream and epoch."""
-        found = self.db.execute("SELECT stream, epoch, high, missing FROM mark").fetchall()
-        return {
-            (stream, epoch): Mark(epoch, stream, high, tuple((first, last) for first, last in json.loads(missing)))
-            for stream, epoch, high, missing in found
-        }
-
-    def add(self, name: str, amount: int) -> None:
-        """Add to a named counter."""
-        self.db.execute(
-            "INSERT INTO counter VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-            [name, amount],
-        )
-
-    def counters(self, prefix: str) -> list[str]:
-        """List the names of counters that begin so."""
-        found = self.db.execute("SELECT name FROM counter WHERE name GLOB ?", [f"{prefix}*"]).fetchall()
-        return [str(name) for (name,) in found]
-
-    def drop_counter(self, name: str) -> None:
-        """Forget a named counter."""
-        self.db.execute("DELETE FROM counter WHERE name = ?", [name])
-
-    def set_counter(self, name: str, value: int) -> None:
-        """Set a named counter."""
-        self.db.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", [name, value])
-
-    def counter(self, name: str) -> int:
-        """Return a named counter, 0 where nothing was added."""
-        found = self.db.execute("SELECT value FROM counter WHERE name = ?", [name]).fetchone()
-        return self._number(found[0]) if found else 0
-
-    def note_times(self, last_ms: Mapping[str, int]) -> None:
-        """Keep the latest time of each channel, sealed, under a tag that does not tell its name."""
-        rows = [
-            (self.tag(f"channel/{name}"), time_ms, self._time_seal(name, time_ms)) for name, time_ms in last_ms.items()
-        ]
-        self.db.conn.executemany("INSERT OR REPLACE INTO channel_time VALUES (?, ?, ?)", rows)
-        self.db.conn.executemany("DELETE FROM channel_state WHERE tag = ?", [row[:1] for row in rows])
-
-    def noted_times(self, channels: Iterable[str]) -> dict[str, int]:
-        """Return what `note_times` kept of these channels; what is damaged is left out."""
-        unsealed = dict(self.db.execute("SELECT tag, last_ms FROM channel_state").fetchall())  # by versions before
-        tags = {name: self.tag(f"channel/{name}") for name in channels}
-        times = {name: self._number(unsealed[tag]) for name, tag in tags.items() if tag in unsealed}
-        if not self.db.execute("SELECT 1 FROM sqlite_master WHERE name = 'channel_time'").fetchone():
-            return times  # read only, from a store that this version has not opened for writing yet
-        found = {
-            tag: (time_ms, seal) for tag, time_ms, seal in self.db.execute("SELECT * FROM channel_time").fetchall()
-        }
-        for name, tag in tags.items():
-            time_ms, seal = found.get(tag, (0, b""))
-            if seal == self._time_seal(name, time_ms):
-                times[name] = time_ms
-        return times
-
-    def _time_seal(self, channel: str, time_ms: int) -> bytes:
-        return self.tag(f"channel/{channel} {time_ms}")
 
     def tag(self, text: str) -> bytes:
         """A name for `text` that only the holder of the storage key can make."""

@@ -1,18 +1,16 @@
 """The device's one memory: rows are taken in, made durable, packed, offered to the centre, and let go by rule.
 
-Decides when things happen (commit window, packing, retention) and what a failing disk means; what belongs together in a
-transaction is decided in `journal.py`. Owned by one thread. The promise is in README.md.
+Decides when things happen (commit window, packing, retention); what belongs together in a transaction is decided in
+`journal.py`, what a failing disk means in `guard.py`. Owned by one thread. The promise is in README.md.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,26 +23,22 @@ from agent.store import outbox
 from agent.store.buffer import accept_rows
 from agent.store.clocks import Stamping
 from agent.store.custody import Bounds, Custody
-from agent.store.damage import aside
 from agent.store.damage.salvage import LEAST_FREE_BYTES
+from agent.store.guard import Guard
 from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.outbox import StoredBlock
-from agent.store.reader import Reader, StoreStats
+from agent.store.reader import StoreStats
 from agent.store.schema import DamagedError, FullError, translated
 
 COMMIT_ROWS = 50_000  # readings that are written before the window is over, so that the ring stays for bad times
 OTHER_RING_ROWS = 2_000
 RETAIN_EVERY_S = 60.0
-RETRY_AFTER_S = 1.0
-REOPEN_AFTER_S = 3.0
 NOTE_EVERY_S = 3600.0
 UNREADABLE_S = 600.0  # a block that the disk does not give is passed over for so long
 _MOST_UNREADABLE = 64
 MEND_EVERY_S = 0.25
 SCRUB_KIB_S = 256
-_T = TypeVar("_T")
-_log = logging.getLogger(__name__)
 
 
 class Ticket(NamedTuple):
@@ -108,25 +102,20 @@ class Store:
         self._journal = Journal(path, identity, channels, limits, now_ms, written_bytes, stamping)
         bounds = Bounds(max_bytes, reserved_bytes, keep_acknowledged_days, keep_unacknowledged_days)
         self._custody = Custody(self._journal, identity, path, bounds, now_ms)
-        self._error: StorageError | None = None
-        self._lost: DamagedError | None = None
+        self._guard = Guard(
+            self._journal,
+            path,
+            monotonic,
+            commit_window_s,
+            make_room=self._custody.free_acknowledged,
+            succeeded=self._time_packing,
+        )
         self._raw_from_ms: int | None = None
-        self._unreadable: dict[int, float] = {}  # until when
+        self._unreadable: dict[tuple[int, int], float] = {}  # birth of the database and block; until when
         self._salvage_kib_s = salvage_kib_s
-        self._commit_at = self._retain_at = self._mended_at = self._monotonic()
-        self._lock: int | None = None
-        self._opened, self._open_at = False, self._monotonic()
+        self._retain_at = self._mended_at = self._monotonic()
         self._note_at = self._monotonic() + NOTE_EVERY_S
-        try:
-            self._bring_up()
-        except aside.InUseError:
-            raise
-        except StorageError as exc:
-            self._error = exc
-            _log.warning("%s; readings are kept in memory until the store can be opened", exc)
-        except BaseException:
-            self._unlock()
-            raise
+        self._guard.begin()
         self._pack_at = self._monotonic() if self._journal.pieces else None
 
     # -- taking in ------------------------------------------------------------------------------------------------
@@ -140,15 +129,15 @@ class Store:
         now = self._monotonic()
         if stream == "readings":
             self._journal.check.accept(rows)  # type: ignore[arg-type]  # the stream says what the rows are
-            buffer = self._journal.buffers[stream]
-            if not buffer.rows and now >= self._commit_at and self._error is None:
-                self._commit_at = now + self._window_s  # a window begins with its first row
+            buffer, guard = self._journal.buffers[stream], self._guard
+            if not buffer.rows and now >= guard.due_at and guard.error is None:
+                guard.due_at = now + self._window_s  # a window begins with its first row
             buffer.extend(rows)
-            due = now >= self._commit_at or (len(buffer.rows) >= COMMIT_ROWS and self._error is None)
+            due = now >= guard.due_at or (len(buffer.rows) >= COMMIT_ROWS and guard.error is None)
         else:
             copies = accept_rows(stream, rows)  # type: ignore[arg-type]  # likewise
             self._journal.buffers[stream].extend(copies)
-            due = self._may_write()
+            due = self._guard.may_write()
         if due:
             self.commit()
         return Ticket(stream, self._identity.epoch, self._journal.buffers[stream].last)
@@ -163,9 +152,9 @@ class Store:
 
     def commit(self) -> bool:
         """Make everything in memory durable now; return whether that is so."""
-        if self._opened and self._lost is None and not self._journal.unwritten:
+        if self._guard.is_whole and not self._journal.unwritten:
             return True
-        return self._guarded(self._journal.change)
+        return self._guard.run(self._journal.change)
 
     def begin_epoch(
         self, offset_ms: int, time_ms: int, text: str, *, own_times: Sequence[str], slots_first_ms: int | None
@@ -183,7 +172,7 @@ class Store:
         Returns:
             Whether that is durable; where it is not, nothing was corrected, and rows go on by the clock until now.
         """
-        if not (self._may_write() and self.commit()):
+        if not (self._guard.may_write() and self.commit()):
             return False
         begun = False
 
@@ -192,7 +181,7 @@ class Store:
             self._journal.begin_epoch(offset_ms, time_ms, text, own_times=own_times, slots_first_ms=slots_first_ms)
             begun = True
 
-        self._guarded(begin)
+        self._guard.run(begin)
         return begun
 
     @property
@@ -221,28 +210,35 @@ class Store:
         """Do what is due: commit, pack, set damaged pieces apart, retention. To be called every second or so."""
         now = self._monotonic()
         # Each commit begins a new window; packing must not wait for a turn in which there was none.
-        well = self.commit() if now >= self._commit_at else self._error is None
+        well = self.commit() if now >= self._guard.due_at else self._guard.error is None
         if not well:
             return
         due = self._pack_at is not None and now >= self._pack_at
-        due = due or (self._journal.is_long and self._error is None)
-        if due and not self._guarded(lambda: self._journal.pack(STREAMS)):
+        due = due or (self._journal.is_long and self._guard.error is None)
+        if due and not self._guard.run(lambda: self._journal.pack(STREAMS)):
             self._pack_at = now + self._pack_after_s  # it costs the more the longer it fails
         self._mend(now)
         if self._journal.reader.damaged:
-            self._guarded(self._journal.quarantine)
+            self._guard.run(self._journal.quarantine)
         if now >= self._retain_at:
             self._retain_at = now + RETAIN_EVERY_S
-            self._guarded(self._retain)
+            self._guard.run(self._retain)
+
+    def _time_packing(self) -> None:
+        """Let the journal be packed some time after it has begun."""
+        if not self._journal.pieces:
+            self._pack_at = None
+        elif self._pack_at is None:
+            self._pack_at = self._monotonic() + self._pack_after_s
 
     def _mend(self, now: float) -> None:
         """Salvage a little of what was set aside, or else look whether what is here is whole."""
         seconds = min(now - self._mended_at, 1.0)
         if seconds >= MEND_EVERY_S:
             self._mended_at = now
-            self._guarded(self._journal.check_place, reads=True)
+            self._guard.run(self._journal.check_place, reads=True)
             salvage_bytes, scrub_bytes = (int(kib * 1024 * seconds) for kib in (self._salvage_kib_s, SCRUB_KIB_S))
-            self._guarded(lambda: self._journal.mend(salvage_bytes, scrub_bytes))
+            self._guard.run(lambda: self._journal.mend(salvage_bytes, scrub_bytes))
 
     def _retain(self) -> None:
         if self._monotonic() >= self._note_at:
@@ -261,18 +257,9 @@ class Store:
     def close(self) -> None:
         """Commit what is in memory and close."""
         self.commit()
-        if self._opened and self._lost is None and self._error is None:
-            self._guarded(self._journal.close_clock)
-        if self._opened:
-            if self._lost is None:
-                self._journal.note_beside()
-            self._journal.shelves.close()
-        self._unlock()
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._guard.is_whole and self._guard.error is None:
+            self._guard.run(self._journal.close_clock)
+        self._guard.close()
 
     # -- the way to the centre ------------------------------------------------------------------------------------
 
@@ -294,16 +281,20 @@ class Store:
         """
         journal, now = self._journal, self._monotonic()
         found: list[StoredBlock] = []
-        if not self._opened:
+        if not self._guard.is_open:
             return found
-        self._unreadable = {block: until for block, until in self._unreadable.items() if until > now}
+        self._unreadable = {
+            (birth, block): until
+            for (birth, block), until in self._unreadable.items()
+            if birth == journal.births and until > now
+        }
 
         def collect() -> None:
             found.clear()
             chosen = outbox.waiting(
                 journal.shelves,
                 limit_bytes=limit_bytes,
-                skip={*skip, *self._unreadable},
+                skip={*skip, *(block for _, block in self._unreadable)},
                 now_streams=now_streams,
                 live_from_ms=self._now_ms() - round(2000 * self._pack_after_s),
                 backlog=backlog,
@@ -317,17 +308,17 @@ class Store:
                 except StorageError as exc:
                     if isinstance(exc, DamagedError):
                         raise
-                    self._error = exc  # of this block alone, as long as others can be read
-                    self._unreadable[piece.id] = now + UNREADABLE_S
+                    self._guard.error = exc  # of this block alone, as long as others can be read
+                    self._unreadable[journal.births, piece.id] = now + UNREADABLE_S
 
-        if any(piece.stream in now_streams for piece in journal.pieces) and self._may_write():
-            self._guarded(lambda: journal.pack(now_streams))
+        if any(piece.stream in now_streams for piece in journal.pieces) and self._guard.may_write():
+            self._guard.run(lambda: journal.pack(now_streams))
         before = -1
         while not found and before < len(self._unreadable) <= _MOST_UNREADABLE:  # the others must not wait for them
             before = len(self._unreadable)
-            self._guarded(collect, reads=True)
+            self._guard.run(collect, reads=True)
         if journal.reader.damaged:
-            self._guarded(journal.quarantine)
+            self._guard.run(journal.quarantine)
         return found
 
     def apply_marks(self, marks: Sequence[Mark]) -> int:
@@ -342,7 +333,7 @@ class Store:
             nonlocal count
             count = self._custody.acknowledge(marks)
 
-        self._must(apply)
+        self._guard.must(apply)
         return count
 
     def recall(self, marks: Sequence[Mark]) -> int:
@@ -357,7 +348,7 @@ class Store:
             nonlocal count
             count = self._custody.recall(marks)
 
-        self._must(recall)
+        self._guard.must(recall)
         return count
 
     def repair(self) -> bool:
@@ -366,8 +357,8 @@ class Store:
         Raises:
             StorageError: when there is not room for it; nothing has changed then.
         """
-        if not self._opened:
-            raise self._error or StorageError("is not open yet", where=str(self._path))
+        if not self._guard.is_open:
+            self._guard.check()
         free = os.statvfs(self._path.parent)
         if free.f_bavail * free.f_frsize < LEAST_FREE_BYTES:
             raise FullError(
@@ -375,10 +366,8 @@ class Store:
                 where=str(self._path.parent),
                 todo="Free space on the disk first",
             )
-        if self._lost is None:
-            self._journal.give_up()
-            self._lost = DamagedError("is to be salvaged, as was asked for", where=str(self._path))
-        return self._guarded(lambda: None)
+        self._guard.give_up(DamagedError("is to be salvaged, as was asked for", where=str(self._path)))
+        return self._guard.run(lambda: None)
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
@@ -394,7 +383,7 @@ class Store:
             for row in self._journal.buffers["readings"].rows
             if row.channel == channel and start_ms <= row.time_ms < end_ms
         ]
-        stored: list[Reading] = self._stored(lambda reader: reader.readings(channel, start_ms, end_ms), [])
+        stored: list[Reading] = self._guard.ask(lambda reader: reader.readings(channel, start_ms, end_ms), [])
         return sorted(stored + fresh, key=lambda row: row.time_ms)
 
     def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
@@ -404,7 +393,7 @@ class Store:
             StorageError: when the disk cannot be read.
         """
         fresh = [dict(row) for row in self._journal.buffers[stream].rows if start_ms <= row["time_ms"] < end_ms]
-        stored: list[dict[str, Any]] = self._stored(lambda reader: reader.rows(stream, start_ms, end_ms), [])
+        stored: list[dict[str, Any]] = self._guard.ask(lambda reader: reader.rows(stream, start_ms, end_ms), [])
         return sorted(stored + fresh, key=lambda row: int(row["time_ms"]))
 
     def note(self, name: str) -> bytes | None:
@@ -415,7 +404,7 @@ class Store:
             StorageError: when the disk cannot be read.
         """
         waiting = self._journal.notes.get(name)
-        return self._stored(lambda reader: reader.note(name), None) if waiting is None else waiting
+        return self._guard.ask(lambda reader: reader.note(name), None) if waiting is None else waiting
 
     def last_time_ms(self, stream: str, channel: str | None = None) -> int | None:
         """Return the latest time taken in of a stream, or of one channel of the readings; None where there is none.
@@ -427,7 +416,7 @@ class Store:
             return self._journal.check.last_ms.get(channel)
         waiting = self._journal.buffers[stream].rows
         fresh = [row.time_ms if stream == "readings" else row["time_ms"] for row in waiting]
-        stored = self._stored(lambda reader: reader.last_time_ms(stream), None)
+        stored = self._guard.ask(lambda reader: reader.last_time_ms(stream), None)
         return max(fresh if stored is None else [*fresh, stored], default=None)
 
     def first_time_ms(self, channel: str, since_ms: int = 0) -> int | None:
@@ -436,7 +425,7 @@ class Store:
         Raises:
             StorageError: when the disk cannot be read.
         """
-        stored = self._stored(lambda reader: reader.first_time_ms(channel, since_ms), None)
+        stored = self._guard.ask(lambda reader: reader.first_time_ms(channel, since_ms), None)
         waiting = self._journal.buffers["readings"].rows
         fresh = [row.time_ms for row in waiting if row.channel == channel and row.time_ms >= since_ms]
         return min(fresh if stored is None else [stored, *fresh], default=None)
@@ -448,7 +437,7 @@ class Store:
     @property
     def is_open(self) -> bool:
         """Whether the database was opened; before, it knows of nothing but what is in memory."""
-        return self._opened
+        return self._guard.is_open
 
     @property
     def births(self) -> int:
@@ -458,7 +447,7 @@ class Store:
     @property
     def is_salvaging(self) -> bool:
         """Whether rows may still come back from what was set aside."""
-        return self._opened and self._journal.salvage.is_due
+        return self._guard.is_open and self._journal.salvage.is_due
 
     @property
     def salvaged(self) -> int:
@@ -469,114 +458,20 @@ class Store:
         """Return the store in numbers, at the cost of a few index look-ups."""
         today = yesterday = 0
         try:
-            if not self._opened or self._lost is not None:
-                raise self._error or self._lost or StorageError("is not open yet")  # there is no database to ask
+            self._guard.check()
             stored = self._journal.reader.stats()
             with translated(self._path):
-                today, yesterday = (self._journal.wear.day(self._journal.shelves, days) for days in (0, 1))
+                today, yesterday = (self._journal.wear.day(self._journal.shelves.counters, days) for days in (0, 1))
         except StorageError as exc:
-            self._error = self._error or exc
+            self._guard.error = self._guard.error or exc
             stored = StoreStats.unknown()
         return replace(
             stored,
             epoch=self._identity.epoch,
             boot=self._identity.boot,
-            scrubbed_ms=self._journal.scrub.finished_ms if self._opened else 0,
+            scrubbed_ms=self._journal.scrub.finished_ms if self._guard.is_open else 0,
             pending_rows=sum(len(buffer.rows) for buffer in self._journal.buffers.values()),
-            storage_error=str(self._error) if self._error else "",
+            storage_error=str(self._guard.error) if self._guard.error else "",
             written_today_bytes=today,
             written_yesterday_bytes=yesterday,
         )
-
-    # -- a failing disk -------------------------------------------------------------------------------------------
-
-    def _must(self, action: Callable[[], None]) -> None:
-        """Run an action of which the caller has to know that it failed.
-
-        Raises:
-            StorageError: when the disk cannot be used.
-        """
-        if not self._guarded(action) and self._error is not None:
-            raise self._error
-
-    def _guarded(self, action: Callable[[], None], *, reads: bool = False) -> bool:
-        """Run an action and say whether it succeeded.
-
-        A disk that fails is remembered and tried again later; a damaged store is replaced, and the action's result is
-        then that rows in memory are durable in the new one. An action that only reads puts no writing off.
-        """
-        before, ring_before = self._journal.writes, self._journal.ring_writes
-        try:
-            self._bring_up()
-            try:
-                with translated(self._path):
-                    action()
-            except DamagedError as exc:
-                self._journal.give_up()
-                self._lost = exc
-                self._bring_up()
-        except StorageError as exc:
-            self._error = exc
-            if not reads:
-                self._commit_at = self._monotonic() + max(self._window_s, RETRY_AFTER_S)
-            if isinstance(exc, FullError) and self._opened:
-                with contextlib.suppress(StorageError), translated(self._path):
-                    # What the centre holds need not stand in the way.
-                    self._custody.free_acknowledged()
-            return False
-        if self._journal.writes > before:
-            self._error = None
-        if self._journal.writes > before or self._journal.ring_writes > ring_before:
-            self._commit_at = self._monotonic() + self._window_s
-        if not self._journal.pieces:
-            self._pack_at = None
-        elif self._pack_at is None:
-            self._pack_at = self._monotonic() + self._pack_after_s
-        return True
-
-    @contextlib.contextmanager
-    def _acting(self) -> Iterator[None]:
-        """Let a query fail that meets damage, but replace the store then: the next one is answered."""
-        if self._lost is not None:
-            raise StorageError(
-                f"is being begun anew and cannot be asked ({self._error or self._lost.what})", where=str(self._path)
-            )
-        try:
-            yield
-        except DamagedError as exc:
-            damage = exc
-
-            def meet() -> None:
-                raise damage
-
-            self._guarded(meet)
-            raise
-
-    def _stored(self, ask: Callable[[Reader], _T], nothing: _T) -> _T:
-        if not self._opened:
-            return nothing
-        with self._acting():
-            return ask(self._journal.reader)
-
-    def _bring_up(self) -> None:
-        """Open the database, where that did not succeed yet, or begin another in the place of one that is lost."""
-        if not self._opened:
-            now = self._monotonic()
-            if now < self._open_at:
-                raise self._error or StorageError("is not open yet", where=str(self._path))
-            self._open_at = now + REOPEN_AFTER_S
-            self._lock = aside.lock(self._path) if self._lock is None else self._lock
-            if self._lost is None:
-                try:
-                    self._journal.open()
-                except DamagedError as exc:
-                    self._lost = exc
-        if self._lost is not None:
-            self._journal.begin_anew(self._lost)
-            self._lost = None
-            self._unreadable.clear()  # blocks of the new database have numbers of their own
-        if not self._opened:
-            self._opened, self._error = True, None
-
-    def _may_write(self) -> bool:
-        return self._error is None or self._monotonic() >= self._commit_at

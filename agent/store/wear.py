@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.store.shelves import Shelves
+from agent.store.tables import Counters
 
 _DAY_MS = 86_400_000
 _KEPT_DAYS = 8
@@ -23,17 +23,17 @@ class Wear:
         self._written, self._now_ms = written, now_ms
         self._noted = written()
 
-    def note(self, shelves: Shelves) -> None:
+    def note(self, counters: Counters) -> None:
         """Add what was written since the last time, in the caller's transaction."""
         today, total = self._now_ms() // _DAY_MS, self._written()
-        shelves.add(f"{_PREFIX}{today}", total - self._noted)
+        counters.add(f"{_PREFIX}{today}", total - self._noted)
         self._noted = total
-        for name in shelves.counters(_PREFIX):
+        for name in counters.names(_PREFIX):
             day = name.removeprefix(_PREFIX)
             if not day.isdecimal() or int(day) <= today - _KEPT_DAYS:  # a damaged name is of no day
-                shelves.drop_counter(name)
+                counters.drop(name)
 
-    def day(self, shelves: Shelves, days_ago: int) -> int:
+    def day(self, counters: Counters, days_ago: int) -> int:
         """Return the bytes written on a day; today's up to now."""
-        noted = shelves.counter(f"{_PREFIX}{self._now_ms() // _DAY_MS - days_ago}")
+        noted = counters.get(f"{_PREFIX}{self._now_ms() // _DAY_MS - days_ago}")
         return noted if days_ago else noted + self._written() - self._noted

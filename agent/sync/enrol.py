@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 
 from agent.contract.certificates import certificate_request, check_certificate
+from agent.contract.enrolment import Enrolment, EnrolmentResponse, seal_request
 from agent.contract.errors import EdgewattError, RejectedError, UnavailableError
 from agent.contract.keys import SigningKey, TlsKey
 from agent.contract.topics import DeviceTopics
-from agent.contract.trust import Enrolment, EnrolmentResponse, KeyUse, seal_request
+from agent.contract.trust import KeyUse
 from agent.contract.zones import utc_iso
 from agent.sync.mqtt import MqttLink
 

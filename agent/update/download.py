@@ -16,7 +16,7 @@ from agent.contract import jsonform
 from agent.contract.assignment import Assignment, Item, ItemKind
 from agent.contract.bundle import Bundle, Manifest
 from agent.contract.errors import EdgewattError, RejectedError, StorageError
-from agent.contract.trust import MAX_ENROLMENT_BYTES, FleetTrust
+from agent.contract.trust import MAX_TRUST_BYTES, FleetTrust
 
 if TYPE_CHECKING:
     from agent.update.late import LateRepository
@@ -87,7 +87,7 @@ class Download:
             return
         try:
             if item.kind is ItemKind.TRUST:
-                value = jsonform.loads(target.data, where=item.path, max_bytes=MAX_ENROLMENT_BYTES)
+                value = jsonform.loads(target.data, where=item.path, max_bytes=MAX_TRUST_BYTES)
                 self._fetched = Fetched(assignment, item, target, trust=FleetTrust.from_json(value, item.path))
                 return
             manifest = Bundle.from_bytes(target.data).manifest

@@ -13,24 +13,9 @@ from agent.planning.schedule.rules import do_nothing
 from tests.benchmarks.battery_replay import DAY, Plant, Replay, battery_for, naive, truth
 from tests.benchmarks.schedule_brute import brute_force
 from tests.benchmarks.schedule_cases import cases, from_json, make, small, to_json
+from tests.support.schedules import TARIFF_TEXT
 
-TARIFF = """
-name = "Two prices and demand"
-zone = "UTC"
-currency = "EUR"
-[[period]]
-name = "day"
-price_per_kwh = 0.30
-from = "08:00"
-to = "20:00"
-[[period]]
-name = "night"
-price_per_kwh = 0.10
-[[demand]]
-name = "demand"
-interval_minutes = 15
-price_per_kw = 10
-"""
+TARIFF = Tariff.from_toml(TARIFF_TEXT.replace("interval_minutes = 30", "interval_minutes = 15"))  # the step
 START_MS = 1_767_225_600_000  # 1 January 2026
 FIRST = 35 * DAY
 
@@ -44,7 +29,7 @@ def plant():
     for day in range(36):
         begin = day * DAY + 40 + int(random.integers(-6, 7))
         load[begin : begin + 4] += 160.0 if day % 7 < 5 else 0.0
-    return Plant("plant", START_MS, load, FIRST, Tariff.from_toml(TARIFF, "test"))
+    return Plant("plant", START_MS, load, FIRST, TARIFF)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +78,7 @@ def test_the_peak_of_the_days_before_the_battery_stays_in_the_first_month_s_bill
     peaks = [next(line.quantity for line in bill.lines if line.unit == "kW") for bill in (unplanned, planned)]
     before = plant.load_kw[31 * DAY : FIRST].max()
     assert float(peaks[1]) == pytest.approx(before, abs=0.01)
-    assert replay.before == {("demand", "2026-02"): pytest.approx(before)}
+    assert replay.before == {("peak", "2026-02"): pytest.approx(before)}
     assert float(peaks[0]) >= before - 0.01
 
 

@@ -15,13 +15,13 @@ import pytest
 from agent.contract import features
 from agent.contract.bundle import Bundle
 from agent.contract.errors import ConfigError, RejectedError
+from agent.contract.exits import run_command
 from agent.contract.featurespec import QUANTILES, Covariate
 from agent.inference import calibration
 from agent.inference.forecaster import Model
 from converter import scoring
 from converter.bundling import _card, bundle
 from converter.cli import converter
-from converter.cli_support import run_command
 from converter.conversion import check_form, convert, load_student, to_int8, to_unbiased_int8
 from converter.modeldir import (
     CALIBRATION,

@@ -6,7 +6,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from agent.contract.trust import Broker, Enrolment, seal_request
+from agent.contract.enrolment import Broker, Enrolment, seal_request
 from tests.support.field_device import FieldDevice
 from trainer.fleet import database as db
 from trainer.fleet.certificates import Authority
@@ -56,6 +56,12 @@ class Centre:
         response, _ = self.registry.judge(request, topic_device=name, seal=self.online.seal, ack=self.online.ack)
         assert response.accepted
         return device
+
+    def reopened(self) -> OnlineKeys:
+        """Its keys as they are on disk by now, which its handler of messages goes on with."""
+        keys = OnlineKeys.open(self.folder / "keys" / "online", self.clock.ms)
+        self.ingest.use(keys)
+        return keys
 
     def dump(self, *but: str) -> dict[str, list[tuple[object, ...]]]:
         """Every row of every table of the fleet, for comparing before and after."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ from tests.support.stores import T0, Bench, alert
 
 PAGE = 4096
 PARTS = ("", "-wal", "-ring")
+COUNTS = (300, 1500, 40, 9000, 700, 1200)  # of the rows of some blocks, for `fill`
 Numbered = dict[tuple[str, int, int], object]  # stream, epoch, number -> row
 
 
@@ -82,6 +85,35 @@ def scribble(path: Path, at: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(at)
         file.write(data)
+
+
+def spoil_start(bench: Bench) -> None:
+    """So that the store is set aside at the next start, at no cost."""
+    scribble(bench.path, 0, b"X" * 16)
+
+
+def breaking(error: Callable[[], BaseException]) -> type[sqlite3.Connection]:
+    """A kind of connection whose n-th statement, when `left` is set to n, breaks with an error; the ones after it work."""
+
+    class Breaking(sqlite3.Connection):
+        left: int | None = None
+
+        def execute(self, *arguments):
+            self._count()
+            return super().execute(*arguments)
+
+        def executemany(self, *arguments):
+            self._count()
+            return super().executemany(*arguments)
+
+        def _count(self) -> None:
+            if Breaking.left is not None:
+                Breaking.left -= 1
+                if Breaking.left == 0:
+                    Breaking.left = None
+                    raise error()
+
+    return Breaking
 
 
 def salvage(bench: Bench, *, most_steps: int = 500, must: bool = True) -> dict:

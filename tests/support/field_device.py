@@ -17,9 +17,10 @@ from agent.contract import envelope
 from agent.contract.acknowledgement import Acknowledgement, Mark
 from agent.contract.blocks import Block, encode_readings, encode_rows
 from agent.contract.channels import Channel, Reading
+from agent.contract.enrolment import EnrolmentResponse
 from agent.contract.keys import SigningKey
 from agent.contract.topics import DeviceTopics
-from agent.contract.trust import EnrolmentResponse, FleetTrust, KeyUse
+from agent.contract.trust import FleetTrust, KeyUse
 
 START_MS = 1_400_000_000_000
 POWER = Channel("power", "kW")

@@ -5,12 +5,15 @@ import json
 
 import numpy as np
 
+from agent.contract.featurespec import FeatureSpec, Scaling
 from agent.contract.slotcalendar import SlotCalendar
 from agent.contract.zones import parse_zone
 from trainer.cli.home import Home
 from trainer.dataset import tables
 from trainer.dataset.snapshot import Snapshot
 from trainer.fleet.database import open_database, write
+from trainer.learning import holdout, windows
+from trainer.learning.windows import Windows
 
 BERLIN = "Europe/Berlin"
 HOLIDAYS = ("2022-04-15", "2022-04-18", "2022-05-26", "2022-06-06", "2022-10-03")
@@ -45,6 +48,13 @@ def lived_plant(
     power_kw = level_kw * (0.2 + 0.8 * activity * each_day) * (1 + growth * np.arange(count) / count)
     power_kw += random.normal(0, noise * level_kw / 100, count)
     return Snapshot(plant, zone, slot_s, HOLIDAYS, start_ms, np.maximum(power_kw, 0.0))
+
+
+def windows_of(of: Snapshot) -> tuple[FeatureSpec, Windows, Windows]:
+    """The features of a plant's day ahead, the windows that are learnt from, and those that are held out."""
+    part = holdout.split(of, 24, 28)
+    spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
+    return spec, windows.training_windows(spec, of, part, seed=1), windows.held_out_windows(spec, of, part)
 
 
 def hold(home: Home, snapshot: Snapshot) -> None:

@@ -16,12 +16,12 @@ from typing import Any, Self
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from agent.contract.enrolment import Enrolment, EnrolmentResponse
+from agent.contract.exits import run_command
 from agent.contract.keys import SigningKey, TlsKey
-from agent.contract.trust import Enrolment, EnrolmentResponse
 from agent.store.identity import ClientTls
 from agent.sync.enrol import request_file, response_file
 from agent.sync.tls import TlsSettings, make_context
-from converter.cli_support import run_command
 from tests.support.broker import ALWAYS, HOST, Mosquitto, free_port
 from tests.support.waiting import eventually
 from trainer.cli.home import Home

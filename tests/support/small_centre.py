@@ -175,9 +175,15 @@ class Wire:
     connections: int = 1
     sent: list[tuple[str, bytes]] = field(default_factory=list)
     full: bool = False
+    heard: int = 0
 
     def publish(self, topic: str, payload: bytes) -> bool:
         if not self.connected or self.full:
             return False
         self.sent.append((topic, payload))
         return True
+
+    def news(self) -> list[tuple[str, bytes]]:
+        """What has come since it was asked last; nobody hears it again."""
+        heard, self.heard = self.heard, len(self.sent)
+        return self.sent[heard:]

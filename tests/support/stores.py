@@ -54,7 +54,7 @@ class Bench:
     def crash(self) -> Store:
         """What SIGKILL leaves: what was in memory is gone. Then start again."""
         self.store._journal.shelves.close()
-        os.close(self.store._lock)
+        self.store._guard.unlock()
         return self.start()
 
     def restart(self) -> Store:

@@ -95,8 +95,8 @@ def add_device(
       edgewatt-trainer device add press-1 --out press-1.json
     """
     from agent.contract.durable import new_file
+    from agent.contract.enrolment import Broker, Enrolment
     from agent.contract.givenfiles import check_replaceable
-    from agent.contract.trust import Broker, Enrolment
     from trainer.fleet import trusted
     from trainer.fleet.certificates import Authority
     from trainer.fleet.registry import Registry
@@ -160,9 +160,9 @@ def accept_device(home: Home, request: Path, out: Path) -> None:
       edgewatt-trainer device accept request.bin --out response.bin
     """
     from agent.contract.durable import write_durable
+    from agent.contract.enrolment import MAX_REQUEST_BYTES
     from agent.contract.errors import RejectedError
     from agent.contract.givenfiles import REQUEST, check_replaceable, given_file
-    from agent.contract.trust import MAX_REQUEST_BYTES
     from trainer.fleet.certificates import Authority
     from trainer.fleet.keys import OnlineKeys
     from trainer.fleet.registry import Registry

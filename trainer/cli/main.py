@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from converter.cli_support import CONTEXT, run_command
+from agent.contract.exits import run_command
+from converter.cli_support import CONTEXT
 from trainer.cli import backtest, broker, carried, data, fleet, keys, learn, profiles, report, search, transfer
 from trainer.cli.home import Home
 

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from agent.contract import renewal
+from agent.contract.enrolment import EnrolmentRequest, EnrolmentResponse, open_request
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.keys import SealingKey, SigningKey, key_id
 from agent.contract.topics import check_device_id
-from agent.contract.trust import EnrolmentRequest, EnrolmentResponse, open_request
 from trainer.fleet import certificates, trusted
 from trainer.fleet import database as db
 from trainer.fleet.certificates import Applicant, Authority

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from agent.contract import jsonform
-from agent.contract.trust import MAX_ENROLMENT_BYTES, FleetTrust
+from agent.contract.trust import MAX_TRUST_BYTES, FleetTrust
 from trainer.fleet import database as db
 
 
@@ -82,4 +82,4 @@ def without(engine: Engine, served: Callable[[FleetTrust], bool]) -> list[str]:
 def _parse(body: str | None) -> FleetTrust | None:
     if body is None:
         return None
-    return FleetTrust.from_json(jsonform.loads(body.encode(), where="database", max_bytes=MAX_ENROLMENT_BYTES))
+    return FleetTrust.from_json(jsonform.loads(body.encode(), where="database", max_bytes=MAX_TRUST_BYTES))

@@ -19,6 +19,8 @@ from markupsafe import Markup
 from trainer.service import wording
 from trainer.service.figures import Figure
 
+MAX_TABLE_ROWS = 100
+
 
 def render(content: Mapping[str, Any]) -> str:
     """Fill the template with `content`; all of it is escaped."""

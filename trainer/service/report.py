@@ -1,15 +1,14 @@
 """The report: one self-contained HTML page for those who decide, from what the central database holds.
 
-Decides what is said of a device; the meaning of rows is `picture.py`'s, the drawing `figures.py`'s, the safety of the
-page `page.py`'s.
+Decides what is said of a device; what is said of a model is `modelcard.py`'s, the meaning of rows `picture.py`'s, the
+drawing `figures.py`'s, the safety of the page `page.py`'s.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,9 +19,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.rows import ForecastSource
 from agent.contract.slots import Slot
 from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local, utc_iso
-from trainer.service import costs, figures, habits, judged, page, picture, queries, wording
-
-MAX_TABLE_ROWS = 100
+from trainer.service import costs, figures, habits, judged, modelcard, page, picture, queries, wording
 
 
 @dataclass(frozen=True)
@@ -126,17 +123,17 @@ def build_report(engine: Engine, options: Options, *, now_ms: int | None = None)
     now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     names = queries.device_names(engine, options.devices)
     sections = [section(queries.device_rows(engine, name, options.days, now), options) for name in names]
-    rejected, newest = queries.rejections(engine, MAX_TABLE_ROWS)
+    rejected, newest = queries.rejections(engine, page.MAX_TABLE_ROWS)
     content = {
         "title": options.title,
         "made": utc_iso(now),
         "days": options.days,
         "sections": sections,
         "plants": habits.plant_parts(engine, names),
-        "cards": [model_card(bundle) for bundle in options.bundles],
+        "cards": [modelcard.model_card(bundle) for bundle in options.bundles],
         "rejected": rejected,
         "rejections": newest,
-        "most": MAX_TABLE_ROWS,
+        "most": page.MAX_TABLE_ROWS,
         "verdict": wording.verdict([part.headline for part in sections], rejected),
     }
     return Report(page.render(content), tuple(part.headline for part in sections), rejected)
@@ -245,33 +242,6 @@ def _headline(rows: queries.DeviceRows, told: _Told) -> Headline:
     )
 
 
-def model_card(bundle: Bundle) -> dict[str, Any]:
-    """What a decision maker asks of a model: is it better than no model, how big, from what data, at what price."""
-    manifest = bundle.manifest
-    names = {
-        "naive": "seasonal naive (no model)",
-        "teacher": "teacher, in the centre",
-        "student_float": "student, before int8",
-        "student_int8": "student, int8, on devices",
-    }
-    worst = max(manifest.pinball_kw.values()) or 1.0
-    scores = [
-        {"name": text, "value": manifest.pinball_kw[name], "share": manifest.pinball_kw[name] / worst, "key": name}
-        for name, text in names.items()
-    ]
-    return {
-        "label": f"{manifest.name}@{manifest.version}",
-        "made": utc_iso(manifest.created_ms),
-        "scores": scores,
-        "better": 1 - manifest.pinball_kw["student_int8"] / manifest.pinball_kw["naive"],
-        "bytes": len(bundle.model),
-        "spec": manifest.feature_spec,
-        "training": manifest.training,
-        "config": _flat(manifest.training.config),
-        "card": _flat(bundle.card),
-    }
-
-
 def _zone(rows: queries.DeviceRows, options: Options) -> tuple[str, dt.tzinfo]:
     stated = [row["zone"] for row in rows.events if row.get("kind") == "boot" and isinstance(row.get("zone"), str)]
     if options.zone:
@@ -314,15 +284,3 @@ def _arrival_facts(arrivals: Sequence[picture.Arrival], bins: picture.ArrivalBin
         "gaps": len(gaps),
         "longest": figures.duration(max((end - start) / 1000 for start, end in gaps)) if gaps else "",
     }
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Names and values of a nested object, for a table of at most `MAX_TABLE_ROWS` lines."""
-    result: list[tuple[str, str]] = []
-    for name, item in value.items():
-        label = picture.short(f"{prefix}{name}", 80)
-        if isinstance(item, Mapping):
-            result += _flat(item, f"{label}.")
-        else:
-            result.append((label, picture.short(json.dumps(item) if isinstance(item, list) else item, 120)))
-    return result[:MAX_TABLE_ROWS]

@@ -30,7 +30,7 @@ class CostBudget:
         if not self.budget > 0:
             raise ConfigError("must be above 0", where="alerts.month_budget")
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:  # noqa: ARG002 - as every rule
+    def judge(self, observations: Observations) -> Finding:
         """Compare what is spent, then what the month is heading for, with the budget."""
         month = observations.month
         if month is None:

@@ -37,9 +37,9 @@ class ChannelLimit:
         """One rule a limit."""
         return f"limit:{self.label}"
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:
+    def judge(self, observations: Observations) -> Finding:
         """Compare the newest value with the limit."""
-        value = _fresh(observations, self.channel, now_ms, self.fresh_s)
+        value = _fresh(observations, self.channel, self.fresh_s)
         if value is None:
             return HOLD
         lasted = f" for {span(self.raise_after_s)}" if self.raise_after_s else ""
@@ -74,7 +74,7 @@ class LoadLimit:
         """One rule a limit."""
         return f"limit:{self.label}"
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:  # noqa: ARG002 - as every rule
+    def judge(self, observations: Observations) -> Finding:
         """Count the slots beyond the limit."""
         known = [slot.power_kw for slot in observations.slots[-self.among :] if slot.power_kw is not None]
         passed = [kw for kw in known if self.limit.is_passed(kw)]
@@ -114,16 +114,16 @@ class PowerFactorLow:
     raise_after_s: float = 900.0
     clear_after_s: float = 0.0
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:
+    def judge(self, observations: Observations) -> Finding:
         """Compare the power factor with the limit."""
-        active_kw = _fresh(observations, self.active, now_ms, self.fresh_s)
+        active_kw = _fresh(observations, self.active, self.fresh_s)
         if self.active and (active_kw is None or abs(active_kw) <= self.from_kw):
             return HOLD
         told: dict[str, Any] = {} if active_kw is None else {"power_kw": active_kw}
         if self.channel:
-            factor = _fresh(observations, self.channel, now_ms, self.fresh_s)
+            factor = _fresh(observations, self.channel, self.fresh_s)
         else:
-            reactive_kvar = _fresh(observations, self.reactive, now_ms, self.fresh_s)
+            reactive_kvar = _fresh(observations, self.reactive, self.fresh_s)
             if reactive_kvar is None or active_kw is None:
                 return HOLD
             told["reactive_kvar"] = reactive_kvar
@@ -142,6 +142,6 @@ class PowerFactorLow:
         )
 
 
-def _fresh(observations: Observations, channel: str, now_ms: int, fresh_s: float) -> float | None:
+def _fresh(observations: Observations, channel: str, fresh_s: float) -> float | None:
     latest = observations.latest.get(channel)
-    return None if latest is None or now_ms - latest.time_ms > fresh_s * 1000 else latest.value
+    return None if latest is None or observations.now_ms - latest.time_ms > fresh_s * 1000 else latest.value

@@ -33,7 +33,7 @@ class AbnormalLoad:
         if not 1 <= self.least <= self.among:
             raise ConfigError(f"{self.least} of {self.among} slots is no choice", where="alerts.abnormal")
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:  # noqa: ARG002 - as every rule
+    def judge(self, observations: Observations) -> Finding:
         """Count the slots on either side."""
         recent = observations.slots[-self.among :]
         judged = [(slot, kw, low, high, self.margin * (high - low)) for slot, kw, low, high in _judged(recent)]
@@ -79,7 +79,7 @@ class BaseLoadCreep:
     raise_after_s: float = 0.0
     clear_after_s: float = 0.0
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:  # noqa: ARG002 - as every rule
+    def judge(self, observations: Observations) -> Finding:
         """Compare the rise with the limit."""
         trend = observations.nights
         if trend is None or trend.level_kw <= 0:

@@ -42,15 +42,15 @@ class DataMissing:
         """Twice the silence that is borne: one reading keeps a channel OFF for `after_s`, and is no meter back."""
         return 2 * self.after_s
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:
+    def judge(self, observations: Observations) -> Finding:
         """Compare the silence with the limit. After a start each channel has `after_s` to speak up: HOLD until then."""
         last_ms = observations.last_reading_ms.get(self.channel)
         spoke = last_ms is not None and last_ms >= observations.since_ms
-        silent_s = (now_ms - (observations.since_ms if last_ms is None else last_ms)) / 1000
+        silent_s = (observations.now_ms - (observations.since_ms if last_ms is None else last_ms)) / 1000
         details = {"channel": self.channel, "silent_s": round(silent_s), "last_reading_ms": last_ms}
         if spoke and silent_s <= self.after_s:
             return Finding(Verdict.OFF, f"channel {self.channel} is read again", details)
-        if now_ms - observations.since_ms <= self.after_s * 1000:
+        if observations.now_ms - observations.since_ms <= self.after_s * 1000:
             return HOLD
         last = "" if last_ms is None else f", last at {to_local(last_ms, self.zone):%a %d %b %H:%M}"
         text = f"no reading of channel {self.channel} for {span(silent_s)}{last}; check the meter and its connection"
@@ -79,7 +79,7 @@ class FrozenMeter:
         """One rule a channel."""
         return f"meter-frozen:{self.channel}"
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:  # noqa: ARG002 - as every rule
+    def judge(self, observations: Observations) -> Finding:
         """Compare how long the value stands with how long it may."""
         still = observations.standstill.get(self.channel)
         if still is None or still.usual_s is None:
@@ -115,10 +115,10 @@ class CounterReset:
     raise_after_s: float = 0.0
     clear_after_s: float = 0.0
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:
+    def judge(self, observations: Observations) -> Finding:
         """Look for the newest slot with that flag."""
         for slot in reversed(observations.slots):
-            if FLAG_RESET in slot.flags and now_ms - slot.start_ms <= self.within_s * 1000:
+            if FLAG_RESET in slot.flags and observations.now_ms - slot.start_ms <= self.within_s * 1000:
                 at = f"{to_local(slot.start_ms, self.zone):%a %d %b %H:%M}"
                 text = (
                     f"the counter went back in the slot of {at} and was taken as begun at zero: was the meter "

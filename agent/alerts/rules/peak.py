@@ -45,12 +45,12 @@ class PeakAhead:
         if not self._clear_below() < self.threshold_kw:
             raise ConfigError("must be below alerts.peak_kw", where="alerts.clear_below_kw")
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:
+    def judge(self, observations: Observations) -> Finding:
         """Compare the highest of the peaks that are not over yet with the limits."""
         forecast = observations.forecast
         if forecast is None or self.quantile not in forecast.quantiles:
             return HOLD
-        first = max(0, (now_ms - forecast.origin_ms) // (forecast.slot_s * 1000))
+        first = max(0, (observations.now_ms - forecast.origin_ms) // (forecast.slot_s * 1000))
         ahead = max(self._peaks(forecast, first), default=None)
         if ahead is None:
             return Finding(Verdict.OFF, "the hours that were forecast are over")
@@ -121,7 +121,7 @@ class PeakNow:
     raise_after_s: float = 60.0
     clear_after_s: float = 300.0
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:  # noqa: ARG002 - as every rule
+    def judge(self, observations: Observations) -> Finding:
         """Compare the mean that the interval is heading for with its target."""
         demand = observations.demand
         if demand is None or demand.predicted_kw is None:

@@ -17,7 +17,7 @@ class StoreFailing:
     raise_after_s: float = 0.0
     clear_after_s: float = 60.0
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:  # noqa: ARG002 - as every rule
+    def judge(self, observations: Observations) -> Finding:
         """Say what the store says."""
         error = observations.storage_error
         if not error:
@@ -42,7 +42,7 @@ class ModelDrift:
     raise_after_s: float = 0.0
     clear_after_s: float = 0.0
 
-    def judge(self, now_ms: int, observations: Observations) -> Finding:  # noqa: ARG002 - as every rule
+    def judge(self, observations: Observations) -> Finding:
         """Compare the two losses."""
         skill = observations.skill
         if skill is None:

@@ -261,7 +261,7 @@ class Salvage:
         (epoch, stream), end = found
         lost, through = Held(self._shelves).missing((epoch, stream), end.told + 1, end.last)
         begun = lost[0][1] if lost and lost[0][0] == 1 else 0  # the oldest may have left as others do
-        mark = self._shelves.marks().get((stream, epoch))
+        mark = self._shelves.marks.all().get((stream, epoch))
         if mark is not None:
             lost = [left for span in lost for left in without(span, mark.safe())]
         destroyed = 0 if state.damaged else sum(first > begun for first, _ in lost)

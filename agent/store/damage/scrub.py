@@ -53,8 +53,8 @@ class Scrub:
         whole: bool = False,
     ) -> None:
         self._shelves, self._path, self._now_ms, self._damaged = shelves, path, now_ms, damaged
-        self._at = 0 if whole else shelves.counter(_AT)
-        self.finished_ms = 0 if whole else shelves.counter(_DONE_MS)
+        self._at = 0 if whole else shelves.counters.get(_AT)
+        self.finished_ms = 0 if whole else shelves.counters.get(_DONE_MS)
         self._noted = self._at, self.finished_ms
         # Rows, and of what waits rows, blocks and bytes, of what this pass has been over; None where it began earlier.
         self._sums: dict[tuple[str, int], list[int]] | None = None if self._at else {}
@@ -87,8 +87,8 @@ class Scrub:
         """Keep, in a transaction, how far it is: seldom, since each writes to the disk."""
         now = self._at, self.finished_ms
         if now != self._noted:
-            self._shelves.set_counter(_AT, self._at)
-            self._shelves.set_counter(_DONE_MS, self.finished_ms)
+            self._shelves.counters.set(_AT, self._at)
+            self._shelves.counters.set(_DONE_MS, self.finished_ms)
             self._noted = now
 
     def _look(self, piece: Piece) -> bool:

@@ -50,7 +50,7 @@ class Taking:
 
     def __init__(self, shelves: Shelves, ends: Mapping[Place, End]) -> None:
         self._shelves, self._ends = shelves, ends
-        self._held, self._marks = Held(shelves), shelves.marks()
+        self._held, self._marks = Held(shelves), shelves.marks.all()
         self._small: dict[Piece, Block] = {}
         self.seen: dict[Place, Span] = {}
         self.blocks = self.rows = 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.contract.enrolment import MAX_CHAIN_CHARS, Broker
 from agent.contract.errors import RejectedError
 from agent.contract.keys import SigningKey, TlsKey
 from agent.contract.topics import DEVICE_ID
-from agent.contract.trust import MAX_CHAIN_CHARS, Broker, FleetTrust
+from agent.contract.trust import FleetTrust
 from agent.store.kept import twofold
 
 NAME = "enrolment.json"

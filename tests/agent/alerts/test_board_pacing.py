@@ -30,12 +30,14 @@ class Told:
     name: str = "told"
     severity: str = "warning"
 
-    def judge(self, now_ms, observations):
-        return Finding(Verdict(observations.storage_error), f"it is {observations.storage_error} at {now_ms}")
+    def judge(self, observations):
+        return Finding(
+            Verdict(observations.storage_error), f"it is {observations.storage_error} at {observations.now_ms}"
+        )
 
 
-def seen(verdict):
-    return Observations(None, {}, NOW, storage_error=verdict)
+def seen(verdict, now_ms):
+    return Observations(now_ms, None, {}, NOW, storage_error=verdict)
 
 
 def play(board, verdicts, *, from_min=0):
@@ -43,7 +45,7 @@ def play(board, verdicts, *, from_min=0):
     return [
         row
         for minute, verdict in enumerate(verdicts, from_min)
-        for row in board.update(NOW + minute * MIN_MS, seen(verdict))
+        for row in board.update(seen(verdict, NOW + minute * MIN_MS))
     ]
 
 
@@ -195,7 +197,7 @@ def test_any_history_restores_to_the_same_board_and_is_told_as_it_stands(history
     board, rows = AlertBoard([Told()], most_per_hour=60), []
     for minute, (verdict, act) in enumerate(history):
         now_ms = NOW + minute * MIN_MS
-        rows += board.update(now_ms, seen(verdict))
+        rows += board.update(seen(verdict, now_ms))
         if act == "restart":
             board = AlertBoard([Told()], rows, most_per_hour=60)
         if act == "unshelve" and board.shelves():

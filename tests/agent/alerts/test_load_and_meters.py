@@ -28,8 +28,8 @@ HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def seen(**known):
-    return Observations(None, {}, NOW, **known)
+def seen(now_ms=NOW, **known):
+    return Observations(now_ms, None, {}, NOW, **known)
 
 
 def slots(*powers, low=90.0, high=110.0):
@@ -40,38 +40,38 @@ def slots(*powers, low=90.0, high=110.0):
 
 
 def test_load_beyond_its_band_on_one_side_often_enough_is_abnormal():
-    finding = AbnormalLoad(3, 4, 0).judge(NOW, seen(slots=slots(100, 115, 100, 120, 125)))
+    finding = AbnormalLoad(3, 4, 0).judge(seen(slots=slots(100, 115, 100, 120, 125)))
     assert finding.verdict is Verdict.ON
     assert finding.text == (
         "the load was above what was expected in 3 of the last 4 slots, by 10 kW on average; "
         "last 125 kW where 90 to 110 kW were expected"
     )
     assert finding.details["side"] == "above"
-    assert AbnormalLoad(3, 4, 0).judge(NOW, seen(slots=slots(80, 70, 85, 100))).details["side"] == "below"
+    assert AbnormalLoad(3, 4, 0).judge(seen(slots=slots(80, 70, 85, 100))).details["side"] == "below"
 
 
 def test_load_must_be_beyond_its_band_by_the_margin():
     rule = AbnormalLoad(2, 2, 0.5)  # of a width of 20 kW
-    assert rule.judge(NOW, seen(slots=slots(120, 120))).verdict is Verdict.OFF
-    assert rule.judge(NOW, seen(slots=slots(120.1, 120.1))).verdict is Verdict.ON
-    assert rule.judge(NOW, seen(slots=slots(80, 80))).verdict is Verdict.OFF
-    assert rule.judge(NOW, seen(slots=slots(79.9, 79.9))).verdict is Verdict.ON
+    assert rule.judge(seen(slots=slots(120, 120))).verdict is Verdict.OFF
+    assert rule.judge(seen(slots=slots(120.1, 120.1))).verdict is Verdict.ON
+    assert rule.judge(seen(slots=slots(80, 80))).verdict is Verdict.OFF
+    assert rule.judge(seen(slots=slots(79.9, 79.9))).verdict is Verdict.ON
 
 
 def test_load_on_both_sides_of_its_band_is_noise_not_a_change():
-    assert AbnormalLoad(3, 4, 0).judge(NOW, seen(slots=slots(120, 80, 120, 80))).verdict is Verdict.HOLD
+    assert AbnormalLoad(3, 4, 0).judge(seen(slots=slots(120, 80, 120, 80))).verdict is Verdict.HOLD
 
 
 def test_abnormal_load_ends_when_at_most_half_as_many_slots_are_outside():
     rule = AbnormalLoad(4, 6, 0)
-    assert rule.judge(NOW, seen(slots=slots(120, 120, 120, 100, 100, 100))).verdict is Verdict.HOLD
-    assert rule.judge(NOW, seen(slots=slots(120, 120, 100, 100, 100, 100))).verdict is Verdict.OFF
+    assert rule.judge(seen(slots=slots(120, 120, 120, 100, 100, 100))).verdict is Verdict.HOLD
+    assert rule.judge(seen(slots=slots(120, 120, 100, 100, 100, 100))).verdict is Verdict.OFF
 
 
 def test_slots_without_band_or_load_are_not_judged():
     rule = AbnormalLoad(2, 3)
-    assert rule.judge(NOW, seen(slots=slots(120, 120, 120, low=None, high=None))).verdict is Verdict.HOLD
-    assert rule.judge(NOW, seen(slots=slots(None, 100, 100))).verdict is Verdict.HOLD
+    assert rule.judge(seen(slots=slots(120, 120, 120, low=None, high=None))).verdict is Verdict.HOLD
+    assert rule.judge(seen(slots=slots(None, 100, 100))).verdict is Verdict.HOLD
     with pytest.raises(ConfigError, match="3 of 2"):
         AbnormalLoad(3, 2)
 
@@ -86,7 +86,7 @@ def weeks(level, count=35):
 
 
 def creeps(nights):
-    return BaseLoadCreep(0.1).judge(NOW, seen(nights=trend(nights))).verdict
+    return BaseLoadCreep(0.1).judge(seen(nights=trend(nights))).verdict
 
 
 def test_a_base_load_that_rises_over_the_weeks_is_told_and_a_steady_one_is_not():
@@ -111,15 +111,15 @@ def test_single_nights_and_one_holiday_week_are_no_trend():
 
 
 def test_a_small_or_uncertain_rise_is_not_told():
-    assert BaseLoadCreep(0.1).judge(NOW, seen(nights=NightTrend(35, 100, 9, 4))).verdict is Verdict.HOLD
-    assert BaseLoadCreep(0.1).judge(NOW, seen(nights=NightTrend(35, 100, 11, 2))).verdict is Verdict.HOLD
-    assert BaseLoadCreep(0.1).judge(NOW, seen(nights=NightTrend(35, 100, 4, 4))).verdict is Verdict.OFF
-    assert BaseLoadCreep(0.1).judge(NOW, seen(nights=NightTrend(35, 0, 4, 4))).verdict is Verdict.HOLD
+    assert BaseLoadCreep(0.1).judge(seen(nights=NightTrend(35, 100, 9, 4))).verdict is Verdict.HOLD
+    assert BaseLoadCreep(0.1).judge(seen(nights=NightTrend(35, 100, 11, 2))).verdict is Verdict.HOLD
+    assert BaseLoadCreep(0.1).judge(seen(nights=NightTrend(35, 100, 4, 4))).verdict is Verdict.OFF
+    assert BaseLoadCreep(0.1).judge(seen(nights=NightTrend(35, 0, 4, 4))).verdict is Verdict.HOLD
 
 
 def test_less_than_three_weeks_of_nights_tell_nothing():
     assert trend(weeks(lambda n: 100 + n, 20)) is None
-    assert BaseLoadCreep().judge(NOW, seen()).verdict is Verdict.HOLD
+    assert BaseLoadCreep().judge(seen()).verdict is Verdict.HOLD
 
 
 @pytest.mark.parametrize(("day", "hours"), [((2026, 3, 29), 23), ((2026, 10, 25), 25), ((2026, 6, 1), 24)])
@@ -149,7 +149,7 @@ def feed(still, from_h, to_h, value_of, every_s=600):
 
 
 def frozen(still):
-    return FrozenMeter("flow").judge(NOW, seen(standstill=still.known())).verdict
+    return FrozenMeter("flow").judge(seen(standstill=still.known())).verdict
 
 
 def working_day(h):
@@ -164,7 +164,7 @@ def test_a_channel_that_stands_still_for_longer_than_its_nights_is_frozen():
     feed(still, 8 * 24, 8 * 24 + 17, lambda _: 99.0)
     assert frozen(still) is Verdict.OFF  # 17 h, where three times six are usual
     feed(still, 8 * 24 + 17, 8 * 24 + 19, lambda _: 99.0)
-    finding = FrozenMeter("flow").judge(NOW, seen(standstill=still.known()))
+    finding = FrozenMeter("flow").judge(seen(standstill=still.known()))
     assert finding.verdict is Verdict.ON
     assert "has given 99 for 19 h" in finding.text
     feed(still, 8 * 24 + 19, 8 * 24 + 20, working_day)
@@ -220,18 +220,18 @@ def test_what_was_learnt_survives_a_restart_and_a_wrong_clock():
 def test_an_energy_meter_that_stands_is_frozen_only_while_power_flows():
     rule = FrozenMeter("energy", needs_load=True)
     still = {"energy": Standstill(5.0, NOW, NOW + 7_200_000, 3600.0)}
-    assert rule.judge(NOW, seen(standstill=still, slots=slots(80, 90))).verdict is Verdict.ON
-    assert rule.judge(NOW, seen(standstill=still, slots=slots(80, 0))).verdict is Verdict.HOLD
-    assert rule.judge(NOW, seen(standstill=still)).verdict is Verdict.HOLD
+    assert rule.judge(seen(standstill=still, slots=slots(80, 90))).verdict is Verdict.ON
+    assert rule.judge(seen(standstill=still, slots=slots(80, 0))).verdict is Verdict.HOLD
+    assert rule.judge(seen(standstill=still)).verdict is Verdict.HOLD
 
 
 def test_a_counter_that_went_back_is_told_for_a_day():
     reset = WatchedSlot(NOW, 50.0, None, None, ("partial", "reset"))
-    finding = CounterReset().judge(NOW + HOUR_MS, seen(slots=[reset, *slots(100)]))
+    finding = CounterReset().judge(seen(now_ms=NOW + HOUR_MS, slots=[reset, *slots(100)]))
     assert finding.verdict is Verdict.ON
     assert "was the meter replaced?" in finding.text
-    assert CounterReset().judge(NOW + DAY_MS + 1, seen(slots=[reset])).verdict is Verdict.OFF
-    assert CounterReset().judge(NOW, seen(slots=slots(100))).verdict is Verdict.OFF
+    assert CounterReset().judge(seen(now_ms=NOW + DAY_MS + 1, slots=[reset])).verdict is Verdict.OFF
+    assert CounterReset().judge(seen(slots=slots(100))).verdict is Verdict.OFF
 
 
 # -- money, model, demand ------------------------------------------------------------------------------------------
@@ -249,14 +249,14 @@ def test_a_counter_that_went_back_is_told_for_a_day():
 )
 def test_a_budget_is_passed_by_what_is_spent_or_by_where_the_month_is_heading(so_far, at_end, verdict):
     month = MonthCost("EUR", Decimal(so_far), None if at_end is None else Decimal(at_end))
-    assert CostBudget(Decimal(100)).judge(NOW, seen(month=month)).verdict is verdict
+    assert CostBudget(Decimal(100)).judge(seen(month=month)).verdict is verdict
 
 
 def test_a_budget_says_by_how_much_it_will_be_passed():
-    finding = CostBudget(Decimal(100)).judge(NOW, seen(month=MonthCost("EUR", Decimal("50.10"), Decimal("110.25"))))
+    finding = CostBudget(Decimal(100)).judge(seen(month=MonthCost("EUR", Decimal("50.10"), Decimal("110.25"))))
     assert finding.text == "the month is heading for 110.25 EUR, 10.25 over its budget; so far 50.10 EUR of 100 EUR"
     assert finding.details["at_end"] == "110.25"
-    assert CostBudget(Decimal(100)).judge(NOW, seen()).verdict is Verdict.HOLD
+    assert CostBudget(Decimal(100)).judge(seen()).verdict is Verdict.HOLD
 
 
 @pytest.mark.parametrize(
@@ -264,11 +264,11 @@ def test_a_budget_says_by_how_much_it_will_be_passed():
     [(7, 10.1, Verdict.ON), (7, 10.0, Verdict.HOLD), (7, 9.4, Verdict.OFF), (6, 20.0, Verdict.HOLD)],
 )
 def test_a_model_that_is_worse_than_naive_for_a_week_has_drifted(days, loss, verdict):
-    assert ModelDrift().judge(NOW, seen(skill=Skill("m@1", days, loss, 10.0))).verdict is verdict
+    assert ModelDrift().judge(seen(skill=Skill("m@1", days, loss, 10.0))).verdict is verdict
 
 
 def test_without_a_model_nothing_drifts():
-    assert ModelDrift().judge(NOW, seen()).verdict is Verdict.OFF
+    assert ModelDrift().judge(seen()).verdict is Verdict.OFF
 
 
 def demand(**changed):
@@ -277,7 +277,7 @@ def demand(**changed):
 
 
 def test_an_interval_heading_above_its_target_says_by_how_much_the_load_must_drop_until_when():
-    finding = PeakNow(zone=BERLIN).judge(NOW, seen(demand=demand()))
+    finding = PeakNow(zone=BERLIN).judge(seen(demand=demand()))
     assert finding.verdict is Verdict.ON
     assert finding.text == (
         "the interval until 02:15 is heading for 512 kW, 12 kW over 500 kW: "
@@ -287,7 +287,7 @@ def test_an_interval_heading_above_its_target_says_by_how_much_the_load_must_dro
 
 
 def test_an_interval_that_cannot_be_saved_says_so():
-    finding = PeakNow(zone=BERLIN).judge(NOW, seen(demand=demand(allowable_kw=-10.0)))
+    finding = PeakNow(zone=BERLIN).judge(seen(demand=demand(allowable_kw=-10.0)))
     assert finding.text.endswith("no drop of the load can keep it below any more")
 
 
@@ -301,5 +301,5 @@ def test_an_interval_that_cannot_be_saved_says_so():
     ],
 )
 def test_an_interval_within_its_target_is_no_alarm(changed, verdict):
-    assert PeakNow().judge(NOW, seen(demand=demand(**changed))).verdict is verdict
-    assert PeakNow().judge(NOW, seen()).verdict is Verdict.HOLD
+    assert PeakNow().judge(seen(demand=demand(**changed))).verdict is verdict
+    assert PeakNow().judge(seen()).verdict is Verdict.HOLD

@@ -41,7 +41,7 @@ def restart_late(device: Device, monkeypatch) -> Store:
         device.pass_minutes(14)
     store = device.daemon.rooms.store
     assert not store.is_open
-    store._commit_at = store._open_at = 0.0  # the disk is well again, and it is time to try
+    store._guard.due_at = store._guard._open_at = 0.0  # the disk is well again, and it is time to try
     device.pass_minutes(2)
     assert store.is_open
     return store
@@ -94,7 +94,7 @@ def test_slots_of_the_time_before_a_store_was_opened_are_made_anew(tmp_path, mon
         device = Device(tmp_path, monkeypatch, error_ms=-2 * HOUR_MS)
         device.pass_minutes(75)
     store = device.daemon.rooms.store
-    store._commit_at = store._open_at = 0.0
+    store._guard.due_at = store._guard._open_at = 0.0
     device.pass_minutes(5)
     assert len(device.slots()) == 16
     device.error_ms = 0

@@ -190,7 +190,7 @@ def test_a_correction_that_is_cut_off_at_any_step_loses_and_doubles_nothing(
         assert fault.met
     if killed:
         device.crash()
-    device.daemon.rooms.store._commit_at = 0.0  # it is time to try again
+    device.daemon.rooms.store._guard.due_at = 0.0  # it is time to try again
     device.pass_minutes(8)
     check(device)
     device.restart()
@@ -210,7 +210,7 @@ def test_a_disk_that_cannot_be_written_puts_the_correction_off(tmp_path, monkeyp
         device.pass_minutes(7)
         assert store.stats().pending_rows
         assert device.meter.steps == []
-    store._commit_at = 0.0  # the disk is well again, and it is time to try
+    store._guard.due_at = 0.0  # the disk is well again, and it is time to try
     device.pass_minutes(7)
     assert device.meter.steps == [-3 * HOUR_MS]
     check(device)
@@ -221,7 +221,7 @@ def test_while_the_disk_fails_a_correction_is_tried_no_more_often_than_other_wri
     device = Device(tmp_path, monkeypatch, error_ms=3 * HOUR_MS)
     device.pass_minutes(7)
     store = device.daemon.rooms.store
-    store._monotonic = lambda: 2.0**40  # no second passes
+    store._monotonic = store._guard._monotonic = lambda: 2.0**40  # no second passes
     tries = []
     monkeypatch.setattr(Journal, "pack", lambda *_: tries.append(1) or _full())
     device.error_ms = 0

@@ -1,33 +1,23 @@
-"""The demand that is billed: intervals and months by the local clock, the month's peak, what is allowed, what is ahead."""
+"""The demand that is billed: intervals and months by the local clock, the month's peak, what the load may be."""
 
 from __future__ import annotations
 
 import datetime as dt
-import math
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.contract.channels import Channel, Kind, Reading
 from agent.contract.errors import ConfigError
-from agent.contract.rows import Forecast, ForecastSource
-from agent.contract.slots import Slot, build_slot
-from agent.planning.demandmeter import DemandMeter
-from agent.planning.peakwatch import Measured, Terms, month_peak, new_peak, outlook
-from tests.support.forecasts import peaks_of
+from agent.contract.slots import Slot
+from agent.planning.peakwatch import Measured, Terms, month_peak, outlook
+from tests.support.billing import at
+from tests.support.forecasts import banded
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MIN_MS, HOUR_MS = 60_000, 3_600_000
 QUARTER = 900_000
-
-
-def at(*when, zone=BERLIN, fold=0):
-    return round(dt.datetime(*when, tzinfo=zone, fold=fold).timestamp() * 1000)
-
-
 NOW = at(2026, 3, 10, 14, 5)
 TERMS = Terms(900, BERLIN, target_kw=500, per_kw=10.0)
 
@@ -52,9 +42,8 @@ def slots(start_ms, *powers, length_s=900):
     ],
 )
 def test_an_interval_begins_with_the_hour_of_the_local_clock(zone, minutes, when, start):
-    zone = ZoneInfo(zone)
     begin = at(*start, zone=zone)
-    assert Terms(minutes * 60, zone).interval(at(*when, zone=zone)) == (begin, begin + minutes * MIN_MS)
+    assert Terms(minutes * 60, ZoneInfo(zone)).interval(at(*when, zone=zone)) == (begin, begin + minutes * MIN_MS)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +160,7 @@ def test_what_was_not_measured_is_taken_at_the_rest_of_the_interval():
 
 
 def test_without_last_minutes_the_forecast_and_then_the_mean_so_far_stand_for_the_rest():
-    made = forecast([300.0] * 4, start_ms=at(2026, 3, 10, 14))
+    made = banded([300.0] * 4, start_ms=at(2026, 3, 10, 14))
     assert outlook(TERMS, NOW, Measured(50.0, 5 * MIN_MS, None), None, made).rest_kw == 300
     assert outlook(TERMS, NOW, Measured(50.0, 5 * MIN_MS, None), None, None).rest_kw == pytest.approx(600)
     nothing = outlook(TERMS, NOW, Measured(0.0, 0.0, None), None, None)
@@ -184,174 +173,3 @@ def test_too_late_is_an_allowable_load_below_zero_and_no_window_has_no_limit():
     found = outlook(never, NOW, Measured(50.0, 5 * MIN_MS, 600.0), None, None)
     assert (found.counts, found.target_kw, found.allowable_kw) == (False, None, None)
     assert found.predicted_kw == pytest.approx(600)
-
-
-# -- a new peak ----------------------------------------------------------------------------------------------------
-
-
-def forecast(middle, *, spread=50.0, start_ms=NOW - 5 * MIN_MS, slot_s=900, peaks=None):
-    middle = np.asarray(middle, float)
-    table = np.stack([middle - spread, middle, middle + spread], axis=1)
-    peak_kw = peaks_of(table, slot_s) if peaks is None else np.asarray(peaks, float)
-    return Forecast(start_ms, slot_s, (0.1, 0.5, 0.9), table, peak_kw, ForecastSource.ACTIVE, "m@1")
-
-
-@pytest.mark.parametrize(("peak", "chance"), [(450, 0.5), (500, 0.1), (430, 0.9), (1000, 0.0), (0, 1.0)])
-def test_the_chance_of_a_new_peak_is_that_of_the_days_own_quantiles(peak, chance):
-    made = forecast([400.0] * 96, peaks=[[430, 450, 500]])
-    assert new_peak(TERMS, NOW, peak, made).probability == pytest.approx(chance, abs=1e-9)
-
-
-@pytest.mark.parametrize("limit", [380.0, 430.0, 450.0, 470.0, 560.0])
-def test_chance_height_and_cost_are_the_integrals_over_two_half_normals(limit):
-    made = forecast([400.0] * 96, peaks=[[430, 450, 500]])
-    found = new_peak(TERMS, NOW, limit, made)
-    normal = np.linspace(-8, 8, 200_001)
-    weights = np.exp(-0.5 * normal**2)
-    kw = 450 + np.where(normal < 0, 20, 50) / 1.2815515655446004 * normal
-    chance, excess = (np.average(part, weights=weights) for part in (kw > limit, np.maximum(0.0, kw - limit)))
-    assert found.probability == pytest.approx(chance, abs=1e-4)
-    assert found.cost_expected == pytest.approx(10 * excess, rel=1e-3)
-    assert found.kw == pytest.approx(limit + excess / chance, rel=1e-3)
-    assert found.cost_if_set == pytest.approx(10 * (found.kw - limit))
-
-
-def test_a_band_without_width_is_certain():
-    made = forecast([400.0] * 96, spread=0.0)
-    assert (new_peak(TERMS, NOW, 399, made).probability, new_peak(TERMS, NOW, 399, made).kw) == (1.0, 400)
-    assert (new_peak(TERMS, NOW, 400, made).probability, new_peak(TERMS, NOW, 400, made).kw) == (0.0, None)
-
-
-def test_days_are_independent_and_the_likeliest_is_named():
-    middle = [300.0] * 192
-    middle[40] = middle[140] = 400.0
-    made = forecast(middle, peaks=[[430, 450, 500], [400, 420, 450]])
-    found = new_peak(TERMS, NOW, 450, made)
-    second = new_peak(TERMS, NOW, 450, forecast([300.0] * 96, peaks=[[400, 420, 450]])).probability
-    assert second == pytest.approx(0.1)
-    assert found.probability == pytest.approx(1 - 0.5 * 0.9)
-    assert found.at_ms == NOW - 5 * MIN_MS + 40 * QUARTER
-
-
-def test_hours_that_are_over_another_month_and_other_hours_do_not_count():
-    start = at(2026, 3, 31, 22)
-    middle = [900.0] * 2 + [300.0] * 6 + [900.0] * 88  # an hour and a half of March is left
-    made = forecast(middle, start_ms=start)
-    assert new_peak(TERMS, start, 600, made).probability == pytest.approx(1.0)
-    assert new_peak(TERMS, start + 2 * QUARTER, 600, made).probability == pytest.approx(0.0, abs=1e-9)
-    assert new_peak(TERMS, start + 2 * QUARTER, 600, made).until_ms == at(2026, 4, 1)
-    assert new_peak(TERMS, start, 600, forecast(middle, start_ms=at(2026, 4, 1) - 97 * QUARTER)).probability > 0.9
-    night = Terms(900, BERLIN, counts=lambda start_ms: start_ms >= start + 2 * QUARTER)
-    assert new_peak(night, start, 600, made).probability == pytest.approx(0.0, abs=1e-9)
-
-
-def test_nothing_ahead_is_no_answer():
-    made = forecast([400.0] * 4, start_ms=NOW - 2 * HOUR_MS)
-    assert new_peak(TERMS, NOW, 400, made) is None
-    never = Terms(900, BERLIN, counts=lambda _: False)
-    assert new_peak(never, NOW, 400, forecast([400.0] * 96)) is None
-
-
-def test_the_peak_of_a_longer_interval_is_lower_by_what_averaging_takes_off_the_path():
-    middle = [300.0] * 96
-    middle[40:42] = [500.0, 400.0]
-    made = forecast(middle, start_ms=at(2026, 3, 10, 14), peaks=[[480, 520, 580]])
-    half_hours = Terms(1800, BERLIN)
-    assert new_peak(half_hours, NOW, 470, made).probability == pytest.approx(0.5)  # 520 - (500 - 450)
-    assert new_peak(TERMS, NOW, 520, made).probability == pytest.approx(0.5)
-
-
-def test_what_is_paid_for_anyway_costs_nothing_more():
-    made = forecast([400.0] * 96, peaks=[[430, 450, 500]])
-    assert new_peak(Terms(900, BERLIN, free_kw=500), NOW, 100, made).probability == pytest.approx(0.1)
-    assert new_peak(Terms(900, BERLIN), NOW, 450, made).cost_if_set is None
-
-
-@given(st.floats(0, 900), st.floats(0, 100), st.floats(0, 100))
-def test_a_higher_peak_so_far_is_never_likelier_to_be_passed(peak, below, above):
-    made = forecast([400.0] * 96, peaks=[[450 - below, 450, 450 + above]])
-    lower, higher = new_peak(TERMS, NOW, peak, made), new_peak(TERMS, NOW, peak + 7, made)
-    assert 0 <= higher.probability <= lower.probability <= 1
-    assert 0 <= higher.cost_expected <= lower.cost_expected + 1e-9
-    assert lower.kw is None or (math.isfinite(lower.kw) and lower.kw >= peak - 1e-9)
-
-
-def test_rejects_a_forecast_without_the_levels_it_needs():
-    made = forecast([400.0] * 4)
-    with pytest.raises(ConfigError, match=r"levels 0\.1, 0\.5 and 0\.9"):
-        new_peak(TERMS, NOW, 1, Forecast(**{**vars(made), "quantiles": (0.2, 0.5, 0.8)}))
-
-
-# -- measuring -----------------------------------------------------------------------------------------------------
-
-GAUGE = Channel("load", "kW")
-COUNTER = Channel("load", "kWh", kind=Kind.COUNTER, rollover=1000.0)
-
-
-WALK_MS = at(2026, 3, 10, 13, 50)
-
-
-def walk(count, step_s):
-    draw = np.random.default_rng(5).uniform(100, 600, count)
-    return [Reading("load", WALK_MS + n * step_s * 1000, float(kw)) for n, kw in enumerate(draw)]
-
-
-@pytest.mark.parametrize(("step_s", "interval_s"), [(1, 0), (10, 0), (90, 0), (60, 60), (300, 300)])
-def test_the_meter_measures_what_a_slot_of_the_same_readings_is_worth(step_s, interval_s):
-    channel = Channel("load", "kW", interval_s=interval_s)
-    readings = [reading for reading in walk(3600 // step_s, step_s) if reading.time_ms < at(2026, 3, 10, 14, 15)]
-    meter = DemandMeter(channel, TERMS)
-    meter.saw(readings)
-    slot = build_slot(at(2026, 3, 10, 14), 900, channel, meter_rounded(readings))
-    found = meter.measured(at(2026, 3, 10, 14, 15) - 1)
-    assert found.covered_ms == pytest.approx(slot.completeness * QUARTER, abs=1)
-    assert found.energy_kwh * 3.6e6 / found.covered_ms == pytest.approx(slot.power_kw, rel=1e-5)
-
-
-def meter_rounded(readings):
-    return [reading._replace(value=round(reading.value, 3)) for reading in readings]
-
-
-def test_a_counter_is_shared_out_by_time_and_rolls_over():
-    start = at(2026, 3, 10, 14)
-    meter = DemandMeter(COUNTER, TERMS)
-    meter.saw([Reading("load", start + minute * MIN_MS, (990.0 + 2 * minute) % 1000) for minute in range(-2, 8, 2)])
-    found = meter.measured(start + 7 * MIN_MS)
-    assert (found.energy_kwh, found.covered_ms) == (pytest.approx(12.0), 6 * MIN_MS)
-    assert found.recent_kw == pytest.approx(120.0)
-    meter.saw([Reading("load", start + 8 * MIN_MS, 1.0)])  # replaced: it counted from zero
-    assert meter.measured(start + 8 * MIN_MS).energy_kwh == pytest.approx(13.0)
-
-
-@pytest.mark.parametrize("channel", [GAUGE, Channel("load", "kW", interval_s=1), COUNTER])
-@pytest.mark.parametrize("minute", [1, 7, 14])
-def test_readings_given_anew_from_where_they_are_needed_give_the_same_figures(channel, minute):
-    readings = sorted(walk(1800, 1))
-    if channel.kind is Kind.COUNTER:
-        readings = [reading._replace(value=n * 0.1) for n, reading in enumerate(readings)]
-    now_ms = at(2026, 3, 10, 14, minute) + 250
-    passed = [reading for reading in readings if reading.time_ms <= now_ms]
-    whole, again = DemandMeter(channel, TERMS), DemandMeter(channel, TERMS)
-    for reading in passed:
-        whole.saw([reading])
-    since_ms = again.since_ms(now_ms)
-    again.saw([reading for reading in passed if reading.time_ms >= since_ms])
-    assert again.measured(now_ms) == whole.measured(now_ms)
-
-
-def test_a_gap_is_not_measured_and_the_last_minutes_need_readings():
-    start = at(2026, 3, 10, 14)
-    meter = DemandMeter(GAUGE, TERMS)
-    meter.saw([Reading("load", start + s * 1000, 300.0) for s in range(0, 120, 10)])
-    meter.saw([Reading("other", start, 9e9), Reading("load", start, 9e9)])  # another's, and one of the past
-    assert meter.measured(start + 2 * MIN_MS).recent_kw == pytest.approx(300)
-    later = meter.measured(start + 12 * MIN_MS)
-    assert (later.energy_kwh, later.covered_ms) == (pytest.approx(300 * 170 / 3600), 170_000)
-    assert later.recent_kw is None
-    assert meter.measured(start + QUARTER) == Measured(0.0, 0.0, None)
-
-
-def test_what_is_remembered_does_not_grow_with_the_interval():
-    meter = DemandMeter(GAUGE, Terms(3600, BERLIN))
-    meter.saw(walk(7200, 1))
-    assert len(meter._bins) <= 62

@@ -9,14 +9,7 @@ import pytest
 from agent.contract.errors import RejectedError
 from agent.store.notes import MOST_NOTES
 from agent.store.reader import Reader
-from tests.support.stores import T0, Bench, alert
-
-
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
+from tests.support.stores import T0, alert
 
 
 def test_a_note_outlives_sigkill_once_rows_were_committed_with_it(bench):

@@ -16,12 +16,12 @@ HELD_BY = {
         "agent/store/test_store.py::test_readings_wait_for_the_window_and_then_are_durable",
         "agent/store/test_store.py::test_other_streams_are_durable_at_once_and_take_readings_along",
         "agent/store/test_store.py::test_a_commit_waits_until_the_disk_has_it",
-        "agent/store/test_store_faults.py::test_after_sigkill_every_durable_row_is_there_once_and_sampling_goes_on_without_a_hole",
+        "agent/store/test_store_crashes.py::test_after_sigkill_every_durable_row_is_there_once_and_sampling_goes_on_without_a_hole",
     ),
     "What is durable stays until the centre's signed acknowledgement, or until it is evicted by the published order after "
     "a durable gap record, so the centre always knows which range is missing and why.": (
-        "agent/store/test_store_faults.py::test_unacknowledged_raw_leaves_oldest_first_after_a_durable_gap_and_alarms_and_slots_stay",
-        "agent/store/test_store_faults.py::test_whichever_statement_fails_nothing_is_lost_or_doubled",
+        "agent/store/test_eviction.py::test_unacknowledged_raw_leaves_oldest_first_after_a_durable_gap_and_alarms_and_slots_stay",
+        "agent/store/test_store_crashes.py::test_whichever_statement_fails_nothing_is_lost_or_doubled",
         "agent/store/test_custody.py::test_unacknowledged_readings_are_never_thinned",
         "agent/sync/test_restored_images.py::test_rows_that_went_with_another_life_of_the_device_are_declared_lost",
     ),
@@ -38,8 +38,8 @@ HELD_BY = {
     "Only durable rows are offered to the centre.": ("agent/store/test_store.py::test_only_durable_rows_are_offered",),
     "Damage costs only the damaged blocks; the device samples again within 10 s and salvages in the background.": (
         "agent/store/damage/test_salvage.py::test_salvage_brings_back_every_block_but_the_damaged_ones_under_their_own_numbers",
-        "agent/store/damage/test_salvage.py::test_sampling_goes_on_and_is_durable_in_every_second_of_a_salvage",
-        "agent/store/damage/test_salvage.py::test_salvage_goes_on_after_a_kill_at_every_step",
+        "agent/store/damage/test_salvage_beside.py::test_sampling_goes_on_and_is_durable_in_every_second_of_a_salvage",
+        "agent/store/damage/test_salvage_beside.py::test_salvage_goes_on_after_a_kill_at_every_step",
         "agent/store/damage/test_scrub.py::test_a_block_that_does_not_open_is_set_apart_and_declared_without_being_read",
     ),
 }

@@ -16,13 +16,6 @@ from tests.support.stores import T0, Bench, alert, failing, readings
 SECTOR = 512
 
 
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
-
-
 def held(store):
     return [(row.time_ms - T0) // 1000 for row in store.readings("load_kw", 0, T0 * 2)]
 

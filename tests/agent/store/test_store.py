@@ -20,13 +20,6 @@ from agent.store.store import Store
 from tests.support.stores import CHANNELS, T0, Bench, alert, readings
 
 
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
-
-
 def test_readings_wait_for_the_window_and_then_are_durable(bench):
     store = bench.store
     ticket = store.append("readings", readings(0, 5))
@@ -338,7 +331,7 @@ def test_reads_beside_a_writer_and_alone(bench):
 def test_reading_changes_nothing(bench):
     reader = Reader.open(bench.path, bench.identity.storage_key)
     with pytest.raises(Exception, match="readonly"):
-        reader._shelves.add("x", 1)
+        reader._shelves.counters.add("x", 1)
     reader.close()
 
 

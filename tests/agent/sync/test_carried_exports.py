@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from converter.cli_support import run_command
+from agent.contract.exits import run_command
 from tests.support import central_queries
 from tests.support.agent_process import Agent
 from trainer.cli.main import trainer

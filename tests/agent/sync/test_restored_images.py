@@ -36,7 +36,7 @@ class Plant:
 
     def boot(self):
         """What the daemon does at each start."""
-        self.wire, self.carried = Wire(), 0
+        self.wire = Wire()
         self.uplink = Uplink(
             NAME,
             self.key,
@@ -65,14 +65,13 @@ class Plant:
         for _ in range(20):
             self.bench.pass_time(400)
             self.uplink.pump(self.bench.store)
-            for _topic, data in self.wire.sent[self.carried :]:
+            for _topic, data in self.wire.news():
                 if take(data):
                     self.centre.clock.ms += 1000
                     answers = self.centre.ingest.handle(DeviceTopics(NAME).up("batch"), data)
                     results += [
                         self.uplink.on_ack(answer.payload, self.bench.store, self.bench.identity) for answer in answers
                     ]
-            self.carried = len(self.wire.sent)
             if not self.bench.store.stats().backlog_rows:
                 break
         return results
@@ -146,7 +145,7 @@ def test_rows_that_went_with_another_life_of_the_device_are_declared_lost(plant)
     assert ("alerts", 2) in wanted
     plant.sample(5, life=0.1)
     plant.uplink.pump(Only(plant.bench.store, {("alerts", 2), ("readings", 31)}))
-    for _topic, data in plant.wire.sent[plant.carried :]:
+    for _topic, data in plant.wire.news():
         plant.centre.ingest.handle(DeviceTopics(NAME).up("batch"), data)
     assert {hole.stream for hole in plant.holes()} == {"alerts", "readings"}
     plant.restore_image()

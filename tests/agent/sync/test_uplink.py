@@ -1,4 +1,4 @@
-"""What the uplink sends when, and which acknowledgements it believes."""
+"""What the uplink sends when, and what an acknowledgement does; which of them it believes is `test_uplink_acks.py`'s."""
 
 import itertools
 import secrets
@@ -9,81 +9,14 @@ from hypothesis import strategies as st
 
 from agent.contract.blocks import Block, BlockHeader
 from agent.contract.errors import ConfigError
-from agent.contract.keys import SigningKey
 from agent.contract.topics import DeviceTopics
 from agent.sync.acks import Verdict
 from agent.sync.mqtt import MqttLink
 from agent.sync.uplink import Uplink
 from tests.support.broker import Mosquitto
-from tests.support.small_centre import MemoryFloors, MemoryOutbox, SmallCentre, Wire
+from tests.support.small_centre import MemoryFloors, MemoryOutbox, SmallCentre
+from tests.support.uplinks import World, big, streams
 from tests.support.waiting import eventually
-
-
-class World:
-    """An uplink between a store and a centre, with a clock that the test moves."""
-
-    def __init__(self, **options):
-        self.now_s = 1000.0
-        self.wire, self.store, self.floors = Wire(), MemoryOutbox(), MemoryFloors()
-        self.centre = SmallCentre()
-        self.options = {"max_in_flight": 4, "max_envelope_bytes": 4096, "resend_after_s": 30.0, "spread_s": 0.0}
-        self.options |= options
-        self.uplink = self.boot()
-        self.seen = 0
-
-    def boot(self) -> Uplink:
-        self.uplink = Uplink(
-            self.centre.device,
-            self.centre.device_key,
-            self.centre.trust(),
-            self.wire,
-            real_ms=lambda: self.centre.now_ms,
-            monotonic=lambda: self.now_s,
-            rng=lambda: 0.5,
-            **self.options,
-        )
-        return self.uplink
-
-    def pump(self) -> list[tuple[str, list[Block]]]:
-        """Pump; return topic and blocks of each envelope sent."""
-        before = len(self.wire.sent)
-        self.uplink.pump(self.store)
-        return [(topic, self.open(data)) for topic, data in self.wire.sent[before:]]
-
-    def open(self, data: bytes) -> list[Block]:
-        held = {key: set(rows) for key, rows in self.centre.rows.items()}
-        blocks = self.centre.take(data)
-        self.centre.rows = held
-        return blocks
-
-    def receive_all(self) -> None:
-        for _, data in self.wire.sent[self.seen :]:
-            self.centre.take(data)
-        self.seen = len(self.wire.sent)
-
-    def widen(self) -> None:
-        """Be acknowledged until the full width is open."""
-        for _ in range(2):
-            self.store.add("health")
-            self.pump()
-            self.receive_all()
-            self.ack()
-        self.now_s += 1
-
-    def ack(self, payload: bytes | None = None):
-        return self.uplink.on_ack(payload or self.centre.acknowledge(), self.store, self.floors)
-
-    def state(self):
-        return (set(self.store.safe), dict(self.floors.values))
-
-
-def streams(sent) -> list[list[str]]:
-    return [[block.header.stream for block in blocks] for _, blocks in sent]
-
-
-def big(world: World, count: int) -> None:
-    for _ in range(count):
-        world.store.add("slots", 1, text=secrets.token_hex(3000))  # more than half an envelope each
 
 
 def test_sends_alarms_first_then_the_oldest():
@@ -287,11 +220,10 @@ def test_a_block_that_the_centre_never_takes_holds_up_no_other(caplog):
     refused = {1, 2}
 
     def centre_takes() -> None:
-        for _, data in world.wire.sent[world.seen :]:
+        for _, data in world.wire.news():
             blocks = world.open(data)
             if not refused & {block.header.first for block in blocks}:
                 world.centre.take(data)
-        world.seen = len(world.wire.sent)
 
     for _ in range(300):
         world.pump()
@@ -317,115 +249,6 @@ def test_a_block_that_cannot_be_sealed_is_passed_over_and_the_rest_goes():
     assert {key: sorted(rows) for key, rows in world.centre.rows.items()} == {
         ("slots", 1): [*range(1, 11), *range(12, 22)]
     }
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_a_tampered_acknowledgement_changes_nothing(data):
-    world = World()
-    world.store.add("slots")
-    world.pump()
-    world.receive_all()
-    good = bytearray(world.centre.acknowledge())
-    at = data.draw(st.integers(0, len(good) - 1))
-    good[at] ^= data.draw(st.integers(1, 255))
-    before = world.state()
-    assert world.ack(bytes(good)).verdict is Verdict.REJECTED
-    assert world.state() == before
-    assert world.uplink.stats().in_flight == 1
-
-
-@pytest.mark.parametrize("length", [0, 1, 16, 70_000])
-def test_rubbish_for_an_acknowledgement_changes_nothing(length: int):
-    world = World()
-    before = world.state()
-    assert world.ack(b"\0" * length or b"\0").verdict is Verdict.REJECTED
-    assert world.state() == before
-
-
-def test_an_acknowledgement_for_another_device_changes_nothing():
-    world = World()
-    world.store.add("slots")
-    world.pump()
-    world.receive_all()
-    before = world.state()
-    result = world.ack(world.centre.acknowledge(device="press-2"))
-    assert (result.verdict, world.state()) == (Verdict.REJECTED, before)
-    assert "press-1" in result.reason
-
-
-def test_an_acknowledgement_by_a_key_for_other_things_changes_nothing():
-    world = World()
-    world.store.add("slots")
-    world.pump()
-    world.receive_all()
-    before = world.state()
-    world.centre.ack_key = world.centre.assign_key
-    assert (world.ack().verdict, world.state()) == (Verdict.REJECTED, before)
-    world.centre.ack_key = SigningKey.generate()
-    assert (world.ack().verdict, world.state()) == (Verdict.REJECTED, before)
-
-
-def test_a_replayed_acknowledgement_is_ignored_also_after_a_restart():
-    world = World()
-    world.store.add("slots")
-    world.pump()
-    world.receive_all()
-    old = world.centre.acknowledge()
-    world.ack(old)
-    world.store.add("slots")
-    world.pump()
-    world.receive_all()
-    world.ack()
-    before = world.state()
-    assert (world.ack(old).verdict, world.state()) == (Verdict.REPLAYED, before)
-    world.boot()
-    assert (world.ack(old).verdict, world.state()) == (Verdict.REPLAYED, before)
-
-
-def test_sends_again_what_a_restored_centre_lost():
-    world = World()
-    world.store.add("slots")
-    world.pump()
-    world.receive_all()
-    backup = {key: set(rows) for key, rows in world.centre.rows.items()}
-    world.ack()
-    world.store.add("slots")
-    world.pump()
-    world.receive_all()
-    late = world.centre.acknowledge()  # of the centre that is to be lost; an attacker keeps it
-    world.ack()
-    assert world.store.waiting() == set()
-    world.centre.restored(backup)
-    result = world.ack()
-    # the mark is that of the backup: rows 11..20 are missing beyond it
-    assert (result.verdict, result.new_centre, result.recalled) == (Verdict.ACCEPTED, True, 1)
-    assert world.store.waiting() == {2}
-    assert len(world.pump()) == 1
-    before = world.state()
-    assert (world.ack(late).verdict, world.state()) == (Verdict.REPLAYED, before)
-    world.boot()
-    world.centre.now_ms += 3_600_000
-    world.pump()
-    world.receive_all()
-    assert world.ack().verdict is Verdict.ACCEPTED
-    assert world.store.waiting() == set()
-
-
-def test_a_kept_back_acknowledgement_of_a_replaced_centre_frees_nothing():
-    world = World()
-    world.store.add("slots")
-    world.pump()
-    world.receive_all()
-    world.ack()
-    world.centre.rows["slots", 1] = set(range(1, 101))
-    kept_back = world.centre.acknowledge()  # never delivered: its counter is still unused
-    world.centre.now_ms += 600_000
-    world.centre.restored({})
-    world.centre.rows["slots", 1] = set()
-    world.ack()
-    before = world.state()
-    assert (world.ack(kept_back).verdict, world.state()) == (Verdict.REPLAYED, before)
 
 
 def test_says_once_that_no_key_is_left_to_seal_to(caplog):
@@ -460,7 +283,7 @@ def test_whatever_happens_in_the_end_the_centre_holds_every_row(story):
         if what == "add":
             world.store.add(("slots", "alerts", "health")[number % 3], number)
         elif what == "lose":
-            world.seen = len(world.wire.sent)
+            world.wire.news()
         elif what == "take":
             world.receive_all()
         elif what == "ack":

@@ -15,7 +15,7 @@ from tests.support.stores import T0, Bench
 class Plant:
     def __init__(self, folder):
         self.bench = Bench(folder)
-        self.centre, self.wire, self.seen = SmallCentre(), Wire(), 0
+        self.centre, self.wire = SmallCentre(), Wire()
         self.made = 0
         self.uplink = self.boot()
 
@@ -43,21 +43,19 @@ class Plant:
         self.uplink.pump(self.bench.store)
 
     def take(self) -> None:
-        for _, data in self.wire.sent[self.seen :]:
+        for _, data in self.wire.news():
             self.centre.take(data)
-        self.seen = len(self.wire.sent)
 
     def run(self, seconds: int, refuses) -> None:
         """Let time pass at a centre that refuses whole envelopes, and answers the others."""
         for _ in range(0, seconds, 5):
             self.send()
-            for _, data in self.wire.sent[self.seen :]:
+            for _, data in self.wire.news():
                 rows = {key: set(held) for key, held in self.centre.rows.items()}
                 if any(refuses(block.header) for block in self.centre.take(data)):
                     self.centre.rows = rows
                 else:
                     self.ack()
-            self.seen = len(self.wire.sent)
             self.bench.pass_time(5)
 
     def ack(self):
@@ -72,7 +70,7 @@ def test_every_row_reaches_the_centre_over_losses_and_a_crash(tmp_path):
     plant.sample(100)
     plant.bench.store.append("alerts", [alert_row(T0, "peak", "raised", "high", "peak ahead")])
     plant.send()
-    plant.seen = len(plant.wire.sent)  # all of it is lost
+    plant.wire.news()  # all of it is lost
     plant.bench.crash()
     plant.boot()
     plant.sample(100)
@@ -83,7 +81,7 @@ def test_every_row_reaches_the_centre_over_losses_and_a_crash(tmp_path):
     assert plant.centre.rows["alerts", 1] == {1}
     assert plant.waiting() == 0
     plant.send()
-    assert len(plant.wire.sent) == plant.seen
+    assert plant.wire.news() == []
 
 
 def test_a_replayed_acknowledgement_does_nothing_after_a_restart(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from agent.contract.blocks import Block, BlockHeader
 from agent.contract.errors import StorageError
 from agent.sync.acks import Verdict
-from tests.agent.sync.test_uplink import World, big, streams
+from tests.support.uplinks import World, big, streams
 
 
 class Choosy(World):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from converter.cli_support import run_command
+from agent.contract.exits import run_command
 from tests.support.plants import plant_load, write_origins, write_plant
 from trainer.cli.main import trainer
 

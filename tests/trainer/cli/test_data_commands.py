@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from converter.cli_support import run_command
+from agent.contract.exits import run_command
 from tests.support.bundles import START_MS, plant_history
 from tests.support.loadcurves import write_csv
 from trainer.cli.main import trainer

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from agent.contract.errors import ConfigError, RejectedError, StorageError
+from agent.contract.exits import run_command
 from converter.cli import converter
-from converter.cli_support import run_command
 from tests.support import bundles, fleetdata
 from trainer.cli.home import Home
 from trainer.cli.report import report

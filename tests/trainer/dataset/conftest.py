@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from trainer.dataset import tables
-from trainer.dataset.importing import Request
+from trainer.dataset.importing import Request, import_file
 from trainer.dataset.reading import Source
 from trainer.fleet.database import open_database, read
 
@@ -45,3 +45,18 @@ def request_for():
         )
 
     return make
+
+
+@pytest.fixture
+def import_(engine, request_for):
+    """Import a file into the central database."""
+
+    def run(path, **changes):
+        return import_file(engine, request_for(path, **changes))
+
+    return run
+
+
+@pytest.fixture
+def csv(tmp_path):
+    return tmp_path / "load.csv"

@@ -9,23 +9,9 @@ from agent.contract.errors import ConfigError
 from tests.support.bundles import START_MS, plant_history
 from tests.support.loadcurves import write_csv
 from trainer.dataset.flags import Flag
-from trainer.dataset.importing import import_file
 from trainer.dataset.snapshot import flags_of, take
 
 SLOT_MS = 1_800_000
-
-
-@pytest.fixture
-def csv(tmp_path):
-    return tmp_path / "load.csv"
-
-
-@pytest.fixture
-def import_(engine, request_for):
-    def run(path, **changes):
-        return import_file(engine, request_for(path, **changes))
-
-    return run
 
 
 def a_row_twice(rows):

@@ -13,11 +13,6 @@ from trainer.dataset.importing import import_file
 from trainer.dataset.snapshot import read_snapshot, take
 
 
-@pytest.fixture
-def csv(tmp_path):
-    return tmp_path / "load.csv"
-
-
 def drop_day_five(rows):
     del rows[48 * 4 : 48 * 5]
 

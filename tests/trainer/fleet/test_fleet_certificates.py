@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.contract import renewal
 from agent.contract.certificates import certificate_request, check_certificate, subject
+from agent.contract.enrolment import Enrolment, EnrolmentResponse, seal_request
 from agent.contract.errors import ConfigError, RejectedError, UnavailableError
 from agent.contract.keys import SigningKey, TlsKey
 from agent.contract.topics import DeviceTopics
-from agent.contract.trust import Enrolment, EnrolmentResponse, KeyUse, seal_request
+from agent.contract.trust import KeyUse
 from tests.support.centre import DAY_MS, NOW_MS, Centre
 from trainer.fleet import certificates
 from trainer.fleet import database as db

@@ -8,9 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from agent.contract.assignment import Assignment
+from agent.contract.enrolment import Enrolment, EnrolmentResponse, seal_request
 from agent.contract.errors import ConfigError, EdgewattError, RejectedError
 from agent.contract.keys import SigningKey
-from agent.contract.trust import Enrolment, EnrolmentResponse, KeyUse, seal_request
+from agent.contract.trust import KeyUse
 from tests.support.bundles import TINY, not_better_than_naive, with_version
 from trainer.cli.home import Home
 from trainer.cli.main import trainer

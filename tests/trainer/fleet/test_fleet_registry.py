@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
+from agent.contract.enrolment import Enrolment, EnrolmentResponse, seal_request
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.keys import SealingKey, SigningKey
 from agent.contract.topics import DeviceTopics
-from agent.contract.trust import Enrolment, EnrolmentResponse, FleetKey, FleetTrust, KeyState, KeyUse, seal_request
+from agent.contract.trust import FleetKey, FleetTrust, KeyState, KeyUse
 from tests.support.centre import DAY_MS, Centre
 from tests.support.field_device import FieldDevice
 from trainer.fleet import database as db

@@ -11,11 +11,11 @@ from tuf.api.exceptions import DownloadHTTPError, ExpiredMetadataError
 from tuf.api.metadata import Metadata, Root, Targets
 from tuf.ngclient import FetcherInterface, Updater
 
-from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError, StorageError
 from agent.contract.trust import FleetTrust
 from tests.support.bundles import TINY, not_better_than_naive, with_manifest, with_version, with_wrong_golden
 from tests.support.centre import DAY_MS, Centre
+from tests.support.writes import writing
 from trainer.fleet import repository as module
 from trainer.fleet.keys import OfflineKeys
 from trainer.fleet.repository import FLEET_TRUST, Repository
@@ -182,19 +182,8 @@ def test_a_crash_at_any_write_leaves_what_devices_saw_before(
     second = with_version(TINY.read_bytes(), 2)
     crashes = 0
     while True:
-        left = crashes
-
-        def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-            nonlocal left
-            if left == 0 and not after:
-                raise KeyboardInterrupt
-            write_durable(path, data, mode=mode)
-            if left == 0:
-                raise KeyboardInterrupt
-            left -= 1
-
         with monkeypatch.context() as patch:
-            patch.setattr(module, "write_durable", write)
+            patch.setattr(module, "write_durable", writing(crashes, lambda _: KeyboardInterrupt(), after=after))
             try:
                 current.repository.publish(second, current.offline)
                 break
@@ -216,17 +205,8 @@ def test_a_crash_while_the_repository_is_made_is_gone_on_from(
     for crashes in range(5):
         for path in (current.folder / "repository" / "metadata").iterdir():
             path.unlink()
-        left = crashes
-
-        def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-            nonlocal left
-            if left == 0:
-                raise StorageError("the disk is full", where=str(path))
-            left -= 1
-            write_durable(path, data, mode=mode)
-
         with monkeypatch.context() as patch:
-            patch.setattr(module, "write_durable", write)
+            patch.setattr(module, "write_durable", writing(crashes))
             with pytest.raises(StorageError):
                 current.repository.create(current.offline)
         assert current.repository.create(current.offline)

@@ -9,13 +9,13 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, Targets
 
 from agent.contract.assignment import Item, ItemKind
-from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError, StorageError
 from agent.update.fetch import FolderFetcher
 from agent.update.repository import Repository as Client
 from tests.support.bundles import TINY, with_version
 from tests.support.centre import Centre
 from tests.support.small_centre import MemoryFloors
+from tests.support.writes import writing
 from trainer.fleet import keys as keys_module
 from trainer.fleet import repository as repository_module
 from trainer.fleet.keys import OfflineKeys, OnlineKeys, Role
@@ -129,15 +129,7 @@ def test_a_crash_at_any_write_is_gone_on_from_and_devices_see_no_torn_repository
 ) -> None:
     device, crashes = Device(current, tmp_path / "device"), 0
     for crashes in range(40):
-        left, before = crashes, len(current.repository.roots())
-
-        def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-            nonlocal left
-            if left == 0:
-                raise StorageError("the disk is full", where=str(path))
-            left -= 1
-            write_durable(path, data, mode=mode)
-
+        before, write = len(current.repository.roots()), writing(crashes)
         with monkeypatch.context() as patch:
             for module in (keys_module, repository_module):
                 patch.setattr(module, "write_durable", write)

@@ -18,12 +18,6 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def reopened(centre: Centre) -> OnlineKeys:
-    keys = OnlineKeys.open(centre.folder / "keys" / "online", centre.clock.ms)
-    centre.ingest.use(keys)
-    return keys
-
-
 def test_a_batch_under_a_draining_key_is_accepted_under_a_revoked_one_refused(centre: Centre) -> None:
     device, folder = centre.device(), centre.folder / "keys" / "online"
     old = centre.online.trust.recipient().id
@@ -32,7 +26,7 @@ def test_a_batch_under_a_draining_key_is_accepted_under_a_revoked_one_refused(ce
 
     new = rotate(folder, KeyUse.SEAL, centre.clock.ms)
     change(folder, old, KeyState.DRAINING, centre.clock.ms)
-    keys = reopened(centre)
+    keys = centre.reopened()
     assert keys.trust.recipient().id == new.id != old
     for batch in backlog:
         (answer,) = centre.ingest.handle(TOPIC, batch)
@@ -40,7 +34,7 @@ def test_a_batch_under_a_draining_key_is_accepted_under_a_revoked_one_refused(ce
 
     late = device.seal(lost)
     change(folder, old, KeyState.REVOKED, centre.clock.ms)
-    device.trust = reopened(centre).trust
+    device.trust = centre.reopened().trust
     before = centre.dump("rejection")
     assert centre.ingest.handle(TOPIC, late) == []
     assert centre.dump("rejection") == before
@@ -56,7 +50,7 @@ def test_every_key_of_the_centre_is_rotated_while_a_backlog_drains(centre: Centr
 
     for use in KeyUse:
         rotate(folder, use, centre.clock.ms)
-    learnt = reopened(centre).trust
+    learnt = centre.reopened().trust
     (answer,) = centre.ingest.handle(TOPIC, backlog[0])
     with pytest.raises(RejectedError, match="not trusted"):
         device.read_ack(answer.payload)  # what the fortnight before a new key signs is for
@@ -65,14 +59,14 @@ def test_every_key_of_the_centre_is_rotated_while_a_backlog_drains(centre: Centr
 
     for use in KeyUse:
         change(folder, old[use], KeyState.DRAINING, centre.clock.ms)
-    device.trust = reopened(centre).trust
+    device.trust = centre.reopened().trust
     (answer,) = centre.ingest.handle(TOPIC, backlog[1])
     assert device.mark(answer.payload).high == 30
     assert device.mark(early.payload).high == 10  # signed before, on its way for long
 
     for use in KeyUse:
         change(folder, old[use], KeyState.REVOKED, centre.clock.ms)
-    device.trust = reopened(centre).trust
+    device.trust = centre.reopened().trust
     assert centre.ingest.handle(TOPIC, backlog[2]) == []
     with pytest.raises(RejectedError, match="not trusted"):
         device.read_ack(early.payload)
@@ -129,7 +123,7 @@ def test_a_file_that_is_not_named_like_a_key_is_none(centre: Centre, copy: str) 
     (folder / copy).chmod(0o600)
     assert rotate(folder, KeyUse.ACK, centre.clock.ms).file == "ack-2.json"
     assert change(folder, old, KeyState.REVOKED, centre.clock.ms).file == "ack-1.json"
-    assert {key.id: key.state for key in reopened(centre).trust.keys}[old] is KeyState.REVOKED
+    assert {key.id: key.state for key in centre.reopened().trust.keys}[old] is KeyState.REVOKED
 
 
 @pytest.mark.parametrize("copy", ["ack-01.json", "ack-7.json"])

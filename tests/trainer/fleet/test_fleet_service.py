@@ -8,10 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from agent.contract.assignment import Assignment
+from agent.contract.enrolment import seal_request
 from agent.contract.keys import SigningKey
 from agent.contract.messages import RepoData, RepoGet, Status
 from agent.contract.topics import DeviceTopics
-from agent.contract.trust import KeyUse, seal_request
+from agent.contract.trust import KeyUse
 from tests.support import central_queries as queries
 from tests.support.broker import Mosquitto
 from tests.support.bundles import TINY

@@ -5,26 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from agent.contract.enrolment import seal_request
 from agent.contract.errors import ConfigError, UnavailableError
+from agent.contract.exits import run_command
 from agent.contract.topics import DeviceTopics
-from agent.contract.trust import FleetTrust, KeyState, KeyUse, seal_request
-from converter.cli_support import run_command
+from agent.contract.trust import FleetTrust, KeyState, KeyUse
 from tests.support.centre import Centre
 from tests.support.field_device import FieldDevice
 from trainer.cli.main import trainer
 from trainer.fleet import trusted
-from trainer.fleet.keys import OnlineKeys
 from trainer.fleet.rotation import can_do_without, change, rotate
 
 
 def online(centre: Centre) -> Path:
     return centre.folder / "keys" / "online"
-
-
-def reopened(centre: Centre) -> OnlineKeys:
-    keys = OnlineKeys.open(online(centre), centre.clock.ms)
-    centre.ingest.use(keys)
-    return keys
 
 
 def send(centre: Centre, device: FieldDevice) -> None:
@@ -48,7 +42,7 @@ def test_a_device_counts_as_informed_only_by_its_own_signed_word(any_centre: Cen
         send(centre, device)
     assert [holder.trust for holder in trusted.holders(centre.engine)] == [old, old, None]
     rotate(online(centre), KeyUse.ACK, centre.clock.ms)
-    awake.trust = told(centre, reopened(centre).trust)
+    awake.trust = told(centre, centre.reopened().trust)
     assert lacking(centre, centre.online.ack.id, KeyState.DRAINING) == ["asleep", "awake", "silent"]
     send(centre, awake)
     assert lacking(centre, centre.online.ack.id, KeyState.DRAINING) == ["asleep", "silent"]
@@ -82,7 +76,7 @@ def test_what_a_device_needs_of_a_key_depends_on_its_use(centre: Centre, use: Ke
     key = next(key.id for key in old.keys if key.use is use)
     centre.clock.ms += 1
     rotate(online(centre), use, centre.clock.ms)
-    new = reopened(centre).trust
+    new = centre.reopened().trust
     serves = can_do_without(online(centre), key, state, centre.clock.ms)
     # What is sealed to a draining key is opened still; what the successor signs is not believed by who knows it not.
     assert (serves(old), serves(new)) == (use is KeyUse.SEAL and state is KeyState.DRAINING, True)
@@ -125,7 +119,7 @@ def test_a_key_goes_without_a_word_once_the_devices_have_told(
     assert command("keys", "rotate", "ack", "--in-days", "0")[0] == 0
     assert command("trust", "publish")[0] == 0
     assert command("keys", "drain", old)[0] == UnavailableError.exit_code
-    device.trust = reopened(centre).trust
+    device.trust = centre.reopened().trust
     send(centre, device)
     code, said = command("keys", "drain", old)
     assert (code, "press-1" in said) == (0, False)

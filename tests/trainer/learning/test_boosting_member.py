@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from agent.contract.featurespec import QUANTILES, Scaling
+from agent.contract.featurespec import QUANTILES
 from agent.inference.scoring import pinball
-from tests.support.livedplants import lived_plant
-from trainer.learning import holdout, windows
+from tests.support.livedplants import lived_plant, windows_of
+from trainer.learning import windows
 from trainer.learning.boosting import Boosting
 
 fit = partial(Boosting.fit, rounds=60)  # a quarter of what a training takes: enough to tell by
@@ -16,10 +16,7 @@ fit = partial(Boosting.fit, rounds=60)  # a quarter of what a training takes: en
 
 @pytest.fixture(scope="module")
 def plant():
-    of = lived_plant(60, 3600)
-    part = holdout.split(of, 24, 28)
-    spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
-    return spec, windows.training_windows(spec, of, part, seed=1), windows.held_out_windows(spec, of, part)
+    return windows_of(lived_plant(60, 3600))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.featurespec import Scaling
-from tests.support.livedplants import lived_plant
+from tests.support.livedplants import lived_plant, windows_of
 from trainer.learning import ensemble, holdout, teacher, windows
 from trainer.learning.levels import Level
 from trainer.learning.options import Options
@@ -20,10 +20,7 @@ OPTIONS = replace(Options().quick(), teacher_updates=1)  # networks that have le
 
 @pytest.fixture(scope="module")
 def plant():
-    of = lived_plant(60, 3600)
-    part = holdout.split(of, 24, 28)
-    spec = windows.make_spec(of, 24, Scaling.TRAILING, part)
-    return spec, windows.training_windows(spec, of, part, seed=1), windows.held_out_windows(spec, of, part)
+    return windows_of(lived_plant(60, 3600))
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import json
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -14,12 +12,11 @@ from hypothesis import strategies as st
 
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.rows import Forecast, ForecastSource
-from agent.contract.slots import FLAG_EMPTY, Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.billing.bill import bill, bill_forecast
+from tests.support.billing import QUARTER_MS, at, empty, slots
 from tests.support.forecasts import peaks_of
 
-BERLIN = ZoneInfo("Europe/Berlin")
 TEXT = """
 name = "test"
 zone = "Europe/Berlin"
@@ -38,22 +35,6 @@ price_per_kwh = 0.2
 """
 TARIFF = Tariff.from_toml(TEXT)
 UNFIXED = Tariff.from_toml(TEXT.replace("fixed_per_day = 2.40", ""))
-QUARTER_MS = 900_000
-
-
-def at(*args) -> int:
-    return round(dt.datetime(*args, tzinfo=BERLIN).timestamp() * 1000)
-
-
-def slots(start_ms, energies_wh, length_s=900):
-    return [
-        Slot(start_ms + index * length_s * 1000, length_s, energy, energy * 3.6 / length_s, 1.0)
-        for index, energy in enumerate(energies_wh)
-    ]
-
-
-def empty(slot):
-    return dataclasses.replace(slot, energy_wh=0, power_kw=None, completeness=0.0, flags=(FLAG_EMPTY,))
 
 
 def forecast(origin_ms, low, median, high, slot_s=900):

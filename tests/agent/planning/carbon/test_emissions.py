@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
 import json
 from decimal import Decimal
-from zoneinfo import ZoneInfo
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,13 +13,13 @@ from hypothesis import strategies as st
 
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.rows import Forecast, ForecastSource
-from agent.contract.slots import Slot
 from agent.planning.carbon.emissions import UNFACTORED, emissions
 from agent.planning.carbon.factors import Factors, Ledger
 from agent.planning.carbon.reader import parse_factors
+from tests.support import billing
+from tests.support.billing import at, empty
 from tests.support.forecasts import peaks_of
 
-BERLIN = ZoneInfo("Europe/Berlin")
 HOUR_MS = 3_600_000
 TEXT = """
 name = "test"
@@ -55,21 +53,7 @@ ledger = "scope-1"
 kg_per_unit = 2.04542
 """
 FACTORS = parse_factors(TEXT)
-
-
-def at(*args) -> int:
-    return round(dt.datetime(*args, tzinfo=BERLIN).timestamp() * 1000)
-
-
-def slots(start_ms, energies_wh, length_s=3600):
-    return [
-        Slot(start_ms + index * length_s * 1000, length_s, energy, energy * 3.6 / length_s, 1.0)
-        for index, energy in enumerate(energies_wh)
-    ]
-
-
-def missing(slot):
-    return dataclasses.replace(slot, energy_wh=0, power_kw=None, completeness=0.0)
+slots = partial(billing.slots, length_s=3600)
 
 
 def of(loads, start_ms, hours, factors: Factors = FACTORS, **more):
@@ -117,9 +101,8 @@ def test_a_day_of_any_length_has_all_its_emissions(day, hours):
 
 
 def test_a_slot_over_the_midnight_of_a_new_factor_is_shared_by_time():
-    zone = ZoneInfo("Asia/Kathmandu")
     factors = parse_factors(TEXT.replace("Europe/Berlin", "Asia/Kathmandu"))
-    start = round(dt.datetime(2025, 12, 31, 23, 45, tzinfo=zone).timestamp() * 1000)
+    start = at(2025, 12, 31, 23, 45, zone="Asia/Kathmandu")
     assert start % HOUR_MS == 0
     found = of({"electricity": slots(start, [4000])}, start, 1, factors)  # 15 minutes of the old year
     assert shown(found)["scope-2-location", "grid-2025"] == ("1.000", "0.400")
@@ -139,7 +122,7 @@ def test_a_time_without_a_factor_is_a_line_of_nothing_and_a_range():
 def test_a_missing_slot_may_have_emitted_nothing_up_to_the_highest_seen():
     start = at(2026, 3, 2)
     day = slots(start, [1000, 5000, 2000])
-    found = of({"electricity": [day[0], day[1], missing(day[2])]}, start, 3)
+    found = of({"electricity": [day[0], day[1], empty(day[2])]}, start, 3)
     market = found.ledgers[Ledger.MARKET]
     assert (market.low, market.kg, market.high) == (Decimal("0.300"), Decimal("0.300"), Decimal("0.550"))
     assert found.missing_slots == 1
@@ -167,11 +150,11 @@ def test_a_forecast_has_its_range_and_never_stands_in_for_what_was_measured():
 def test_what_cannot_be_told_is_refused():
     start = at(2026, 3, 2)
     with pytest.raises(UnavailableError, match="no slot is known"):
-        of({"electricity": [missing(slots(start, [0])[0])]}, start, 1)
+        of({"electricity": [empty(slots(start, [0])[0])]}, start, 1)
     with pytest.raises(UnavailableError, match="no factor of what is measured"):
         of({"steam": slots(start, [1000])}, start, 1)
     with pytest.raises(ConfigError, match="differ in length"):
-        of({"electricity": [*slots(start, [1]), *slots(start + HOUR_MS, [1], 900)]}, start, 1)
+        of({"electricity": [*slots(start, [1]), *slots(start + HOUR_MS, [1], length_s=900)]}, start, 1)
     with pytest.raises(ConfigError, match="is empty"):
         of({"electricity": slots(start, [1])}, start, 0)
 
@@ -231,16 +214,16 @@ def test_lines_add_up_to_every_total_and_to_the_energy(start, energies):
 def test_splitting_slots_changes_nothing(start, hours, parts):
     whole = of({"electricity": slots(start, [energy * 12 for energy in hours])}, start, len(hours))
     fine = [energy * 12 // parts for energy in hours for _ in range(parts)]
-    split = of({"electricity": slots(start, fine, 3600 // parts)}, start, len(hours))
+    split = of({"electricity": slots(start, fine, length_s=3600 // parts)}, start, len(hours))
     assert split.lines == whole.lines
     assert split.ledgers == whole.ledgers
 
 
 @settings(max_examples=40, deadline=None)
 @given(start=STARTS, energies=ENERGIES, gone=st.sets(st.integers(0, 59)))
-def test_the_range_holds_the_truth_when_slots_go_missing(start, energies, gone):
+def test_the_range_holds_the_truth_when_slots_go_empty(start, energies, gone):
     every = slots(start, energies)
-    seen = [missing(slot) if place in gone else slot for place, slot in enumerate(every)]
+    seen = [empty(slot) if place in gone else slot for place, slot in enumerate(every)]
     limits = (min(slot.power_kw for slot in every), max(slot.power_kw for slot in every))
     truth = of({"electricity": every}, start, len(every)).total.kg
     found = of({"electricity": seen}, start, len(every), power_range_kw=limits).total

@@ -1,17 +1,8 @@
 """What goes with the log, or with files that somebody removes: it is declared, also where nothing else tells of it."""
 
-import os
-
 import pytest
 
-from tests.support.stores import T0, Bench, alert, readings
-
-
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
+from tests.support.stores import T0, alert, readings
 
 
 def declared(bench):
@@ -25,7 +16,7 @@ def kill_and_cut_the_log(bench, keep):
     data = log.read_bytes()
     files = {path: path.read_bytes() for path in (bench.path, bench.path.with_name("store.db-ring"))}
     bench.store._journal.shelves.close()
-    os.close(bench.store._lock)
+    bench.store._guard.unlock()
     for path, content in files.items():
         path.write_bytes(content)
     bench.path.with_name("store.db-shm").unlink(missing_ok=True)

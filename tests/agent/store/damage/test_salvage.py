@@ -6,32 +6,16 @@ import os
 import random
 import secrets
 import shutil
-import sqlite3
-from pathlib import Path
 
 import pytest
 
 from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import encode_readings, encode_rows, seal_block
-from agent.store import retention, schema
-from agent.store.damage import aside, salvage
-from tests.support.damage import PAGE, PARTS, fill, gaps, noisy, numbered, placed, scribble
+from agent.store import schema
+from agent.store.damage import salvage
+from tests.support.damage import COUNTS, PAGE, PARTS, fill, gaps, noisy, numbered, placed, scribble, spoil_start
 from tests.support.damage import salvage as salvage_all
 from tests.support.stores import CHANNELS, T0, Bench, alert
-
-COUNTS = (300, 1500, 40, 9000, 700, 1200)
-
-
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
-
-
-def spoil_start(bench):
-    """So that the store is set aside at the next start, at no cost."""
-    scribble(bench.path, 0, b"X" * 16)
 
 
 def last_of(rows):
@@ -273,7 +257,7 @@ def test_what_a_failed_transaction_left_in_the_log_does_not_take_the_place_of_wh
     content = log.read_bytes()
     frame = content[32:56] + seal_block(left, bench.identity.storage_key).ljust(PAGE, b"\0")
     bench.store._journal.shelves.close()
-    os.close(bench.store._lock)
+    bench.store._guard.unlock()
     log.write_bytes(content + frame)
     spoil_start(bench)
     bench.start()
@@ -362,211 +346,6 @@ def test_what_left_because_the_centre_has_it_is_not_declared_where_a_mark_tells_
     bench.store.apply_marks([Mark(1, "readings", 1800)])
     salvage_all(bench)
     assert gaps(bench) == {("readings", 1, seq) for seq in range(1801, 1841)}
-
-
-# -- goes on ------------------------------------------------------------------------------------------------------
-
-
-def test_salvage_goes_on_after_a_kill_at_every_step(tmp_path):
-    bench = Bench(tmp_path, salvage_kib_s=128)
-    fill(bench, *COUNTS)
-    before = numbered(bench)
-    bench.store.close()
-    spoil_start(bench)
-    bench.start()
-    times = bench.store.last_time_ms("readings", "load_kw")
-    kills = 0
-    while bench.store._journal.salvage.is_due:
-        bench.pass_time(1)
-        bench.crash()
-        assert bench.store.last_time_ms("readings", "load_kw") == times
-        kills += 1
-        assert kills < 200
-    assert kills > 10
-    assert numbered(bench) == before
-    assert gaps(bench) == set()
-    assert bench.store.stats().set_aside == ()
-
-
-class Killed(BaseException):
-    """Ends the process, as far as the store can tell."""
-
-
-class KilledConnection(sqlite3.Connection):
-    """A connection in whose n-th statement the process is killed."""
-
-    left: int | None = None
-
-    def _count(self):
-        cls = type(self)
-        if cls.left is not None:
-            cls.left -= 1
-            if cls.left == 0:
-                cls.left = None
-                raise Killed
-
-    def execute(self, *arguments):
-        self._count()
-        return super().execute(*arguments)
-
-    def executemany(self, *arguments):
-        self._count()
-        return super().executemany(*arguments)
-
-
-def test_whichever_statement_a_salvage_is_killed_in_nothing_is_lost_or_doubled(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        schema, "connect", lambda path, read_only=False: sqlite3.connect(path, factory=KilledConnection)
-    )
-    bench = Bench(tmp_path / "whole")
-    fill(bench, 300, 40, 900)
-    before = numbered(bench)
-    bench.store.close()
-    block = next(block for block in placed(bench) if block.first == 301)
-    scribble(bench.path, bench.path.read_bytes().find(block.data) + 200, b"garbage")
-    lost = {("readings", 1, seq) for seq in range(block.first, block.last + 1)}
-    bench.path.with_name("store.db-ring").unlink()
-    spoil_start(bench)
-    chance = random.Random(7)
-    step, died = 1, True
-    while died:
-        folder = tmp_path / str(step)
-        shutil.copytree(tmp_path / "whole", folder)
-        KilledConnection.left, died, bench = step, False, None
-        try:
-            bench = Bench(folder)
-            salvage_all(bench)
-        except Killed:
-            died = True
-        KilledConnection.left = None
-        if bench is None:
-            bench = Bench(folder)
-        else:
-            bench.crash()
-        salvage_all(bench)
-        assert set(numbered(bench)) == set(before) - lost
-        assert gaps(bench) == lost
-        bench.store.close()
-        shutil.rmtree(folder)
-        step += chance.randrange(1, 12)
-    assert step > 100
-
-
-# -- what it costs ------------------------------------------------------------------------------------------------
-
-
-def test_salvage_reads_no_more_than_its_budget(tmp_path, monkeypatch):
-    bench = Bench(tmp_path, salvage_kib_s=64)
-    fill(bench, *COUNTS, 9000)
-    largest = max(len(block.data) for block in placed(bench) or [])
-    bench.store.close()
-    spoil_start(bench)
-    bench.start()
-    read = 0
-    real = aside.read
-
-    def counted(*arguments):
-        nonlocal read
-        data = real(*arguments)
-        read += len(data)
-        return data
-
-    monkeypatch.setattr(salvage.aside, "read", counted)
-    seconds = 0
-    while bench.store._journal.salvage.is_due:
-        before = read
-        bench.pass_time(1)
-        seconds += 1
-        assert read - before <= 65_536 + 2 * largest
-        assert read <= seconds * 65_536 + 2 * largest
-    assert read > 500_000
-    assert len(numbered(bench)) == 12_740 + 9000 + 14
-
-
-def test_sampling_goes_on_and_is_durable_in_every_second_of_a_salvage(tmp_path):
-    bench = Bench(tmp_path, salvage_kib_s=128)
-    fill(bench, *COUNTS)
-    bench.store.close()
-    spoil_start(bench)
-    bench.start()
-    at = 0
-    while bench.store._journal.salvage.is_due:
-        ticket = bench.store.append("readings", noisy(at, 20))
-        at += 20
-        bench.pass_time(1.1)
-        assert bench.store.durable_through()["readings"] == ticket.last
-        assert bench.store.stats().storage_error == ""
-    assert at > 200
-
-
-def test_what_is_damaged_is_kept_until_there_is_need_of_space(tmp_path):
-    bench = Bench(tmp_path)
-    fill(bench, *COUNTS)
-    bench.store.close()
-    block = next(block for block in placed(bench) if block.first > 1000 and len(block.pages) == 1)
-    scribble(bench.path, bench.path.read_bytes().find(block.data) + 200, b"garbage")
-    bench.path.with_name("store.db-ring").unlink()
-    spoil_start(bench)
-    bench.start()
-    salvage_all(bench)
-    held = bench.store.stats().rows["readings"]
-    assert bench.store.stats().evicted_rows == 0
-    assert len(bench.store.stats().set_aside) == 1
-    (state,) = bench.store.stats().salvage
-    assert (state.phase, state.damaged) == ("done", 1)
-    used = retention.used_bytes(bench.store._journal.shelves)
-    bench.options["max_bytes"] = used + state.bytes // 2
-    bench.restart()
-    assert not bench.store._journal.salvage.is_due
-    assert len(bench.store.stats().set_aside) == 1
-    bench.pass_time(61)
-    assert bench.store.stats().set_aside == ()
-    assert bench.store.stats().salvage == ()
-    assert (bench.store.stats().rows["readings"], bench.store.stats().evicted_rows) == (held, 0)
-
-
-def test_a_full_disk_is_left_to_what_is_sampled_now(bench, monkeypatch):
-    fill(bench, *COUNTS)
-    bench.store.close()
-    spoil_start(bench)
-    monkeypatch.setattr(salvage, "LEAST_FREE_BYTES", 2**62)
-    bench.start()
-    for _ in range(30):
-        bench.pass_time(1)
-    assert bench.store._journal.salvage.is_due
-    assert bench.store.stats().rows["readings"] == 0
-    assert bench.store.stats().storage_error == ""
-    monkeypatch.setattr(salvage, "LEAST_FREE_BYTES", 0)
-    salvage_all(bench)
-    assert bench.store.stats().rows["readings"] == 12_740
-
-
-def test_what_the_disk_does_not_give_costs_no_more_than_its_blocks(bench, monkeypatch):
-    fill(bench, *COUNTS)
-    before = numbered(bench)
-    bench.store.close()
-    (bad,) = next(block.pages for block in placed(bench) if block.first > 1000 and len(block.pages) == 1)
-    lost = {
-        (one.stream, one.epoch, seq)
-        for one in placed(bench)
-        if bad in one.pages
-        for seq in range(one.first, one.last + 1)
-    }
-    bench.path.with_name("store.db-ring").unlink()
-    spoil_start(bench)
-    real = os.pread
-
-    def pread(file, size, at):
-        damaged = "damaged" in str(Path(f"/proc/self/fd/{file}").readlink())
-        if damaged and at < (bad + 1) * PAGE and at + size > bad * PAGE:
-            raise OSError(5, "Input/output error")
-        return real(file, size, at)
-
-    monkeypatch.setattr(aside.os, "pread", pread)
-    bench.start()
-    salvage_all(bench)
-    assert set(numbered(bench)) == set(before) - lost
-    assert gaps(bench) == lost
 
 
 # -- sources that are played ----------------------------------------------------------------------------------------

@@ -9,16 +9,9 @@ import pytest
 from agent.contract.acknowledgement import Mark
 from agent.store import retention
 from tests.support.damage import fill, gaps, numbered, salvage, scribble
-from tests.support.stores import T0, Bench
+from tests.support.stores import T0
 
 COUNTS = (300, 1500, 40, 900, 700)
-
-
-@pytest.fixture
-def bench(tmp_path):
-    bench = Bench(tmp_path)
-    yield bench
-    bench.store.close()
 
 
 def look_over(bench, passes=3):
