@@ -50,7 +50,7 @@ def test_after_a_kill_what_stood_there_an_hour_before_at_the_latest_is_declared(
     bench.store.append("readings", readings(30, 5))
     bench.store.commit()
     bench.store._journal.shelves.close()
-    bench.store._unlock()
+    bench.store._guard.unlock()
     remove(bench)
     bench.start()
     assert gaps(bench) == {("readings", 1, 1, 30)}
@@ -117,7 +117,7 @@ def test_a_removed_store_is_declared_although_the_first_attempt_to_begin_another
         assert not bench.store.is_open
         assert bench.path.exists()
     if killed:
-        bench.store._unlock()
+        bench.store._guard.unlock()
         bench.start()
     bench.pass_time(5)
     assert gaps(bench) == {("readings", 1, 1, 30)}
