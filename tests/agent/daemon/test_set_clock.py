@@ -16,6 +16,7 @@ from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.shelves import Shelves
 from agent.store.store import Store
+from agent.store.tables import ChannelTimes
 from tests.support.set_clocks import HOUR_MS, MINUTE_MS, NOON_MS, TO_1970, YEAR_MS, Device, check
 from tests.support.stores import failing
 
@@ -173,7 +174,7 @@ class Fault:
         (Journal, "pack"),
         (Identity, "new_epoch"),
         (ClockTable, "put"),
-        (Shelves, "note_times"),
+        (ChannelTimes, "put"),
         (Journal, "begin_epoch"),
     ],
 )
