@@ -350,7 +350,9 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         has_factors=config.carbon is not None,
     )
 
-    yield from own_contradictions(config.pv, config.battery, config.channels, config.plant.power_channel)
+    yield from own_contradictions(
+        config.pv, config.battery, config.channels, config.plant.power_channel, config.plant.slot_s
+    )
 
 
 def _bad_zones(config: Config) -> Iterator[tuple[str, str]]:

@@ -220,7 +220,7 @@ def plan_contradictions(
 
 
 def own_contradictions(
-    pv: PvConfig | None, battery: BatteryConfig | None, channels: Mapping[str, Channel], meter: str
+    pv: PvConfig | None, battery: BatteryConfig | None, channels: Mapping[str, Channel], meter: str, slot_s: int
 ) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the channels of PV and battery beside that of the `meter`: (path, problem)."""
     taken = {meter: "plant.power_channel"}
@@ -236,6 +236,8 @@ def own_contradictions(
             yield place, f"{name!r} is not defined under [[channel]]"
         elif (channel.kind, channel.unit) != (Kind.GAUGE, "kW"):
             yield place, f"{name!r} is a {channel.kind} in {channel.unit}; needed is a gauge in kW"
+        elif channel.interval_s > slot_s:
+            yield place, f"{name!r} speaks every {channel.interval_s} s, when slots of {slot_s} s are closed long since"
         if name in taken:
             yield place, f"{name!r} is {taken[name]} already; give the channel of a meter of its own"
         taken.setdefault(name, place)

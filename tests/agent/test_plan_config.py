@@ -158,6 +158,7 @@ def test_pv_and_battery_are_measured_by_channels_of_their_own(tmp_path: Path) ->
             "battery.power_channel: 'battery' is a counter in kWh; needed is a gauge in kW",
         ),
         ('power_channel = "pv"', "curtailable = true", "pv.power_channel: is missing"),
+        ('name = "pv"', 'name = "pv"\ninterval_s = 3600', "'pv' speaks every 3600 s, when slots of 900 s are closed"),
     ],
 )
 def test_a_channel_that_cannot_measure_pv_or_battery_is_named(wrong: str, word: str, told: str, tmp_path: Path) -> None:
