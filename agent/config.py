@@ -21,7 +21,14 @@ from agent.contract.givenfiles import check_file
 from agent.contract.slots import DEMAND_INTERVALS_S, SLOT_LENGTHS_S
 from agent.contract.topics import DEVICE_ID
 from agent.contract.zones import parse_zone
-from agent.planconfig import BatteryConfig, LoadConfig, SiteConfig, plan_contradictions
+from agent.planconfig import (
+    BatteryConfig,
+    LoadConfig,
+    PvConfig,
+    SiteConfig,
+    own_contradictions,
+    plan_contradictions,
+)
 
 MAX_FILE_BYTES = 1 << 20
 _MAX_SOCKET_BYTES = 107  # of a Unix socket on Linux
@@ -233,6 +240,7 @@ class Config:
     peak: PeakConfig = field(default_factory=PeakConfig)
     site: SiteConfig = field(default_factory=SiteConfig)
     battery: BatteryConfig | None = None
+    pv: PvConfig | None = None
     load: tuple[LoadConfig, ...] = ()
     store: StoreConfig = StoreConfig()
     sync: SyncConfig = SyncConfig()
@@ -248,6 +256,19 @@ class Config:
     def horizon(self) -> int:
         """Slots in one forecast."""
         return self.forecast.horizon_hours * 3600 // self.plant.slot_s
+
+    @property
+    def own_channels(self) -> tuple[Channel | None, Channel | None]:
+        """Those of PV and of the battery; None where there is none."""
+        battery = None if self.battery is None else self.battery.power_channel
+        names = (None if self.pv is None else self.pv.power_channel, battery)
+        pv, given = (None if name is None else self.channels[name] for name in names)
+        return pv, given
+
+    @property
+    def is_gross(self) -> bool:
+        """Whether the load that is forecast is another than the meter's."""
+        return self.own_channels != (None, None)
 
     @property
     def demand_interval_s(self) -> int:
@@ -327,6 +348,10 @@ def _contradictions(config: Config) -> Iterator[tuple[str, str]]:
         config.channels,
         has_tariff=config.tariff is not None,
         has_factors=config.carbon is not None,
+    )
+
+    yield from own_contradictions(
+        config.pv, config.battery, config.channels, config.plant.power_channel, config.plant.slot_s
     )
 
 

@@ -1,4 +1,4 @@
-"""The sections of the configuration that plans rest on: `[site]`, `[battery]`, `[[load]]`.
+"""The sections of the configuration that plans rest on: `[site]`, `[battery]`, `[pv]`, `[[load]]`.
 
 Decides what may stand there, and turns it into what planning works with.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from agent.configform import Limits
-from agent.contract.channels import CHANNEL_NAME, Channel
+from agent.contract.channels import CHANNEL_NAME, Channel, Kind
 from agent.contract.errors import ConfigError
 
 if TYPE_CHECKING:  # a device without plans never loads what makes them
@@ -51,6 +51,8 @@ class BatteryConfig:
         round_trip_efficiency: energy given out per energy taken in.
         soc: state of charge that a plan begins with where no `soc_channel` tells it, and that it ends with at least.
         soc_channel: channel (in %) that tells the present state of charge.
+        power_channel: gauge in kW, above 0 where the battery gives. With it the load that is forecast is the plant's
+            own, whatever the battery does; the meter is what is billed.
         wear_per_kwh: money per kWh given out.
     """
 
@@ -62,6 +64,7 @@ class BatteryConfig:
     max_soc: Annotated[float, _Share] = 0.9
     soc: Annotated[float, _Share] = 0.5
     soc_channel: Annotated[str | None, Limits(pattern=CHANNEL_NAME)] = None
+    power_channel: Annotated[str | None, Limits(pattern=CHANNEL_NAME)] = None
     wear_per_kwh: Annotated[float, Limits(low=0, high=1e3)] = 0.0
 
     def __post_init__(self) -> None:
@@ -86,6 +89,19 @@ class BatteryConfig:
             final_soc=self.soc,
             wear_per_kwh=self.wear_per_kwh,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PvConfig:
+    """`[pv]`: PV behind the meter.
+
+    Attributes:
+        power_channel: gauge in kW, produced; below 0 (an inverter at night) counts as 0.
+        curtailable: whether a plan may hold it back.
+    """
+
+    power_channel: Annotated[str, Limits(pattern=CHANNEL_NAME)]
+    curtailable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +217,30 @@ def plan_contradictions(
     channel = None if battery is None else battery.soc_channel
     if channel is not None and (channel not in channels or channels[channel].unit != "%"):
         yield "battery.soc_channel", f"{channel!r} is no channel in % under [[channel]]"
+
+
+def own_contradictions(
+    pv: PvConfig | None, battery: BatteryConfig | None, channels: Mapping[str, Channel], meter: str, slot_s: int
+) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the channels of PV and battery beside that of the `meter`: (path, problem)."""
+    taken = {meter: "plant.power_channel"}
+    given = {
+        "battery.power_channel": None if battery is None else battery.power_channel,
+        "pv.power_channel": None if pv is None else pv.power_channel,
+    }
+    for place, name in given.items():
+        if name is None:
+            continue
+        channel = channels.get(name)
+        if channel is None:
+            yield place, f"{name!r} is not defined under [[channel]]"
+        elif (channel.kind, channel.unit) != (Kind.GAUGE, "kW"):
+            yield place, f"{name!r} is a {channel.kind} in {channel.unit}; needed is a gauge in kW"
+        elif channel.interval_s > slot_s:
+            yield place, f"{name!r} speaks every {channel.interval_s} s, when slots of {slot_s} s are closed long since"
+        if name in taken:
+            yield place, f"{name!r} is {taken[name]} already; give the channel of a meter of its own"
+        taken.setdefault(name, place)
 
 
 def _minute(text: str) -> int:

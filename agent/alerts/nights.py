@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agent.alerts.observations import NightTrend
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import Slot
 from agent.contract.zones import to_local
 
 _LEAST_NIGHTS = 21
@@ -21,7 +21,7 @@ _WEEK = 7
 def nightly_minima(
     slots: Sequence[Slot], zone: dt.tzinfo, from_hour: int = 0, to_hour: int = 5
 ) -> list[tuple[int, float]]:
-    """Return (day number, lowest mean power of a slot in kW) of each local night of which four fifths are known.
+    """Return (day number, lowest gross load of a slot in kW) of each local night of which four fifths are known.
 
     Args:
         slots: in time order, of one length.
@@ -32,7 +32,7 @@ def nightly_minima(
     if not slots:
         return []
     slot_ms = slots[0].length_s * 1000
-    known = {slot.start_ms: slot.power_kw for slot in slots if slot.completeness >= MIN_COMPLETENESS}
+    known = {slot.start_ms: slot.known_gross_kw for slot in slots}
     day, last = to_local(slots[0].start_ms, zone).date(), to_local(slots[-1].start_ms, zone).date()
     found = []
     while day <= last:

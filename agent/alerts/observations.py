@@ -37,8 +37,9 @@ class WatchedSlot(NamedTuple):
     """A slot that is over, and the band in which it was expected.
 
     Attributes:
-        power_kw: mean power; None where unknown.
-        low_kw, high_kw: the band of the forecast that counted when it began; None where there was none.
+        power_kw: mean power at the meter; None where unknown.
+        low_kw, high_kw: the band of the forecast that counted when it began, less what PV and battery gave; None where
+            there was none.
         flags: as in the slot.
     """
 

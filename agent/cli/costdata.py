@@ -122,11 +122,8 @@ class Plant:
         return self.slots(min(since, span[0] - _WEEK_MS), span[1])
 
     def forecast(self) -> Forecast | None:
-        """Return the newest forecast that counts."""
-        from agent.contract.rows import Forecast
-
-        row = self._view.newest_forecast()
-        return None if row is None else Forecast.from_row(row)
+        """Return the newest forecast that counts, as one of the meter."""
+        return self._view.expected()
 
 
 @contextlib.contextmanager

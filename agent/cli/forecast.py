@@ -111,7 +111,8 @@ def _slots(times_ms: Any, values: Floats, slot_s: int, *, whole: bool) -> tuple[
 def _title(made: Forecast, answer: Payload) -> str:
     zone = str(answer["zone"])
     end_ms = made.origin_ms + len(made.power_kw) * made.slot_s * 1000
-    lines = [f"Load from {local(made.origin_ms, zone)} to {local(end_ms, zone)}, by {made.model}"]
+    what = "Gross load (without PV and battery)" if answer.get("gross") else "Load"
+    lines = [f"{what} from {local(made.origin_ms, zone)} to {local(end_ms, zone)}, by {made.model}"]
     if answer["fallback"]:
         lines.append(f"This is a fallback: {made.note}")
     if made.repaired_share > 0:

@@ -13,7 +13,7 @@ from agent.cli.session import Session, pass_session
 from agent.contract.zones import parse_zone, to_local
 from agent.control import Operation
 
-_COLUMNS = ("from", "to", "price", "load kW", "battery kW", "stored kWh", "grid kW", "runs")
+_COLUMNS = ("from", "to", "price", "load kW", "PV kW", "battery kW", "stored kWh", "grid kW", "runs")
 _DAY_S = 86_400
 _SOURCES = {"highs": "the optimiser", "rules": "rules, not the optimiser"}
 
@@ -64,7 +64,9 @@ def _show(answer: Payload, *, plot: bool) -> str:
     parts = [_head(answer)]
     if plot:
         parts.append(_drawing(answer))
-    parts.append(table(_COLUMNS, list(_rows(answer))))
+    has_pv = any(answer["problem"]["pv_kw"])
+    shown = [at for at, name in enumerate(_COLUMNS) if has_pv or name != "PV kW"]
+    parts.append(table([_COLUMNS[at] for at in shown], [[row[at] for at in shown] for row in _rows(answer)]))
     return "\n\n".join(parts)
 
 
@@ -111,6 +113,7 @@ def _rows(answer: Payload) -> Iterator[list[object]]:
             f"{to_local(first + end * step_s * 1000, zone):%H:%M}",
             f"{_mean(problem['import_per_kwh'][begin:end]):.3f}",
             round(_mean(problem["load_kw"][begin:end]), 1),
+            round(_mean(problem["pv_kw"][begin:end]) - _mean(made["curtail_kw"][begin:end]), 1),
             round(_mean(battery), 1),
             round(made["stored_kwh"][end - 1], 1),
             round(_mean(made["grid_kw"][begin:end]), 1),

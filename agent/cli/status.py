@@ -37,6 +37,7 @@ def _human(answer: Payload) -> str:
             "load",
             "-" if power is None else f"{power:.1f} kW (mean of the slot until {local(answer['slot_end_ms'], zone)})",
         ),
+        *_gross(answer),
         ("last reading", local(answer["last_reading_ms"], zone)),
         ("complete", "-" if share is None else f"{share:.1%} of the last 24 h"),
         ("forecast by", f"{model['forecast_by'] or '-'}{'  (fallback)' if model['fallback'] else ''}"),
@@ -55,6 +56,14 @@ def _human(answer: Payload) -> str:
     if model["note"]:
         pairs.append(("note", model["note"]))
     return facts(pairs)
+
+
+def _gross(answer: Payload) -> list[tuple[str, object]]:
+    """The load without what PV and battery give; nothing where they are not measured."""
+    if "gross_kw" not in answer:
+        return []
+    gross_kw = answer["gross_kw"]
+    return [("gross load", "unknown" if gross_kw is None else f"{gross_kw:.1f} kW (with what PV and battery gave)")]
 
 
 def _certificate(certificate: Payload, zone: str) -> str:

@@ -20,17 +20,22 @@ FLAG_PARTIAL = "partial"  # readings cover less than the whole slot; energy is s
 FLAG_EMPTY = "empty"  # no reading covers any of it; power is unknown, energy is 0 and must not be billed
 FLAG_SUSPECT = "suspect"  # a reading of it was flagged by the source
 FLAG_RESET = "reset"  # a counter went back and was taken as started anew
+FLAG_GROSS_UNKNOWN = "gross-unknown"  # PV or battery should be known and is not: nor is the gross load
 MIN_COMPLETENESS = 0.5  # below this a forecast treats the slot as missing
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Energy of one plant meter over [start_ms, start_ms + length_s).
+    """Energy of one plant meter over [start_ms, start_ms + length_s), and what PV and battery gave meanwhile.
+
+    The meter is what is billed; gross load is what the plant consumes, and what forecasts are made of.
 
     Attributes:
         energy_wh: whole watt-hours; the unit in which bills are computed.
         power_kw: mean power; None where nothing is known.
         completeness: share of the slot that readings cover, 0 to 1.
+        pv_kw: mean power produced, not below 0; None where the plant has no such channel, or it did not tell.
+        battery_kw: mean power given out, below 0 while it charges; None likewise.
     """
 
     start_ms: int
@@ -39,14 +44,33 @@ class Slot:
     power_kw: float | None
     completeness: float
     flags: tuple[str, ...] = ()
+    pv_kw: float | None = None
+    battery_kw: float | None = None
 
     @property
     def end_ms(self) -> int:
         """The instant at which the slot is over."""
         return self.start_ms + self.length_s * 1000
 
+    @property
+    def own_kw(self) -> float | None:
+        """What PV and battery gave; None where one of them should be known and is not."""
+        return None if FLAG_GROSS_UNKNOWN in self.flags else (self.pv_kw or 0.0) + (self.battery_kw or 0.0)
+
+    @property
+    def gross_kw(self) -> float | None:
+        """Mean gross load: the meter and what PV and battery gave; None where one of them is unknown."""
+        own_kw = self.own_kw
+        return None if self.power_kw is None or own_kw is None else self.power_kw + own_kw
+
+    @property
+    def known_gross_kw(self) -> float | None:
+        """Gross load as forecasts are made from it and judged by it: None where less than half was measured."""
+        return self.gross_kw if self.completeness >= MIN_COMPLETENESS else None
+
     def to_row(self) -> dict[str, Any]:
-        """The row of the `slots` stream."""
+        """The row of the `slots` stream; without PV or battery their fields are absent."""
+        own = {"pv_kw": self.pv_kw, "battery_kw": self.battery_kw}
         return {
             "time_ms": self.start_ms,
             "length_s": self.length_s,
@@ -54,6 +78,7 @@ class Slot:
             "power_kw": self.power_kw,
             "completeness": round(self.completeness, 4),
             "flags": list(self.flags),
+            **{name: value for name, value in own.items() if value is not None},
         }
 
     @classmethod
@@ -71,6 +96,8 @@ class Slot:
             power_kw=None if fields.raw("power_kw") is None else fields.number("power_kw"),
             completeness=fields.number("completeness", 0, 1),
             flags=_flags(fields),
+            pv_kw=fields.number("pv_kw") if "pv_kw" in fields else None,
+            battery_kw=fields.number("battery_kw") if "battery_kw" in fields else None,
         )
 
 

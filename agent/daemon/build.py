@@ -32,7 +32,7 @@ from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.paths import StatePaths, credentials
 from agent.daemon.realtime import boottime_ms, machine_start, real_ms
-from agent.daemon.slots import SlotCloser
+from agent.daemon.slots import make_closer
 from agent.daemon.views import View, slots_between
 from agent.daemon.watching import Watching
 from agent.inference.forecaster import Model
@@ -47,6 +47,7 @@ from agent.update.slots import ModelSlots
 
 if TYPE_CHECKING:
     from agent.daemon.exchange import Exchange
+    from agent.daemon.meterahead import MeterAhead
     from agent.daemon.planning import Planning
     from agent.planning.carbon.factors import Factors
     from agent.update.updater import Updater
@@ -252,6 +253,7 @@ def _make_rooms(
     """Make the rooms from what the store holds; as long as it is not open they are empty, and there is no centre."""
     view = View(store, config, identity.enrolment)
     history = view.history(days=KEEP_DAYS)
+    ahead = view.ahead(history)
     ladder = Ladder(config.plant.slot_s, config.horizon)
     newest = view.newest_forecast()
     slots = ModelSlots(paths.models)
@@ -274,10 +276,9 @@ def _make_rooms(
         every_minutes=config.forecast.every_minutes,
         last_origin_ms=int(newest["origin_ms"]) if newest else None,
     )
-    channel = config.channels[config.plant.power_channel]
-    closer = SlotCloser(channel, config.plant.slot_s, grace_s=config.plant.grace_s, readings=store.readings)
+    closer = make_closer(config, store.readings)
     steady = isinstance(clock, SteadyClock)
-    plant = Plant(store, sources, closer, history, forecasting, channel.name, is_steady=steady)
+    plant = Plant(store, sources, closer, history, forecasting, config.plant.power_channel, is_steady=steady)
     plant.place()
     costs = None
     if tariff is not None:
@@ -293,17 +294,24 @@ def _make_rooms(
         forecasting=forecasting,
         costs=costs,
         board=make_board(config, tariff, store),
-        watching=Watching(store, config, history, tariff, clock.now_ms()),
+        watching=Watching(store, config, history, tariff, clock.now_ms(), ahead),
         models=models,
         exchange=exchange,
         control=control,
         notifier=notifier,
-        planning=_make_planning(config, store, history, tariff, costs, factors),
+        planning=_make_planning(config, store, history, tariff, costs, factors, ahead),
+        ahead=ahead,
     )
 
 
 def _make_planning(
-    config: Config, store: Store, history: History, tariff: Tariff | None, costs: Costs | None, factors: Factors | None
+    config: Config,
+    store: Store,
+    history: History,
+    tariff: Tariff | None,
+    costs: Costs | None,
+    factors: Factors | None,
+    ahead: MeterAhead | None,
 ) -> Planning | None:
     """Make what only a plant with something to plan needs; its modules are loaded only there."""
     if tariff is None or costs is None or (config.battery is None and not config.load):
@@ -311,7 +319,7 @@ def _make_planning(
     from agent.daemon.planning import Planning  # noqa: PLC0415 - see above
     from agent.planning.advice import Wishes  # noqa: PLC0415 - likewise
 
-    site, battery = config.site, config.battery
+    site, battery, pv = config.site, config.battery, config.pv
 
     def wishes(now_ms: int) -> Wishes:
         return Wishes(
@@ -320,6 +328,7 @@ def _make_planning(
             margin_quantile=site.margin_quantile,
             battery=None if battery is None else battery.battery(_soc(battery.soc_channel, store, now_ms)),
             loads=tuple(load.daily() for load in config.load),
+            curtailable=pv is not None and pv.curtailable,
             carbon_price_per_kg=site.carbon_price_per_kg,
         )
 
@@ -328,6 +337,7 @@ def _make_planning(
         history,
         tariff,
         wishes,
+        pv=None if ahead is None else ahead.pv,
         demand_before=lambda: costs.earlier,
         factors=factors,
         gap=site.gap,

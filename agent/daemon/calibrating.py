@@ -13,7 +13,7 @@ from agent.contract import jsonform
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.jsonform import MAX_TIME_MS
 from agent.contract.rows import Forecast
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import Slot
 from agent.daemon.history import History
 from agent.inference.tracking import Tracker
 
@@ -78,7 +78,7 @@ class Calibrating:
         """Learn from a slot that is over, and newer than all before."""
         for tracker in self._trackers.values():
             if slot.length_s == tracker.slot_s:
-                tracker.learn(slot.start_ms, _known_kw(slot))
+                tracker.learn(slot.start_ms, slot.known_gross_kw)
 
     def forget_after(self, now_ms: int) -> None:
         """Go on under a clock that was set: no slot made anew teaches twice."""
@@ -124,7 +124,7 @@ class Calibrating:
 
     def _catch_up(self, tracker: Tracker) -> None:
         for slot in self._history.between(0, MAX_TIME_MS):
-            tracker.learn(slot.start_ms, _known_kw(slot))
+            tracker.learn(slot.start_ms, slot.known_gross_kw)
 
 
 def read_coverage(note: Callable[[str], bytes | None], newest: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +158,3 @@ def _parsed(data: bytes | None, name: str, slot_s: int) -> Tracker | None:
 
 def _name(model: str, slot_s: int, horizon: int) -> str:
     return f"calibration/{model}/{horizon}x{slot_s}s"
-
-
-def _known_kw(slot: Slot) -> float | None:
-    return slot.power_kw if slot.completeness >= MIN_COMPLETENESS else None

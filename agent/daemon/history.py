@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from agent.contract.features import Floats
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import Slot
 
 KEEP_DAYS = 36  # the longest month, and the five weeks that seasonal naive looks back
 
@@ -59,18 +59,25 @@ class History:
         return [slot for slot in self._slots if start_ms <= slot.start_ms < end_ms]
 
     def power_kw(self, until_ms: int) -> tuple[int, Floats]:
-        """Return the start of the first slot and mean power [T] of every slot up to `until_ms`; NaN where unknown.
+        """Return the start of the first slot and mean gross load [T] of every slot up to `until_ms`; NaN where unknown.
 
         A slot of which less than half was measured counts as unknown.
         """
+        return self._series(until_ms, lambda slot: slot.known_gross_kw)
+
+    def pv_kw(self, until_ms: int) -> Floats:
+        """Return what PV gave [T] in every slot up to `until_ms`; NaN where unknown."""
+        return self._series(until_ms, lambda slot: slot.pv_kw)[1]
+
+    def _series(self, until_ms: int, of: Callable[[Slot], float | None]) -> tuple[int, Floats]:
         if not self._slots:
             return until_ms, np.empty(0)
         start_ms = self._slots[0].start_ms
         power_kw: Floats = np.full(max(0, (until_ms - start_ms) // self._slot_ms), np.nan)
         for slot in self._slots:
             index = (slot.start_ms - start_ms) // self._slot_ms
-            if index < len(power_kw) and slot.power_kw is not None and slot.completeness >= MIN_COMPLETENESS:
-                power_kw[index] = slot.power_kw
+            if index < len(power_kw) and (kw := of(slot)) is not None:
+                power_kw[index] = kw
         return start_ms, power_kw
 
     def completeness(self, hours: int = 24) -> float | None:

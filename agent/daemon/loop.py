@@ -39,6 +39,7 @@ from agent.store.store import Store
 if TYPE_CHECKING:
     from agent.contract.rows import Forecast
     from agent.contract.slots import Slot
+    from agent.daemon.meterahead import MeterAhead
     from agent.daemon.planning import Planning
 
 _COSTS_EVERY_S = 0.5  # real time; a fast replay must not spend itself on bills that the next one replaces
@@ -56,7 +57,7 @@ _log = logging.getLogger(__name__)
 class Rooms:
     """Everything that the daemon composes. `exchange` is None until enrolled, `costs` without a tariff.
 
-    `planning` is None where there is nothing to plan.
+    `planning` is None where there is nothing to plan, `ahead` where the forecast is of the meter itself.
     """
 
     clock: Clock
@@ -75,6 +76,12 @@ class Rooms:
     control: Control
     notifier: Notifier
     planning: Planning | None = None
+    ahead: MeterAhead | None = None
+
+    def expected(self) -> Forecast | None:
+        """The newest forecast, as one of the meter; None before the first."""
+        latest = self.forecasting.latest
+        return latest if latest is None or self.ahead is None else self.ahead.at_meter(latest)
 
 
 class Daemon:
@@ -292,6 +299,10 @@ class Daemon:
         rows = self.rooms.planning.turn(now_ms) if self.rooms.planning is not None else []
         if rows:
             self.rooms.store.append("events", rows)
+            if self.rooms.ahead is not None:
+                self.rooms.ahead.replanned()
+                self.rooms.watching.replanned()
+                self._costs_due = True
 
     def _cost(self) -> None:
         now_s, until_ms = self._monotonic(), self.rooms.history.end_ms
@@ -302,7 +313,7 @@ class Daemon:
         self._costs_due, self._costs_s = False, now_s
         self.troubles.note("prices", self.rooms.costs.trouble)
         # As of the newest slot: after the end of a replay, or behind a backlog, the clock is further than the data.
-        rows = self.rooms.costs.rows(until_ms, self.rooms.forecasting.latest)
+        rows = self.rooms.costs.rows(until_ms, self.rooms.expected())
         if rows:
             self.rooms.watching.costed(rows, self.rooms.costs.earlier, self.rooms.clock.now_ms())
             self.rooms.store.append("costs", rows)
@@ -316,7 +327,7 @@ class Daemon:
         observed = self.rooms.watching.observe(
             now_ms,
             since_ms=self._since_ms,
-            forecast=self.rooms.forecasting.latest,
+            forecast=self.rooms.expected(),
             covered_ms=self.rooms.watching.covered_ms(self.rooms.sources) if known else {},
             model=self.rooms.models.labels()["active"],
             storage_error=self.troubles.open.get("disk", ""),

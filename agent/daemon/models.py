@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agent.contract.errors import ConfigError, EdgewattError, RejectedError, UnavailableError
 from agent.contract.features import Floats
 from agent.contract.rows import Forecast, ForecastSource
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import Slot
 from agent.inference.forecaster import Model
 from agent.inference.ladder import Ladder
 from agent.inference.naive import forecast_naive
@@ -95,8 +95,7 @@ class Models:
     def learn(self, slot: Slot) -> None:
         """Score the trial's forecasts of a slot that is over."""
         if self._updater is not None and self._updater.shadow is not None:
-            known = slot.completeness >= MIN_COMPLETENESS
-            self._updater.shadow.add_truth(slot.start_ms, slot.power_kw if known else None)
+            self._updater.shadow.add_truth(slot.start_ms, slot.known_gross_kw)
 
     def clock_was_set(self) -> None:
         """Begin the trial anew: its forecasts and slots were of other times."""

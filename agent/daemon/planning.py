@@ -20,6 +20,7 @@ from agent.daemon.history import History
 from agent.planning.advice import Advised, Task, Wishes, next_task
 from agent.planning.billing.part import Earlier
 from agent.planning.carbon.factors import Factors, Ledger
+from agent.planning.pv import PvAhead
 from agent.planning.schedule.child import COMMAND, Made, Making
 from agent.planning.schedule.explain import explain
 from agent.planning.schedule.wire import MAX_BYTES, plan_from_json, plan_to_json, problem_from_json, problem_to_json
@@ -56,6 +57,7 @@ class Planning:
         tariff: Tariff,
         wishes: Callable[[int], Wishes],
         *,
+        pv: Callable[[Forecast], PvAhead | None] | None = None,
         demand_before: Callable[[], Earlier] = dict,
         factors: Factors | None = None,
         gap: float = 1e-3,
@@ -69,6 +71,7 @@ class Planning:
             history: slots of the month so far.
             tariff: prices.
             wishes: battery and loads as they are at a time.
+            pv: tells what PV will give in the steps of a forecast; None where there is none.
             demand_before: demand of earlier months that still counts.
             factors: of emissions, where known.
             gap: a plan may cost this share more than the cheapest.
@@ -79,6 +82,7 @@ class Planning:
         self._history = history
         self._tariff = tariff
         self._wishes = wishes
+        self._pv = pv
         self._demand_before = demand_before
         self._factors = factors
         self._gap = gap
@@ -131,6 +135,7 @@ class Planning:
             forecast,
             self._history.between(0, origin_ms),
             self._wishes(origin_ms),
+            pv=None if self._pv is None else self._pv(forecast),
             earlier=self._advised,
             demand_before=self._demand_before(),
             carbon_kg_per_kwh=kg,

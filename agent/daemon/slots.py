@@ -7,9 +7,14 @@ first run as after a restart, so that both give the same slots.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+from agent.config import Config
 from agent.contract.channels import Channel, Kind, Reading
 from agent.contract.slots import Slot, build_slot, floor_slot
+
+if TYPE_CHECKING:
+    from agent.daemon.ownpower import OwnPower
 
 MAX_SILENCE_MS = (
     62 * 86_400_000
@@ -21,7 +26,7 @@ ReadStored = Callable[[str, int, int], Sequence[Reading]]
 
 
 class SlotCloser:
-    """Closes the slots of one channel, in order.
+    """Closes the slots of the meter, in order, with what PV and battery gave where they are measured.
 
     Invariants:
         - from the first reading on every slot of the grid is given exactly once, in order, until `closed` takes it;
@@ -40,6 +45,7 @@ class SlotCloser:
         *,
         grace_s: float,
         readings: ReadStored,
+        own: OwnPower | None = None,
         last_slot_ms: int | None = None,
         first_reading_ms: int | None = None,
         last_reading_ms: int | None = None,
@@ -51,6 +57,7 @@ class SlotCloser:
             slot_s: slot length.
             grace_s: how long after its end a slot waits for its readings.
             readings: the store's `readings(channel, start_ms, end_ms)`.
+            own: PV and battery, whose readings a slot waits for, too.
             last_slot_ms: as in `begin`.
             first_reading_ms: likewise.
             last_reading_ms: likewise.
@@ -59,6 +66,7 @@ class SlotCloser:
         self._slot_s = slot_s
         self._grace_ms = round(grace_s * 1000)
         self._readings = readings
+        self._own = own
         # How far beyond a slot its readings may stand: what they stand for, or the neighbour of a counter.
         self._reach_ms = round(max(channel.interval_s, _HOLD_S, slot_s if channel.kind is Kind.COUNTER else 0) * 1000)
         self.begin(last_slot_ms=last_slot_ms, first_reading_ms=first_reading_ms, last_reading_ms=last_reading_ms)
@@ -73,6 +81,8 @@ class SlotCloser:
         """
         self._newest_ms = last_reading_ms
         self._used_ms: int | None = None
+        if self._own is not None:
+            self._own.begin()
         self.next_ms: int | None = None
         if last_slot_ms is not None:
             self.next_ms = last_slot_ms + self._slot_s * 1000
@@ -84,12 +94,15 @@ class SlotCloser:
         """Time of the oldest stored reading that a slot may still be built from; None before the first reading."""
         if self.next_ms is None or self._newest_ms is None:
             return None
+        reach_ms = self._reach_ms if self._own is None else max(self._reach_ms, self._own.reach_ms)
         # A counter counts on from the reading that the last slot was built from, however long ago that was.
-        times = [self.next_ms - self._reach_ms, self._newest_ms, self._used_ms]
+        times = [self.next_ms - reach_ms, self._newest_ms, self._used_ms]
         return min(time_ms for time_ms in times if time_ms is not None)
 
     def saw(self, readings: Sequence[Reading]) -> None:
         """Learn of readings that have been stored."""
+        if self._own is not None:
+            self._own.saw(readings)
         for reading in readings:
             if reading.channel != self._channel.name:
                 continue
@@ -118,7 +131,7 @@ class SlotCloser:
             return False
         end_ms = start_ms + self._slot_s * 1000
         covered_ms = self._newest_ms + self._channel.interval_s * 1000
-        if covered_ms >= end_ms:
+        if covered_ms >= end_ms and (exhausted or self._own is None or self._own.covers(end_ms)):
             return True
         if exhausted:
             return start_ms < covered_ms or start_ms <= self._newest_ms
@@ -132,7 +145,8 @@ class SlotCloser:
         found.sort(key=lambda reading: reading.time_ms)
         if found:
             self._used_ms = found[0].time_ms
-        return build_slot(start_ms, self._slot_s, self._channel, found, hold_s=_HOLD_S)
+        slot = build_slot(start_ms, self._slot_s, self._channel, found, hold_s=_HOLD_S)
+        return slot if self._own is None else self._own.beside(slot)
 
     def _with_neighbours(self, found: list[Reading], start_ms: int, end_ms: int) -> list[Reading]:
         """Add the nearest readings outside: a counter counts on while nobody reads it."""
@@ -152,3 +166,14 @@ class SlotCloser:
                 return [found[0] if direction > 0 else found[-1]]
             inner, width = inner + width, width * 2
         return []
+
+
+def make_closer(config: Config, readings: ReadStored) -> SlotCloser:
+    """Make the closer of a plant's slots; what PV and battery need is loaded only where they are measured."""
+    own = None
+    if config.is_gross:
+        from agent.daemon.ownpower import OwnPower  # noqa: PLC0415 - see above
+
+        own = OwnPower(*config.own_channels, readings)
+    meter = config.channels[config.plant.power_channel]
+    return SlotCloser(meter, config.plant.slot_s, grace_s=config.plant.grace_s, readings=readings, own=own)

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.alerts.alert import CLEARED, SHELVED, as_they_stand
 from agent.config import Config
@@ -27,6 +27,9 @@ from agent.daemon.peaks import Peaks, demand_terms
 from agent.planning.billing.earlier import earlier_peaks
 from agent.store.identity import Enrolled, Identity
 from agent.store.reader import Reader, StoreStats
+
+if TYPE_CHECKING:
+    from agent.daemon.meterahead import MeterAhead
 
 ALERT_DAYS = 30
 _DAY_MS = 86_400_000
@@ -88,6 +91,7 @@ class View:
             "last_reading_ms": newest_ms,
             "slot_end_ms": slots.end_ms,
             "power_kw": slots.last.power_kw if slots.last else None,
+            **({"gross_kw": slots.last.gross_kw if slots.last else None} if self._config.is_gross else {}),
             "completeness_24h": slots.completeness(),
             "alerts_open": sum(row["state"] != SHELVED for row in self.alerts()["alerts"]),
             "backlog_rows": buffer["backlog_rows"],
@@ -123,7 +127,8 @@ class View:
                 todo="A first one needs a day of readings; `edgewatt status` shows them",
             )
         fallback = row["source"] != ForecastSource.ACTIVE
-        return {**self.head(), "fallback": fallback, **row, **read_coverage(self._store.note, row)}
+        gross = {"gross": True} if self._config.is_gross else {}
+        return {**self.head(), "fallback": fallback, **gross, **row, **read_coverage(self._store.note, row)}
 
     def newest_forecast(self) -> Mapping[str, Any] | None:
         """The row of the newest forecast that is not a shadow run's."""
@@ -183,8 +188,7 @@ class View:
         earlier = {} if tariff is None else earlier_peaks(tariff, now_ms, partial(slots_between, self._store))
         terms_at = partial(demand_terms, self._config, tariff)
         peaks = Peaks(self._store, channel, self.history(KEEP_DAYS), terms_at, now_ms, earlier)
-        newest = self.newest_forecast()
-        peaks.forecast = None if newest is None else Forecast.from_row(newest)
+        peaks.forecast = self.expected()
         return {**self.head(), "time_ms": now_ms, "demands": peaks.told(now_ms)}
 
     def buffer(self) -> Answer:
@@ -252,6 +256,22 @@ class View:
             **(read_coverage(self._store.note, newest) if newest else {"coverage_28d": None, "coverage_slots": 0}),
             "last_event": last_event,
         }
+
+    def ahead(self, history: History | None = None) -> MeterAhead | None:
+        """What tells a forecast as one of the meter; None where neither PV nor battery is measured: it is one."""
+        if not self._config.is_gross:
+            return None
+        from agent.daemon.meterahead import MeterAhead  # noqa: PLC0415 - loaded only where it is needed
+
+        return MeterAhead(self._config, history or self.history(KEEP_DAYS), self._store.note)
+
+    def expected(self) -> Forecast | None:
+        """The newest forecast that counts, as one of the meter."""
+        row = self.newest_forecast()
+        if row is None:
+            return None
+        forecast, ahead = Forecast.from_row(row), self.ahead()
+        return forecast if ahead is None else ahead.at_meter(forecast)
 
     def history(self, days: int) -> History:
         """The slots of the last days."""

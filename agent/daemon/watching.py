@@ -63,6 +63,14 @@ class Stored(Protocol):
         ...
 
 
+class Ahead(Protocol):
+    """What this module needs where PV or battery is measured."""
+
+    def at_meter(self, forecast: Forecast) -> Forecast:
+        """Return what a forecast of the gross load lets expect at the meter."""
+        ...
+
+
 class Watching:
     """Gathers observations.
 
@@ -71,7 +79,15 @@ class Watching:
         - after a restart slots, bands and the running interval are what they were; debounce begins anew.
     """
 
-    def __init__(self, store: Stored, config: Config, history: History, tariff: Tariff | None, now_ms: int) -> None:
+    def __init__(
+        self,
+        store: Stored,
+        config: Config,
+        history: History,
+        tariff: Tariff | None,
+        now_ms: int,
+        ahead: Ahead | None = None,
+    ) -> None:
         """Begin with what the store holds.
 
         Args:
@@ -80,8 +96,9 @@ class Watching:
             history: the slots, kept up to date by the daemon.
             tariff: says which demand is billed.
             now_ms: plant clock.
+            ahead: tells forecasts as those of the meter; None where they are.
         """
-        self._store, self._config, self._history = store, config, history
+        self._store, self._config, self._history, self._ahead = store, config, history, ahead
         self._zone = parse_zone(config.plant.zone)
         self._latest: dict[str, Latest] = {}
         self._standstills = Standstills(config.channels)
@@ -95,7 +112,8 @@ class Watching:
         self._slots = tuple(_watched(slot, recent) for slot in self._last_day())
         channel = config.channels[config.plant.power_channel]
         self.peaks = Peaks(store, channel, history, partial(demand_terms, config, tariff), now_ms)
-        self.peaks.forecast = recent[-1] if recent else None
+        self._newest = recent[-1] if recent else None
+        self.replanned()
 
     # -- what passes ----------------------------------------------------------------------------------------------
 
@@ -109,23 +127,30 @@ class Watching:
 
     def closed(self, slots: Sequence[Slot]) -> None:
         """Take note of slots that are over, after the history has them."""
-        known = [self.peaks.forecast] if self.peaks.forecast is not None else []
+        known = [self._newest] if self._newest is not None else []
         newest = [_watched(slot, known) for slot in slots]
         since_ms = slots[-1].end_ms - _DAY_MS
         self._slots = tuple(slot for slot in (*self._slots, *newest) if slot.start_ms >= since_ms)
         for slot in slots:
-            self._skill.learn(slot.start_ms, _known_kw(slot))
+            self._skill.learn(slot.start_ms, slot.known_gross_kw)
         self.peaks.recount()
 
     def issued(self, made: Made) -> None:
         """Take note of a forecast."""
-        self.peaks.forecast = made.published
+        self._newest = made.published
+        self.replanned()
         if made.raw.source is ForecastSource.ACTIVE:
             start_ms, power_kw = self._history.power_kw(made.raw.origin_ms)
             if self._skill.issued(made.raw, start_ms, power_kw):
                 for slot in self._history.between(made.raw.origin_ms, MAX_TIME_MS):
-                    self._skill.learn(slot.start_ms, _known_kw(slot))
+                    self._skill.learn(slot.start_ms, slot.known_gross_kw)
                 self._keep(made.raw.origin_ms)
+
+    def replanned(self) -> None:
+        """Take what is expected at the meter from the newest forecast, and from the plan as it is now."""
+        self.peaks.forecast = self._newest
+        if self._ahead is not None and self._newest is not None:
+            self.peaks.forecast = self._ahead.at_meter(self._newest)
 
     def costed(self, rows: Sequence[Mapping[str, Any]], earlier: Earlier, now_ms: int) -> None:
         """Take note of rows of the `costs` stream, and of the demand of earlier months that they rest on."""
@@ -254,7 +279,7 @@ class Watching:
         except RejectedError as exc:
             _log.warning("what was known of meters and of the model's skill is lost, it begins anew: %s", exc)
         for slot in self._history.between(0, MAX_TIME_MS):
-            self._skill.learn(slot.start_ms, _known_kw(slot))
+            self._skill.learn(slot.start_ms, slot.known_gross_kw)
 
     def _last_day(self) -> list[Slot]:
         end_ms = self._history.end_ms or 0
@@ -280,18 +305,16 @@ class Watching:
 
 
 def _watched(slot: Slot, forecasts: Sequence[Forecast]) -> WatchedSlot:
-    """Put a slot beside the band of the newest forecast that was made before it began."""
+    """Put a slot beside the band, as it was at the meter, of the newest forecast that was made before it began."""
+    known_kw = slot.power_kw if slot.completeness >= MIN_COMPLETENESS else None
     low_kw = high_kw = None
+    own_kw = slot.own_kw
     for forecast in reversed(forecasts):
         step = (slot.start_ms - forecast.origin_ms) // (forecast.slot_s * 1000)
-        if 0 <= step < len(forecast.power_kw) and forecast.slot_s == slot.length_s:
-            low_kw, high_kw = float(forecast.power_kw[step, 0]), float(forecast.power_kw[step, -1])
+        if own_kw is not None and 0 <= step < len(forecast.power_kw) and forecast.slot_s == slot.length_s:
+            low_kw, high_kw = float(forecast.power_kw[step, 0]) - own_kw, float(forecast.power_kw[step, -1]) - own_kw
             break
-    return WatchedSlot(slot.start_ms, _known_kw(slot), low_kw, high_kw, slot.flags)
-
-
-def _known_kw(slot: Slot) -> float | None:
-    return slot.power_kw if slot.completeness >= MIN_COMPLETENESS else None
+    return WatchedSlot(slot.start_ms, known_kw, low_kw, high_kw, slot.flags)
 
 
 def _excess_kw(demand: Demand) -> float:

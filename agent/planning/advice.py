@@ -18,6 +18,7 @@ from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import clock_ms
 from agent.planning.billing.marginal import DemandTerm, marginal_prices
 from agent.planning.billing.part import Earlier
+from agent.planning.pv import PvAhead
 from agent.planning.schedule.daily import Daily, Occurrence, occurrences
 from agent.planning.schedule.parts import Array, Battery, DemandCharge, Load
 from agent.planning.schedule.problem import Plan, Problem
@@ -28,13 +29,17 @@ _MEDIAN = 0.5
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What the plant has and wants: limits (infinite: none) and the quantile that they are kept for, battery, loads."""
+    """What the plant has and wants: limits (infinite: none) and the quantile that they are kept for, battery, loads.
+
+    `curtailable`: PV may be held back.
+    """
 
     site_limit_kw: float = math.inf
     export_limit_kw: float = math.inf
     margin_quantile: float = _MEDIAN
     battery: Battery | None = None
     loads: tuple[Daily, ...] = ()
+    curtailable: bool = False
     carbon_price_per_kg: float = 0.0
 
 
@@ -62,6 +67,7 @@ def next_task(
     slots: Sequence[Slot],
     wishes: Wishes,
     *,
+    pv: PvAhead | None = None,
     earlier: Advised | None = None,
     demand_before: Earlier | None = None,
     carbon_kg_per_kwh: Array | None = None,
@@ -70,10 +76,11 @@ def next_task(
 
     Args:
         tariff: prices at the margin, demand charges.
-        forecast: of the plant's load without the battery.
+        forecast: of the plant's gross load: without PV and battery.
         slots: measured, in time order, of the billing month so far: the peaks that are paid for already. Older ones
             do not count.
         wishes: battery (with its present state of charge) and loads.
+        pv: what PV will give in the steps of the forecast; None where there is none.
         earlier: what was advised last.
         demand_before: highest demand (kW) of months before that still counts, by charge and month.
         carbon_kg_per_kwh: of imported energy; NaN where it is not known counts as none.
@@ -96,6 +103,8 @@ def next_task(
         start_ms=start_ms,
         step_s=step_s,
         load_kw=median_kw - _usual_kw(runs, {load.name for load in loads} | set(settled), steps),
+        pv_kw=np.zeros(steps) if pv is None else pv.power_kw,
+        curtailable=wishes.curtailable,
         import_per_kwh=prices.import_per_kwh,
         export_per_kwh=prices.export_per_kwh,
         demand=tuple(
@@ -111,7 +120,7 @@ def next_task(
         zone=tariff.zone_name,
         currency=tariff.currency,
     )
-    return Task(problem, settled, notes)
+    return Task(problem, settled, notes if pv is None or not pv.note else (*notes, pv.note))
 
 
 def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, *, is_now: bool) -> DemandCharge:

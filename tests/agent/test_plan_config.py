@@ -1,5 +1,6 @@
-"""The sections `[site]`, `[battery]` and `[[load]]`: what they mean, and everything that is wrong at once."""
+"""The sections `[site]`, `[battery]`, `[pv]` and `[[load]]`: what they mean, and everything that is wrong at once."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,54 @@ def test_a_battery_without_prices_is_refused(tmp_path: Path) -> None:
     text = (BASE + WHOLE).replace('[tariff]\nfile = "tariff.toml"\n', "")
     with pytest.raises(ConfigError, match="no \\[tariff\\]"):
         parse(text, folder=tmp_path)
+
+
+MEASURED = """
+[battery]
+capacity_kwh = 200
+charge_kw = 100
+discharge_kw = 100
+power_channel = "battery"
+[pv]
+power_channel = "pv"
+[[channel]]
+name = "battery"
+unit = "kW"
+[[channel]]
+name = "pv"
+unit = "kW"
+[[source]]
+kind = "simulator"
+channels = ["battery", "pv"]
+"""
+
+
+def test_pv_and_battery_are_measured_by_channels_of_their_own(tmp_path: Path) -> None:
+    config = _parse(MEASURED, tmp_path)
+    assert [channel and channel.name for channel in config.own_channels] == ["pv", "battery"]
+    assert config.is_gross
+    assert config.pv is not None
+    assert not config.pv.curtailable
+    assert not _parse(WHOLE, tmp_path).is_gross
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word", "told"),
+    [
+        ('power_channel = "pv"', 'power_channel = "sun"', "pv.power_channel: 'sun' is not defined"),
+        ('power_channel = "pv"', 'power_channel = "power"', "'power' is plant.power_channel already"),
+        ('power_channel = "pv"', 'power_channel = "battery"', "'battery' is battery.power_channel already"),
+        ('name = "pv"\nunit = "kW"', 'name = "pv"\nunit = "W"', "'pv' is a gauge in W; needed is a gauge in kW"),
+        (
+            'name = "battery"\nunit = "kW"',
+            'name = "battery"\nunit = "kWh"\nkind = "counter"',
+            "battery.power_channel: 'battery' is a counter in kWh; needed is a gauge in kW",
+        ),
+        ('power_channel = "pv"', "curtailable = true", "pv.power_channel: is missing"),
+        ('name = "pv"', 'name = "pv"\ninterval_s = 3600', "'pv' speaks every 3600 s, when slots of 900 s are closed"),
+    ],
+)
+def test_a_channel_that_cannot_measure_pv_or_battery_is_named(wrong: str, word: str, told: str, tmp_path: Path) -> None:
+    assert wrong in MEASURED
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        _parse(MEASURED.replace(wrong, word, 1), tmp_path)

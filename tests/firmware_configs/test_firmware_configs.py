@@ -33,7 +33,7 @@ from agent.config import (
 )
 from agent.contract.channels import Channel
 from agent.contract.errors import ConfigError
-from agent.planconfig import BatteryConfig, LoadConfig, SiteConfig
+from agent.planconfig import BatteryConfig, LoadConfig, PvConfig, SiteConfig
 from tests.support.unit import UNIT, unit_environment, unit_preparation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,6 +223,7 @@ SECTIONS = {
     "peak": PeakConfig,
     "site": SiteConfig,
     "battery": BatteryConfig,
+    "pv": PvConfig,
     "load": LoadConfig,
 }
 

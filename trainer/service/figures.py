@@ -41,7 +41,7 @@ def plain(text: str) -> str:
 
 
 def load_figure(slots: Sequence[Slot], days: Sequence[DayAhead], zone: dt.tzinfo, zone_name: str) -> Figure:
-    """Mean power of each slot and the stitched day-ahead fan, kW over local time."""
+    """Mean gross load of each slot and the stitched day-ahead fan, kW over local time."""
     wall = _wall(zone)
     traces: list[Figure] = []
     named: set[str] = set()
@@ -55,8 +55,13 @@ def load_figure(slots: Sequence[Slot], days: Sequence[DayAhead], zone: dt.tzinfo
             x.append(wall(before.end_ms))
             y.append(None)  # a hole in the data is a hole in the line
         x.append(wall(slot.start_ms))
-        y.append(None if slot.power_kw is None else round(slot.power_kw, 3))
-    load = {"name": "measured load", "mode": "lines", "line": {"color": LOAD, "width": 1.1}}
+        y.append(None if slot.gross_kw is None else round(slot.gross_kw, 3))
+    is_gross = any(slot.own_kw != 0.0 for slot in slots)
+    load = {
+        "name": "measured gross load" if is_gross else "measured load",
+        "mode": "lines",
+        "line": {"color": LOAD, "width": 1.1},
+    }
     traces.append(_line(x, y, **load, hovertemplate="%{y:,.4~g} kW measured<extra></extra>"))
     layout = _layout("mean power, kW", f"local time, {plain(zone_name)}", height=400)
     layout["hovermode"] = "x unified"

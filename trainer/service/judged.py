@@ -16,7 +16,7 @@ from agent.contract.features import Floats
 from agent.contract.featurespec import DAY_S, MAX_HISTORY_DAYS
 from agent.contract.jsonform import Fields
 from agent.contract.rows import Forecast, ForecastSource
-from agent.contract.slots import MIN_COMPLETENESS, SLOT_LENGTHS_S, Slot
+from agent.contract.slots import SLOT_LENGTHS_S, Slot
 from agent.contract.zones import to_local
 from agent.inference.naive import forecast_naive
 from agent.inference.scoring import pinball
@@ -98,15 +98,11 @@ def _sane(forecast: Forecast) -> Forecast:
 
 
 class _Load:
-    """Known mean power by slot start, kW."""
+    """Known gross load by slot start, kW: what forecasts are of."""
 
     def __init__(self, slots: Sequence[Slot]) -> None:
         self.slots = slots
-        self.known = {
-            slot.start_ms: slot.power_kw
-            for slot in slots
-            if slot.power_kw is not None and slot.completeness >= MIN_COMPLETENESS
-        }
+        self.known = {slot.start_ms: kw for slot in slots if (kw := slot.known_gross_kw) is not None}
 
     def at(self, starts_ms: Sequence[int]) -> Floats:
         """[len(starts_ms)] with NaN where nothing is known."""

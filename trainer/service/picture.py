@@ -94,7 +94,7 @@ def read_slots(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Slot], int]:
         except RejectedError:
             unreadable += 1
             continue
-        if slot.start_ms <= MAX_TIME_MS and abs(slot.power_kw or 0.0) <= MAX_KW:
+        if slot.start_ms <= MAX_TIME_MS and max(abs(slot.power_kw or 0.0), abs(slot.gross_kw or 0.0)) <= MAX_KW:
             found[slot.start_ms] = slot
         else:
             unreadable += 1

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from agent.contract.channels import Channel, Kind, Reading
 from agent.contract.errors import ConfigError, RejectedError
-from agent.contract.slots import SLOT_LENGTHS_S, Slot, build_slot, check_slot_length, floor_slot, latest_rows
+from agent.contract.slots import (
+    FLAG_GROSS_UNKNOWN,
+    SLOT_LENGTHS_S,
+    Slot,
+    build_slot,
+    check_slot_length,
+    floor_slot,
+    latest_rows,
+)
 from agent.contract.zones import local_day_bounds_ms, parse_zone
 from tests.support.nasty import mutations
 
@@ -208,3 +216,32 @@ class TestChannels:
 def test_of_slot_rows_with_one_start_the_one_written_last_counts():
     rows = [{"time_ms": start, "energy_wh": wh} for start, wh in ((900, 1), (0, 2), (900, 3), (1800, 4))]
     assert [(row["time_ms"], row["energy_wh"]) for row in latest_rows(rows)] == [(0, 2), (900, 3), (1800, 4)]
+
+
+class TestGross:
+    def test_a_slot_of_the_meter_alone_is_written_as_ever_and_is_the_gross_load(self):
+        slot = build_slot(T, QUARTER, MEAN, seconds((0, 10.0), (300, 20.0), (600, 30.0)))
+        assert set(slot.to_row()) == {"time_ms", "length_s", "energy_wh", "power_kw", "completeness", "flags"}
+        assert (slot.gross_kw, slot.known_gross_kw) == (slot.power_kw, slot.power_kw)
+
+    def test_gross_load_is_meter_pv_and_battery(self):
+        slot = Slot(T, QUARTER, 2500, 10.0, 1.0, pv_kw=25.0, battery_kw=-5.0)
+        assert slot.gross_kw == 30.0
+        assert Slot.from_row(slot.to_row()) == slot
+
+    def test_gross_load_is_unknown_where_a_part_is(self):
+        slot = Slot(T, QUARTER, 2500, 10.0, 1.0, (FLAG_GROSS_UNKNOWN,), battery_kw=-5.0)
+        assert (slot.gross_kw, slot.known_gross_kw) == (None, None)
+        assert Slot.from_row(slot.to_row()) == slot
+        assert Slot(T, QUARTER, 0, None, 0.0, pv_kw=25.0).gross_kw is None
+
+    def test_a_slot_of_which_less_than_half_was_measured_tells_no_forecast_its_load(self):
+        slot = Slot(T, QUARTER, 2500, 10.0, 0.4, pv_kw=25.0)
+        assert (slot.gross_kw, slot.known_gross_kw) == (35.0, None)
+
+    @pytest.mark.parametrize("name", ["pv_kw", "battery_kw"])
+    @pytest.mark.parametrize("value", [None, "5", True, 1e400])
+    def test_a_power_that_is_no_number_is_refused(self, name, value):
+        row = Slot(T, QUARTER, 2500, 10.0, 1.0).to_row() | {name: value}
+        with pytest.raises(RejectedError, match=name):
+            Slot.from_row(row)

@@ -16,7 +16,7 @@ from agent.config import Config, parse
 from agent.contract.channels import Reading
 from agent.contract.featurespec import QUANTILES
 from agent.contract.rows import Forecast, ForecastSource
-from agent.contract.slots import Slot
+from agent.contract.slots import FLAG_GROSS_UNKNOWN, Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.daemon.alerting import make_rules
 from agent.daemon.forecasting import Made
@@ -82,8 +82,8 @@ class Plant:
             self.watching.saw(readings)
             self.now_ms += MINUTE_MS
 
-    def close(self, number: int, kw: float | None, flags: tuple[str, ...] = ()) -> None:
-        slot = Slot(T0 + number * SLOT_MS, 900, round((kw or 0) * 250), kw, 0.0 if kw is None else 1.0, flags)
+    def close(self, number: int, kw: float | None, flags: tuple[str, ...] = (), **own: float) -> None:
+        slot = Slot(T0 + number * SLOT_MS, 900, round((kw or 0) * 250), kw, 0.0 if kw is None else 1.0, flags, **own)
         self.rows.append(slot.to_row())  # stored one by one they would cost the test seconds
         self.history.add(slot)
         self.watching.closed([slot])
@@ -117,6 +117,23 @@ def test_each_slot_stands_beside_the_band_of_the_forecast_that_was_there_before_
         (130.0, 90.0, 110.0),
         (None, 90.0, 110.0),
         (195.0, 190.0, 210.0),
+    ]
+    plant.kill()
+    assert plant.observe().slots == seen
+
+
+def test_the_band_beside_a_slot_is_that_of_the_meter_and_there_is_none_where_the_gross_load_is_unknown(
+    tmp_path: Path,
+) -> None:
+    plant = Plant(tmp_path)
+    plant.close(0, 100.0)
+    plant.forecast(1, 100.0)
+    plant.close(1, 65.0, pv_kw=40.0, battery_kw=-10.0)
+    plant.close(2, 65.0, (FLAG_GROSS_UNKNOWN,), battery_kw=-10.0)
+    seen = plant.observe().slots
+    assert [(slot.power_kw, slot.low_kw, slot.high_kw) for slot in seen[1:]] == [
+        (65.0, 60.0, 80.0),
+        (65.0, None, None),
     ]
     plant.kill()
     assert plant.observe().slots == seen

@@ -10,6 +10,7 @@ from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.advice import Advised, Wishes, next_task
+from agent.planning.pv import PvAhead
 from agent.planning.schedule.daily import Daily, DailyStage
 from agent.planning.schedule.parts import Battery
 from agent.planning.schedule.rules import do_nothing, rule_plan
@@ -130,3 +131,12 @@ def test_without_a_plan_from_before_a_usual_run_whose_time_is_over_was_made() ->
     assert [load.name for load in problem.loads] == []
     before = next_task(TARIFF, _forecast(at_step=39), [], WISHES).problem
     assert [load.name for load in before.loads] == ["mill 2026-01-15"]
+
+
+def test_pv_is_beside_the_gross_load_and_what_is_not_known_of_it_is_told() -> None:
+    wishes = dataclasses.replace(WISHES, curtailable=True)
+    task = next_task(TARIFF, _forecast(), [], wishes, pv=PvAhead(np.full(96, 30.0), "PV is as yesterday"))
+    assert task.problem.pv_kw.tolist() == [30.0] * 96
+    assert do_nothing(task.problem).grid_kw.tolist() == pytest.approx([50.0] * 96)
+    assert task.problem.curtailable
+    assert "PV is as yesterday" in task.notes

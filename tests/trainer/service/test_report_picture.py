@@ -1,5 +1,6 @@
 """What rows mean: arrivals, alerts, costs and texts, without a database."""
 
+import dataclasses
 import datetime as dt
 import random
 from decimal import Decimal
@@ -156,6 +157,16 @@ def test_without_history_there_is_no_naive_loss():
     assert (naive, scored) == (None, 48)
 
 
+def test_a_forecast_is_judged_by_the_gross_load_where_pv_or_battery_is_measured():
+    made = fleetdata.forecast(fleetdata.START_MS, 1.0, random.Random(1), ForecastSource.ACTIVE)
+    slots = [fleetdata.slot(fleetdata.START_MS + step * fleetdata.SLOT_MS, 1.0) for step in range(48)]
+    behind = [dataclasses.replace(slot, power_kw=slot.power_kw - 20.0, pv_kw=25.0, battery_kw=-5.0) for slot in slots]
+    (plain,), _ = judged.read_day_aheads([made.to_row(made.origin_ms)], slots, ZONE)
+    (gross,), _ = judged.read_day_aheads([made.to_row(made.origin_ms)], behind, ZONE)
+    assert gross.pinball_kw == pytest.approx(plain.pinball_kw)
+    assert (gross.inside, gross.known) == (plain.inside, 48)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -178,8 +189,13 @@ def test_forecasts_that_cannot_be_drawn_are_counted_and_left_out(change):
 
 def test_slots_beyond_any_plant_or_calendar_are_left_out():
     good = fleetdata.slot(fleetdata.START_MS, 1.0)
-    rows = [good.to_row(), {**good.to_row(), "power_kw": 1e300}, {**good.to_row(), "time_ms": 2**52}]
-    assert picture.read_slots(rows) == ([good], 2)
+    rows = [
+        good.to_row(),
+        {**good.to_row(), "power_kw": 1e300},
+        {**good.to_row(), "pv_kw": 1e300},
+        {**good.to_row(), "time_ms": 2**52},
+    ]
+    assert picture.read_slots(rows) == ([good], 3)
 
 
 def test_a_flood_of_days_is_cut_to_the_newest():
