@@ -130,3 +130,52 @@ def test_without_a_plan_from_before_a_usual_run_whose_time_is_over_was_made() ->
     assert [load.name for load in problem.loads] == []
     before = next_task(TARIFF, _forecast(at_step=39), [], WISHES).problem
     assert [load.name for load in before.loads] == ["mill 2026-01-15"]
+
+
+def test_a_run_that_is_late_goes_on_after_its_window_is_over() -> None:
+    early = dataclasses.replace(MILL, from_min=0, to_min=60, usual_min=None)
+    first = next_task(TARIFF, _forecast(), [], dataclasses.replace(WISHES, loads=(early,)))
+    late = np.zeros((1, 96))
+    late[0, 2:6] = 30  # half of it after 01:00
+    advised = Advised(first.problem, dataclasses.replace(rule_plan(first.problem), loads_kw=late))
+    wishes = dataclasses.replace(WISHES, loads=(early,))
+    after = next_task(TARIFF, _forecast(4), [], wishes, earlier=advised)
+    load, _ = after.problem.loads
+    assert (load.name, load.steps, load.earliest) == ("mill 2026-01-15", 2, 0)
+    without = next_task(TARIFF, _forecast(4), [], dataclasses.replace(WISHES, loads=()), earlier=advised)
+    assert not without.problem.loads
+
+
+def test_a_run_that_was_left_out_is_made_up_for_until_its_next_one_begins() -> None:
+    early = dataclasses.replace(MILL, from_min=0, to_min=60, usual_min=None)
+    wishes = dataclasses.replace(WISHES, loads=(early,))
+    advised = None
+    names = []
+    for hours in range(0, 30, 3):
+        task = next_task(TARIFF, _forecast(4 * hours), [], wishes, earlier=advised)
+        names.append([load.name for load in task.problem.loads])
+        left_out = dataclasses.replace(rule_plan(task.problem), loads_kw=np.zeros((len(task.problem.loads), 96)))
+        advised = Advised(task.problem, left_out, task.settled)
+    today, tomorrow = "mill 2026-01-15", "mill 2026-01-16"
+    assert names[:2] == [[today], [today, tomorrow]]
+    assert names[-2:] == [[today, tomorrow], [tomorrow, "mill 2026-01-17"]]
+    assert task.notes[-1] == "load 'mill 2026-01-15' is given up: the time of its next run has come"
+
+
+def test_a_load_that_needs_more_steps_than_its_window_has_is_told() -> None:
+    short = dataclasses.replace(MILL, from_min=125, to_min=185, usual_min=None)  # of whole quarters only 02:15 to 03:00
+    task = next_task(TARIFF, _forecast(), [], dataclasses.replace(WISHES, loads=(short,)))
+    assert not task.problem.loads
+    assert task.notes == (
+        "load 'mill 2026-01-15' is not planned: it needs more than its window, or what is left of it",
+    )
+
+
+def test_of_more_runs_than_a_plan_can_hold_the_nearest_are_planned() -> None:
+    loads = tuple(dataclasses.replace(MILL, name=f"mill-{n}", usual_min=None, to_min=600 + 15 * n) for n in range(48))
+    levels = np.tile([70.0, 80.0, 95.0], (192, 1))
+    two_days = dataclasses.replace(_forecast(), power_kw=levels, peak_kw=levels[:2])
+    problem = next_task(TARIFF, two_days, [], dataclasses.replace(WISHES, loads=loads)).problem
+    names = [load.name for load in problem.loads]
+    assert len(names) == 50
+    assert names[47:] == ["mill-47 2026-01-15", "mill-0 2026-01-16", "mill-1 2026-01-16"]
