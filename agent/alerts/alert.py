@@ -53,7 +53,7 @@ def as_they_stand(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return one row for each alert: the last one, with the state in which the alert is.
 
     An alert that came back from the shelf, or was told again, is acknowledged if it was so before, else raised; a shelf
-    says nothing of an alert that is over. `acknowledged_ms` and `until_ms` of the shelf stay in the row while they hold.
+    says nothing of one that is over. `acknowledged_ms` and `until_ms` of the shelf stay in the row while they hold.
 
     Args:
         rows: of the `alerts` stream, in time order.
