@@ -87,12 +87,14 @@ class Watching:
         self._standstills = Standstills(config.channels)
         self._skill = SkillWatch(config.plant.slot_s)
         self._kept_ms = now_ms
+        among = [limit.among for limit in config.alerts.limit] + [self._bands]
+        self._span_ms = max(_DAY_MS, max(among) * config.plant.slot_s * 1000)  # of the slots at hand
         self._slots: tuple[WatchedSlot, ...] = ()
         self._nights: tuple[int, NightTrend | None] = (0, None)
         self._month: MonthCost | None = None
         self._resume(now_ms)
         recent = self._recent_forecasts()
-        self._slots = tuple(_watched(slot, recent) for slot in self._last_day())
+        self._slots = tuple(_watched(slot, recent) for slot in self._last_slots())
         channel = config.channels[config.plant.power_channel]
         self.peaks = Peaks(store, channel, history, partial(demand_terms, config, tariff), now_ms)
         self.peaks.forecast = recent[-1] if recent else None
@@ -111,7 +113,7 @@ class Watching:
         """Take note of slots that are over, after the history has them."""
         known = [self.peaks.forecast] if self.peaks.forecast is not None else []
         newest = [_watched(slot, known) for slot in slots]
-        since_ms = slots[-1].end_ms - _DAY_MS
+        since_ms = slots[-1].end_ms - self._span_ms
         self._slots = tuple(slot for slot in (*self._slots, *newest) if slot.start_ms >= since_ms)
         for slot in slots:
             self._skill.learn(slot.start_ms, _known_kw(slot))
@@ -147,7 +149,7 @@ class Watching:
     def history_was_made_anew(self) -> None:
         """Take the slots as they are now."""
         known = {slot.start_ms: slot for slot in self._slots}
-        self._slots = tuple(known.get(slot.start_ms, _watched(slot, [])) for slot in self._last_day())
+        self._slots = tuple(known.get(slot.start_ms, _watched(slot, [])) for slot in self._last_slots())
         self._nights = (0, None)
         self.peaks.recount()
 
@@ -256,9 +258,9 @@ class Watching:
         for slot in self._history.between(0, MAX_TIME_MS):
             self._skill.learn(slot.start_ms, _known_kw(slot))
 
-    def _last_day(self) -> list[Slot]:
+    def _last_slots(self) -> list[Slot]:
         end_ms = self._history.end_ms or 0
-        return self._history.between(end_ms - _DAY_MS, end_ms)
+        return self._history.between(end_ms - self._span_ms, end_ms)
 
     def _recent_forecasts(self) -> list[Forecast]:
         """The forecasts of the last hours that were published, the oldest first."""

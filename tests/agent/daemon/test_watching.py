@@ -133,6 +133,17 @@ def test_only_the_slots_of_the_last_day_are_kept_at_hand(tmp_path: Path) -> None
     assert plant.observe().slots == seen
 
 
+def test_a_rule_that_looks_at_more_slots_than_a_day_has_is_given_them(tmp_path: Path) -> None:
+    text = CONFIG.replace('"Europe/Berlin"', '"Europe/Berlin"\nslot_minutes = 60')
+    hourly = parse(text.replace("[alerts.abnormal]", "[alerts.abnormal]\namong = 96"), folder=Path("/"))
+    history = History(3600, [Slot(T0 + n * HOUR_MS, 3600, 100_000, 100.0, 1.0) for n in range(99)])
+    watching = Watching(Bench(tmp_path, commit_window_s=0.0).store, hourly, history, None, T0)
+    watching.history_was_made_anew()
+    watching.closed(history.between(T0 + 98 * HOUR_MS, T0 + 99 * HOUR_MS))
+    seen = watching.observe(T0, since_ms=T0, forecast=None, covered_ms={}, model=None, storage_error="").slots
+    assert len({slot.start_ms for slot in seen}) == 96
+
+
 def test_killed_in_the_middle_of_a_demand_interval_it_knows_what_it_knew(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
     plant.read(15, 90.0)
