@@ -36,6 +36,7 @@ _MAX_BYTES = 1 << 20
 _KEEP_EVERY_MS = 3_600_000
 _DAY_MS = 86_400_000
 _SETTLED_MS = 3 * _DAY_MS  # a month's first days set one peak after the other, and tell nothing of its cost
+_SETTLED_SHARE = 0.75  # of the load before: a month that began with holidays has its peaks still to come
 _log = logging.getLogger(__name__)
 
 
@@ -91,6 +92,7 @@ class Watching:
         self._span_ms = max(_DAY_MS, max(among) * config.plant.slot_s * 1000)  # of the slots at hand
         self._slots: tuple[WatchedSlot, ...] = ()
         self._nights: tuple[int, NightTrend | None] = (0, None)
+        self._before: tuple[int, float] = (0, 0.0)  # a month's start, and the highest load of the weeks before it
         self._month: MonthCost | None = None
         self._resume(now_ms)
         recent = self._recent_forecasts()
@@ -151,6 +153,7 @@ class Watching:
         known = {slot.start_ms: slot for slot in self._slots}
         self._slots = tuple(known.get(slot.start_ms, _watched(slot, [])) for slot in self._last_slots())
         self._nights = (0, None)
+        self._before = (0, 0.0)
         self.peaks.recount()
 
     # -- what is known --------------------------------------------------------------------------------------------
@@ -208,8 +211,8 @@ class Watching:
         found = []
         for terms, outlook in self.peaks.outlooks(now_ms):
             target_kw = outlook.target_kw
-            if terms.target_kw is None and not terms.free_kw and now_ms - terms.month(now_ms)[0] < _SETTLED_MS:
-                target_kw = None
+            if target_kw is not None and terms.target_kw is None and not terms.free_kw:
+                target_kw = target_kw if self._is_settled(terms.month(now_ms)[0], now_ms, target_kw) else None
             predicted_kw = outlook.predicted_kw if outlook.rest_by == "last minutes" else None
             found.append(
                 Demand(
@@ -222,6 +225,13 @@ class Watching:
                 )
             )
         return max(found, key=_excess_kw, default=None)
+
+    def _is_settled(self, month_ms: int, now_ms: int, peak_kw: float) -> bool:
+        """Whether the month's peak so far is one that the plant could keep."""
+        if month_ms != self._before[0]:
+            known = (_known_kw(slot) for slot in self._history.between(0, month_ms))
+            self._before = month_ms, max((kw for kw in known if kw is not None), default=0.0)
+        return now_ms - month_ms >= _SETTLED_MS and peak_kw >= _SETTLED_SHARE * self._before[1]
 
     def _trend(self, now_ms: int) -> NightTrend | None:
         """The trend of the nights, looked at once a local day, when a night is over."""

@@ -205,6 +205,22 @@ def test_without_a_target_the_peak_so_far_is_one_only_after_the_months_first_day
     assert (early.target_kw, late.target_kw) == (None, 100.0)
 
 
+def test_after_holidays_at_a_months_begin_its_peak_so_far_is_no_target_yet(tmp_path: Path) -> None:
+    settings = config()
+    settings = dataclasses.replace(settings, peak=dataclasses.replace(settings.peak, target_kw=None))
+    plant = Plant(tmp_path, settings)
+    for number, kw in ((-96, 800.0), (0, 50.0)):
+        plant.close(number, kw)
+    plant.now_ms = T0 + 4 * DAY_MS
+    plant.read(5, 300.0)
+    first = plant.observe().demand
+    plant.close(380, 700.0)
+    usual = plant.observe().demand
+    assert first is not None
+    assert usual is not None
+    assert (first.target_kw, usual.target_kw) == (None, 700.0)
+
+
 def test_standstills_and_skill_survive_a_kill_once_an_hour(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
     for number in range(8 * 24 * 6):
