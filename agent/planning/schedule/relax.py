@@ -58,13 +58,10 @@ def relax(problem: Problem, *, limit_s: float, threads: int) -> Relaxed | None:
         end = max(battery.end_soc - (short_kwh + _ROOM) / battery.capacity_kwh, 0.0)
         notes.append(f"the battery ends at {end:.0%} instead of {battery.end_soc:.0%}")
         battery = dataclasses.replace(battery, final_soc=end, min_soc=min(battery.min_soc, end))
-    if problem.reserve_kwh.any() and not notes:
-        notes.append("the battery cannot keep its reserve")
     eased_problem = dataclasses.replace(
         problem,
         loads=tuple(loads),
         battery=battery,
-        reserve_kwh=np.zeros(()),  # it is for what the plan does not foresee: what is foreseen goes first
         site_limit_kw=problem.site_limit_kw + point[model.over_in] + _ROOM,
         export_limit_kw=problem.export_limit_kw + point[model.over_out] + _ROOM,
     )

@@ -92,12 +92,6 @@ def test_a_battery_below_its_least_charge_that_cannot_be_charged_says_so() -> No
     assert (plan.source, plan.notes) == ("highs", ("the battery ends at 6% instead of 50%",))
 
 
-def test_a_reserve_that_cannot_be_reached_gives_way_first() -> None:
-    battery = Battery(capacity_kwh=10, charge_kw=1, discharge_kw=1, initial_soc=0.2)
-    plan = solve(problem([10.0] * 4, battery=battery, reserve_kwh=9.0))
-    assert (plan.source, plan.notes) == ("highs", ("the battery cannot keep its reserve",))
-
-
 def test_how_far_a_limit_is_short_is_the_least_that_would_do() -> None:
     battery = Battery(capacity_kwh=10, charge_kw=50, discharge_kw=50, efficiency_charge=1, initial_soc=0, final_soc=1)
     plan = solve(problem([100.0] * 4, battery=battery, site_limit_kw=100))
