@@ -94,6 +94,8 @@ def _whole(builder: Builder, load: Load, steps: int, step_h: float, give: Give |
             first = before[1] + before[2] + stage.min_gap
         rest -= length
         late = np.maximum(first + np.arange(last - first + 1) + length - load.end(steps), 0)
+        if before is None and not isinstance(load, Deferrable) and load.start_by is not None:
+            late = np.maximum(late, first + np.arange(last - first + 1) - load.start_by)
         cost = 0.0 if give is None else give.late_per_kwh * late * sum(stage.profile_kw) * step_h
         starts = builder.columns(last - first + 1, cost=cost, upper=1.0, integer=True)
         one = builder.rows(1, lower=1.0, upper=1.0)

@@ -55,7 +55,8 @@ def relax(problem: Problem, *, limit_s: float, threads: int) -> Relaxed | None:
     battery = problem.battery
     short_kwh = float(point[model.short].sum())
     if battery is not None and short_kwh > _DUST:
-        end = max(battery.end_soc - (short_kwh + _ROOM) / battery.capacity_kwh, 0.0)
+        least = min(battery.min_soc, battery.initial_soc)
+        end = max(battery.end_soc - (short_kwh + _ROOM) / battery.capacity_kwh, least)
         notes.append(f"the battery ends at {end:.0%} instead of {battery.end_soc:.0%}")
         battery = dataclasses.replace(battery, final_soc=end, min_soc=min(battery.min_soc, end))
     eased_problem = dataclasses.replace(
@@ -99,7 +100,7 @@ def _ease(problem: Problem, load: Load, columns: LoadColumns, point: Array) -> t
         if begins > load.start_by:
             longer = duration((begins - load.start_by) * problem.step_s)
             notes.append(f"{name} goes on at {clock(problem, begins)}, {longer} after its longest pause")
-            load = dataclasses.replace(load, start_by=None)
+            load = dataclasses.replace(load, start_by=begins)
     if over > end:
         late = duration((over - end) * problem.step_s)
         notes.append(f"{name} ends at {clock(problem, over)}, {late} late")
