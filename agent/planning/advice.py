@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agent.contract.rows import Forecast
-from agent.contract.slots import Slot
+from agent.contract.slots import MIN_COMPLETENESS, Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import clock_ms
 from agent.planning.billing.marginal import DemandTerm, marginal_prices
@@ -72,7 +72,7 @@ def next_task(
         tariff: prices at the margin, demand charges.
         forecast: of the plant's load without the battery.
         slots: measured, in time order, of the billing month so far: the peaks that are paid for already. Older ones
-            do not count.
+            do not count, nor does the peak of a slot that was measured by less than half.
         wishes: battery (with its present state of charge) and loads.
         earlier: what was advised last.
         demand_before: highest demand (kW) of months before that still counts, by charge and month.
@@ -91,7 +91,8 @@ def next_task(
     runs = [run for daily in wishes.loads for run in occurrences(daily, tariff.zone, start_ms, step_s, steps)]
     names = {daily.name for daily in wishes.loads}
     loads, settled, notes = _loads(runs, names, earlier, start_ms, step_s, steps)
-    peaks = _peaks_so_far(tariff, [slot for slot in past if slot.length_s == step_s], start_ms, step_s)
+    known = [slot for slot in past if slot.length_s == step_s and slot.completeness >= MIN_COMPLETENESS]
+    peaks = _peaks_so_far(tariff, known, start_ms, step_s)
     now = tariff.month_at(start_ms).label
     problem = Problem(
         start_ms=start_ms,

@@ -61,6 +61,13 @@ def test_the_peak_so_far_is_of_this_billing_month_and_the_begun_interval_counts(
     assert charge.so_far_kwh == pytest.approx(15)
 
 
+def test_a_slot_of_which_next_to_nothing_was_measured_sets_no_peak() -> None:
+    hardly = dataclasses.replace(_slots(START_MS - 2 * QUARTER_MS, [900.0])[0], completeness=0.05)
+    slots = [hardly, *_slots(START_MS - QUARTER_MS, [80.0])]
+    (charge,) = next_task(TARIFF, _forecast(), slots, WISHES).problem.demand
+    assert charge.peak_so_far_kw == pytest.approx(40)
+
+
 def test_a_month_that_has_not_begun_is_taken_to_come_to_this_ones_peak() -> None:
     end_of_month = dataclasses.replace(_forecast(), origin_ms=START_MS + 16 * 86_400_000 + 72 * QUARTER_MS)
     slots = _slots(end_of_month.origin_ms - 3 * QUARTER_MS, [130.0, 130.0, 60.0])
