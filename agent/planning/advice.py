@@ -97,7 +97,7 @@ def next_task(
     problem = Problem(
         start_ms=start_ms,
         step_s=step_s,
-        load_kw=median_kw - _usual_kw(runs, {load.name for load in loads} | set(settled), steps),
+        load_kw=_without(median_kw, _usual_kw(runs, {load.name for load in loads} | set(settled), steps)),
         import_per_kwh=prices.import_per_kwh,
         export_per_kwh=prices.export_per_kwh,
         demand=tuple(
@@ -197,6 +197,15 @@ def _daily_of(run: str) -> str:
 def _usual_again(load: Load, run: Occurrence, steps: int) -> Load:
     fits = run.usual is not None and load.earliest <= run.usual <= load.end(steps) - load.steps
     return dataclasses.replace(load, usual=run.usual) if fits else load
+
+
+def _without(median_kw: Array, usual_kw: Array) -> Array:
+    """Return the forecast less the runs that it holds.
+
+    Where it is too low to hold them they come on top: a load that is moved leaves no power behind to sell.
+    """
+    rest: Array = np.maximum(median_kw - usual_kw, np.minimum(median_kw, 0))
+    return rest
 
 
 def _usual_kw(runs: list[Occurrence], gone: set[str], steps: int) -> Array:

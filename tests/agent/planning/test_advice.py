@@ -38,6 +38,13 @@ def test_doing_nothing_is_the_forecast_itself_where_the_loads_usual_runs_are_in_
     assert problem.load_kw[40:44].tolist() == pytest.approx([50.0] * 4)
 
 
+def test_a_forecast_too_low_to_hold_a_usual_run_leaves_no_power_to_sell() -> None:
+    levels = np.tile([15.0, 20.0, 35.0], (96, 1))
+    quiet = dataclasses.replace(_forecast(), power_kw=levels, peak_kw=levels[:1])
+    problem = next_task(TARIFF, quiet, [], WISHES).problem
+    assert problem.load_kw[38:46].tolist() == [20, 20, 0, 0, 0, 0, 20, 20]
+
+
 def test_a_load_without_a_usual_time_comes_on_top() -> None:
     wishes = dataclasses.replace(WISHES, loads=(dataclasses.replace(MILL, usual_min=None),))
     problem = next_task(TARIFF, _forecast(), [], wishes).problem
