@@ -7,6 +7,7 @@ without comes on top. What was advised before is taken as done. Pure.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import math
 from collections.abc import Sequence
 
@@ -28,7 +29,10 @@ _MEDIAN = 0.5
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What the plant has and wants: limits (infinite: none) and the quantile that they are kept for, battery, loads."""
+    """What the plant has and wants: limits (infinite: none) and the quantile that they are kept for, battery, loads.
+
+    `zone` is that of the loads' windows; the tariff's where None.
+    """
 
     site_limit_kw: float = math.inf
     export_limit_kw: float = math.inf
@@ -36,6 +40,7 @@ class Wishes:
     battery: Battery | None = None
     loads: tuple[Daily, ...] = ()
     carbon_price_per_kg: float = 0.0
+    zone: dt.tzinfo | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +93,8 @@ def next_task(
     prices = marginal_prices(tariff, start_ms, step_s, steps, taken_kwh=taken_kwh, earlier=demand_before)
     median_kw = forecast.level(_MEDIAN)
     margin_kw = np.maximum(forecast.level(wishes.margin_quantile) - median_kw, 0)
-    runs = [run for daily in wishes.loads for run in occurrences(daily, tariff.zone, start_ms, step_s, steps)]
+    zone = wishes.zone or tariff.zone
+    runs = [run for daily in wishes.loads for run in occurrences(daily, zone, start_ms, step_s, steps)]
     names = {daily.name for daily in wishes.loads}
     loads, settled, notes = _loads(runs, names, earlier, start_ms, step_s, steps)
     known = [slot for slot in past if slot.length_s == step_s and slot.completeness >= MIN_COMPLETENESS]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -43,6 +44,12 @@ def test_a_forecast_too_low_to_hold_a_usual_run_leaves_no_power_to_sell() -> Non
     quiet = dataclasses.replace(_forecast(), power_kw=levels, peak_kw=levels[:1])
     problem = next_task(TARIFF, quiet, [], WISHES).problem
     assert problem.load_kw[38:46].tolist() == [20, 20, 0, 0, 0, 0, 20, 20]
+
+
+def test_windows_are_the_plants_local_time_whatever_the_tariffs_zone() -> None:
+    wishes = dataclasses.replace(WISHES, zone=ZoneInfo("Asia/Tokyo"))
+    (load, *_) = next_task(TARIFF, _forecast(), [], wishes).problem.loads  # 00:00 UTC is 09:00 there
+    assert (load.earliest, load.latest, load.usual) == (0, 13 * 4, 4)
 
 
 def test_a_load_without_a_usual_time_comes_on_top() -> None:
