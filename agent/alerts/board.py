@@ -92,7 +92,7 @@ class AlertBoard:
         rows = [self._clear(alert, now_ms, why, {}) for alert, why in self._orphans()]
         for rule, shelf in list(self._shelves.items()):
             if now_ms >= shelf.until_ms:
-                rows += self._unshelve(rule, now_ms, written=self._of(rule) is not None)
+                rows += self._unshelve(rule, now_ms, written=shelf.alert.id in self._open)
         for rule_ in self._rules.values():
             rows += self._judge(rule_, now_ms, rule_.judge(observations))
         for alert in self._open.values():
