@@ -138,7 +138,7 @@ class AlertsConfig:
         limit, abnormal, base_load, power_factor: sections of their own; off where absent.
     """
 
-    peak_kw: Annotated[float | None, _KW] = None
+    peak_kw: Annotated[float | None, Limits(low=0.001, high=1e7)] = None
     clear_below_kw: Annotated[float | None, _KW] = None
     quantile: float = 0.9
     data_missing_s: Annotated[float, Limits(low=1, high=7 * 86_400)] = 900.0

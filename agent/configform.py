@@ -12,6 +12,7 @@ import datetime as dt
 import enum
 import math
 import re
+import sys
 import tomllib
 import types
 import typing
@@ -194,8 +195,10 @@ class _Reader:
         """An integer or a finite number within its bounds; a truth value is neither."""
         if hint is int and (not isinstance(value, int) or isinstance(value, bool)):
             return self._wrong(place, "is not a whole number")
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool):
             return self._wrong(place, "is not a number")
+        if not abs(value) <= sys.float_info.max:  # an integer of TOML may have any number of digits
+            return self._wrong(place, "is not a number" if isinstance(value, float) else "is beyond reckoning")
         if not limits.low <= value <= limits.high:
             return self._wrong(place, f"{value} is outside {limits.low:g}..{limits.high:g}")
         return hint(value)

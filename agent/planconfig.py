@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a device without plans never loads what makes them
 _TIME = r"([01]\d|2[0-3]):[0-5]\d|24:00"
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _Kw = Annotated[float | None, Limits(low=0, high=1e7)]
+_LOAD_KW = Limits(low=0.01, high=1e7)  # a load that draws nothing cannot be seen to run; a rest is a pause
 _Share = Limits(low=0, high=1)
 
 
@@ -108,7 +109,7 @@ class PvConfig:
 class StageConfig:
     """`[[load.stage]]`: a piece that runs whole, after a pause of `min_pause_minutes` to `max_pause_minutes`."""
 
-    power_kw: Annotated[float, Limits(low=0, high=1e7)]
+    power_kw: Annotated[float, _LOAD_KW]
     minutes: Annotated[int, Limits(low=1, high=1440)]
     min_pause_minutes: Annotated[int, Limits(low=0, high=1440)] = 0
     max_pause_minutes: Annotated[int, Limits(low=0, high=1440)] = 0
@@ -125,7 +126,7 @@ class LoadConfig:
     """
 
     name: Annotated[str, Limits(pattern=r"[a-z0-9][a-z0-9-]{0,31}")]
-    power_kw: _Kw = None
+    power_kw: Annotated[float | None, _LOAD_KW] = None
     minutes: Annotated[int | None, Limits(low=1, high=1440)] = None
     stage: tuple[StageConfig, ...] = ()
     earliest: Annotated[str, Limits(pattern=_TIME)] = "00:00"
@@ -171,7 +172,7 @@ class LoadConfig:
             yield "needs either power_kw and minutes, or [[load.stage]]"
             return
         if not self.stage and not (self.power_kw and self.minutes):
-            yield "needs power_kw (above 0) and minutes"
+            yield "needs power_kw and minutes"
             return
         if self.stage and (self.breakable or self.min_on_minutes or self.min_off_minutes):
             yield "with stages it is not breakable; its pauses are those of the stages"

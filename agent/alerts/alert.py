@@ -52,8 +52,8 @@ class Alert:
 def as_they_stand(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return one row for each alert: the last one, with the state in which the alert is.
 
-    An alert that came back from the shelf is acknowledged if it was so before, else raised; a shelf says nothing of an
-    alert that is over. `acknowledged_ms` and `until_ms` of the shelf stay in the row while they hold.
+    An alert that came back from the shelf, or was told again, is acknowledged if it was so before, else raised; a shelf
+    says nothing of one that is over. `acknowledged_ms` and `until_ms` of the shelf stay in the row while they hold.
 
     Args:
         rows: of the `alerts` stream, in time order.
@@ -64,13 +64,15 @@ def as_they_stand(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         state = row["state"]
         if before.get("state") == CLEARED and state in {SHELVED, UNSHELVED}:
             continue
-        taken_ms = row["time_ms"] if state == ACKNOWLEDGED else before.get("acknowledged_ms")
+        known_ms = row["time_ms"] if state == ACKNOWLEDGED else row.get("acknowledged_ms")
+        taken_ms = before.get("acknowledged_ms") if known_ms is None else known_ms
         now = {**row, "raised_ms": before.get("raised_ms", row.get("raised_ms", row["time_ms"]))}
+        now.pop("acknowledged_ms", None)
         if taken_ms is not None:
             now["acknowledged_ms"] = taken_ms
-        if state == ACKNOWLEDGED and before.get("state") == SHELVED:
+        if state in {RAISED, ACKNOWLEDGED} and before.get("state") == SHELVED:
             now |= {"state": SHELVED, "until_ms": before["until_ms"]}
-        elif state == UNSHELVED:
+        elif state in {RAISED, UNSHELVED}:
             now["state"] = RAISED if taken_ms is None else ACKNOWLEDGED
         found[row["id"]] = now
     return list(found.values())

@@ -6,7 +6,7 @@ keeps no file: its memory is the stream itself. One thread at a time.
 Invariants:
 - a rule has at most one open alert;
 - rows of one alert come as raised, at most one acknowledged, any number of shelved and unshelved, then cleared; all
-  carry the same id;
+  carry the same id; while it is open it is told as raised again every two weeks, since old rows leave the store;
 - while a rule says HOLD nothing happens; a raise needs `raise_after_s` of ON, a clear `clear_after_s` of OFF without a
   break;
 - while a rule is shelved it raises nothing; when its time is over, what is open comes back by a row of its own;
@@ -29,7 +29,9 @@ from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.jsonform import Fields
 
 MOST_PER_HOUR = 6
+MOST_SHELF_S = 30 * 86_400
 _HOUR_MS = 3_600_000
+_TOLD_AGAIN_MS = 14 * 86_400_000
 _LOG = logging.getLogger(__name__)
 
 
@@ -79,6 +81,7 @@ class AlertBoard:
         self._wrong_since_ms: dict[str, int] = {}
         self._calm_since_ms: dict[str, int] = {}
         self._latest_id: dict[str, str] = {}
+        self._told_ms: dict[str, int] = {}  # by id: when it was last told as raised
         self._raised_ms: dict[str, list[int]] = {}  # of the last hour
         for row in rows:
             self._restore(row)
@@ -89,9 +92,13 @@ class AlertBoard:
         rows = [self._clear(alert, now_ms, why, {}) for alert, why in self._orphans()]
         for rule, shelf in list(self._shelves.items()):
             if now_ms >= shelf.until_ms:
-                rows += self._unshelve(rule, now_ms, written=self._of(rule) is not None)
+                rows += self._unshelve(rule, now_ms, written=shelf.alert.id in self._open)
         for rule_ in self._rules.values():
             rows += self._judge(rule_, now_ms, rule_.judge(observations))
+        for alert in self._open.values():
+            if now_ms - self._told_ms[alert.id] >= _TOLD_AGAIN_MS:
+                rows.append(alert.row(now_ms, RAISED, alert.text, {"acknowledged_ms": alert.acknowledged_ms}))
+                self._told_ms[alert.id] = now_ms
         return rows
 
     def stepped(self, step_ms: int) -> None:
@@ -99,8 +106,8 @@ class AlertBoard:
         for alert in self._open.values():
             taken_ms = None if alert.acknowledged_ms is None else alert.acknowledged_ms + step_ms
             self._open[alert.id] = replace(alert, raised_ms=alert.raised_ms + step_ms, acknowledged_ms=taken_ms)
-        for since_ms in (self._wrong_since_ms, self._calm_since_ms):
-            since_ms.update({rule: time_ms + step_ms for rule, time_ms in since_ms.items()})
+        for since_ms in (self._wrong_since_ms, self._calm_since_ms, self._told_ms):
+            since_ms.update({name: time_ms + step_ms for name, time_ms in since_ms.items()})
         self._shelves = {
             rule: replace(shelf, until_ms=shelf.until_ms + step_ms) for rule, shelf in self._shelves.items()
         }
@@ -176,6 +183,7 @@ class AlertBoard:
         alert = Alert(self._new_id(rule.name, now_ms), rule.name, rule.severity, text, now_ms, flapping=flapping)
         self._open[alert.id] = alert
         self._latest_id[rule.name] = alert.id
+        self._told_ms[alert.id] = now_ms
         return alert.row(now_ms, RAISED, text, finding.details)
 
     def _text(self, flapping: bool, finding: Finding) -> str:
@@ -187,7 +195,7 @@ class AlertBoard:
         )
 
     def _clear(self, alert: Alert, now_ms: int, text: str, details: Mapping[str, Any]) -> dict[str, Any]:
-        del self._open[alert.id]
+        del self._open[alert.id], self._told_ms[alert.id]
         self._calm_since_ms.pop(alert.rule, None)
         return alert.row(now_ms, CLEARED, text, details)
 
@@ -237,22 +245,34 @@ class AlertBoard:
             alert_id, state = fields.text("id", max_length=200), fields.text("state", max_length=16)
             time_ms = fields.integer("time_ms")
             if state == RAISED:
-                self._restore_raised(_alert_of(fields, alert_id, time_ms))
+                self._restore_raised(fields, alert_id, time_ms)
             elif state == ACKNOWLEDGED and alert_id in self._open:
                 self._open[alert_id] = replace(self._open[alert_id], acknowledged_ms=time_ms)
             elif state == SHELVED:
                 alert = self._open.get(alert_id) or _alert_of(fields, alert_id, fields.integer("raised_ms"))
-                self._shelves[alert.rule] = Shelf(alert, fields.integer("until_ms"))
+                # A clock that was years ahead then, and has been set since, must not silence a rule for years.
+                until_ms = min(fields.integer("until_ms"), time_ms + MOST_SHELF_S * 1000)
+                self._shelves[alert.rule] = Shelf(alert, until_ms)
             elif state == UNSHELVED:
                 self._shelves.pop(fields.text("rule", max_length=150), None)
             elif state == CLEARED:
                 self._open.pop(alert_id, None)
+                self._told_ms.pop(alert_id, None)
         except RejectedError as exc:
             _LOG.warning("an alert row is passed over: %s", exc)
 
-    def _restore_raised(self, alert: Alert) -> None:
+    def _restore_raised(self, fields: Fields, alert_id: str, time_ms: int) -> None:
+        told_again = "acknowledged_ms" in fields
+        raised_ms, taken_ms = time_ms, None
+        if told_again:
+            raised_ms = fields.integer("raised_ms")
+            taken_ms = None if fields.raw("acknowledged_ms") is None else fields.integer("acknowledged_ms")
+        alert = replace(_alert_of(fields, alert_id, raised_ms), acknowledged_ms=taken_ms)
         self._open[alert.id] = alert
         self._latest_id[alert.rule] = alert.id
+        self._told_ms[alert.id] = time_ms
+        if told_again:
+            return
         times_ms = self._raised_ms.setdefault(alert.rule, [])
         times_ms.append(alert.raised_ms)
         del times_ms[: -self._most_per_hour - 1]

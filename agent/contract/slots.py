@@ -21,6 +21,7 @@ FLAG_EMPTY = "empty"  # no reading covers any of it; power is unknown, energy is
 FLAG_SUSPECT = "suspect"  # a reading of it was flagged by the source
 FLAG_RESET = "reset"  # a counter went back and was taken as started anew
 FLAG_GROSS_UNKNOWN = "gross-unknown"  # PV or battery should be known and is not: nor is the gross load
+_JITTER = 0.1  # of its value: a counter that goes back by less has not begun anew
 MIN_COMPLETENESS = 0.5  # below this a forecast treats the slot as missing
 
 
@@ -144,7 +145,8 @@ def build_slot(
     Gauges (kW) are integrated: a reading with an `interval_s` holds for that interval, a momentary one until the
     next reading and at most `hold_s`. Counters (kWh) are differenced between neighbouring readings and shared out
     in proportion to time. A step back is a rollover where the channel has one and that explains it by less than half
-    of the register, else a reset that restarts at zero.
+    of the register; by less than a tenth of the value it is jitter and counts nothing; else a reset that restarts at
+    zero. Readings after which the counter is back where it was are left out: no meter counts that much at once.
 
     Args:
         start_ms: start of the slot.
@@ -192,21 +194,50 @@ def _integrate_counter(
 ) -> tuple[float, float, set[str]]:
     covered_ms, kwh = 0.0, 0.0
     flags: set[str] = set()
-    for before, after in itertools.pairwise(readings):
+    kept = _without_dips(readings)
+    if any(start_ms <= reading.time_ms < end_ms for reading in set(readings) - set(kept)):
+        flags.add(FLAG_SUSPECT)
+    for before, after in itertools.pairwise(kept):
         whole = after.time_ms - before.time_ms
         span = min(after.time_ms, end_ms) - max(before.time_ms, start_ms)
         if whole <= 0 or span <= 0:
             continue
-        step = after.value - before.value
-        if step < 0:
-            rolled = step + (channel.rollover or 0.0)
-            if channel.rollover is not None and 0 <= rolled <= channel.rollover / 2:
-                step = rolled
-            else:
-                step = max(0.0, after.value)  # the meter was replaced or restarted: it counted from zero
-                flags.add(FLAG_RESET)
+        step, flag = counter_step(before.value, after.value, channel.rollover)
+        flags |= {flag} if flag else set()
         covered_ms += span
         kwh += step * span / whole
         if max(before.quality, after.quality) >= Quality.SUSPECT:
             flags.add(FLAG_SUSPECT)
     return covered_ms, kwh, flags
+
+
+def counter_step(before: float, after: float, rollover: float | None) -> tuple[float, str]:
+    """Return what a counter counted between two readings, and the flag that this asks for; see `build_slot`."""
+    step = after - before
+    if step >= 0:
+        return step, ""
+    if rollover is not None and 0 <= step + rollover <= rollover / 2:
+        return step + rollover, ""
+    if -step < _JITTER * before:
+        return 0.0, FLAG_SUSPECT
+    return max(0.0, after), FLAG_RESET  # the meter was replaced or restarted: it counted from zero
+
+
+def is_back(before: float, low: float, last: float, value: float) -> bool:
+    """Whether a counter that fell from `before` to `low` never did so: from `last` it is back at once."""
+    return value >= before and value - last >= (1 - _JITTER) * (before - low)
+
+
+def _without_dips(readings: Sequence[Reading]) -> list[Reading]:
+    kept: list[Reading] = []
+    for index, reading in enumerate(readings):
+        if not (kept and reading.value < kept[-1].value and _rises_again(kept[-1].value, readings[index:])):
+            kept.append(reading)
+    return kept
+
+
+def _rises_again(before: float, readings: Sequence[Reading]) -> bool:
+    for last, reading in itertools.pairwise(readings):
+        if reading.value >= before:
+            return is_back(before, readings[0].value, last.value, reading.value)
+    return False

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from agent.alerts.board import MOST_SHELF_S
 from agent.contract.errors import RejectedError, UnavailableError
 from agent.contract.jsonform import Fields
 from agent.control import Operation
@@ -16,8 +17,6 @@ from agent.daemon.views import Answer, View
 
 if TYPE_CHECKING:
     from agent.daemon.loop import Daemon
-
-MAX_SHELF_S = 30 * 86_400  # rows of alerts are looked at for as long as that
 
 
 class Answers:
@@ -90,7 +89,7 @@ class Answers:
         return {"id": alert_id, "acknowledged": True}
 
     def _shelve(self, arguments: Fields) -> Answer:
-        alert_id, for_s = arguments.text("id", max_length=200), arguments.integer("for_s", 60, MAX_SHELF_S)
+        alert_id, for_s = arguments.text("id", max_length=200), arguments.integer("for_s", 60, MOST_SHELF_S)
         rooms = self._daemon.rooms
         now_ms = rooms.clock.now_ms()
         rooms.store.append("alerts", rooms.board.shelve(alert_id, now_ms + for_s * 1000, now_ms))

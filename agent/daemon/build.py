@@ -19,6 +19,7 @@ from agent.contract.errors import ConfigError, RejectedError, StorageError
 from agent.contract.jsonform import Fields
 from agent.contract.rows import event_row
 from agent.contract.tariff.tariff import Tariff
+from agent.contract.zones import parse_zone
 from agent.control import Control
 from agent.daemon.alerting import make_board
 from agent.daemon.answers import Answers
@@ -330,6 +331,7 @@ def _make_planning(
             loads=tuple(load.daily() for load in config.load),
             curtailable=pv is not None and pv.curtailable,
             carbon_price_per_kg=site.carbon_price_per_kg,
+            zone=parse_zone(config.plant.zone),
         )
 
     return Planning(

@@ -106,8 +106,8 @@ class Planning:
         """
         rows = []
         if self._making is not None and self._task is not None and (made := self._making.poll()) is not None:
-            rows.append(self._take(now_ms, self._task, made))
-            self._making = self._task = None
+            task, self._making, self._task = self._task, None, None  # first: a plan that cannot be kept is not for ever
+            rows.append(self._take(now_ms, task, made))
         if self._making is None and self._due is not None:
             forecast, self._due = self._due, None
             self._task = self._next(forecast)

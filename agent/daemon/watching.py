@@ -36,6 +36,7 @@ _MAX_BYTES = 1 << 20
 _KEEP_EVERY_MS = 3_600_000
 _DAY_MS = 86_400_000
 _SETTLED_MS = 3 * _DAY_MS  # a month's first days set one peak after the other, and tell nothing of its cost
+_SETTLED_SHARE = 0.75  # of the load before: a month that began with holidays has its peaks still to come
 _log = logging.getLogger(__name__)
 
 
@@ -104,12 +105,15 @@ class Watching:
         self._standstills = Standstills(config.channels)
         self._skill = SkillWatch(config.plant.slot_s)
         self._kept_ms = now_ms
+        among = [limit.among for limit in config.alerts.limit] + [self._bands]
+        self._span_ms = max(_DAY_MS, max(among) * config.plant.slot_s * 1000)  # of the slots at hand
         self._slots: tuple[WatchedSlot, ...] = ()
         self._nights: tuple[int, NightTrend | None] = (0, None)
+        self._before: tuple[int, float] = (0, 0.0)  # a month's start, and the highest load of the weeks before it
         self._month: MonthCost | None = None
         self._resume(now_ms)
         recent = self._recent_forecasts()
-        self._slots = tuple(_watched(slot, recent) for slot in self._last_day())
+        self._slots = tuple(_watched(slot, recent) for slot in self._last_slots())
         channel = config.channels[config.plant.power_channel]
         self.peaks = Peaks(store, channel, history, partial(demand_terms, config, tariff), now_ms)
         self._newest = recent[-1] if recent else None
@@ -129,7 +133,7 @@ class Watching:
         """Take note of slots that are over, after the history has them."""
         known = [self._newest] if self._newest is not None else []
         newest = [_watched(slot, known) for slot in slots]
-        since_ms = slots[-1].end_ms - _DAY_MS
+        since_ms = slots[-1].end_ms - self._span_ms
         self._slots = tuple(slot for slot in (*self._slots, *newest) if slot.start_ms >= since_ms)
         for slot in slots:
             self._skill.learn(slot.start_ms, slot.known_gross_kw)
@@ -172,8 +176,9 @@ class Watching:
     def history_was_made_anew(self) -> None:
         """Take the slots as they are now."""
         known = {slot.start_ms: slot for slot in self._slots}
-        self._slots = tuple(known.get(slot.start_ms, _watched(slot, [])) for slot in self._last_day())
+        self._slots = tuple(known.get(slot.start_ms, _watched(slot, [])) for slot in self._last_slots())
         self._nights = (0, None)
+        self._before = (0, 0.0)
         self.peaks.recount()
 
     # -- what is known --------------------------------------------------------------------------------------------
@@ -231,8 +236,8 @@ class Watching:
         found = []
         for terms, outlook in self.peaks.outlooks(now_ms):
             target_kw = outlook.target_kw
-            if terms.target_kw is None and not terms.free_kw and now_ms - terms.month(now_ms)[0] < _SETTLED_MS:
-                target_kw = None
+            if target_kw is not None and terms.target_kw is None and not terms.free_kw:
+                target_kw = target_kw if self._is_settled(terms.month(now_ms)[0], now_ms, target_kw) else None
             predicted_kw = outlook.predicted_kw if outlook.rest_by == "last minutes" else None
             found.append(
                 Demand(
@@ -245,6 +250,14 @@ class Watching:
                 )
             )
         return max(found, key=_excess_kw, default=None)
+
+    def _is_settled(self, month_ms: int, now_ms: int, peak_kw: float) -> bool:
+        """Whether the month's peak so far is one that the plant could keep."""
+        if month_ms != self._before[0]:
+            slots = self._history.between(0, month_ms)
+            known = (slot.power_kw or 0.0 for slot in slots if slot.completeness >= MIN_COMPLETENESS)
+            self._before = month_ms, max(known, default=0.0)
+        return now_ms - month_ms >= _SETTLED_MS and peak_kw >= _SETTLED_SHARE * self._before[1]
 
     def _trend(self, now_ms: int) -> NightTrend | None:
         """The trend of the nights, looked at once a local day, when a night is over."""
@@ -281,9 +294,9 @@ class Watching:
         for slot in self._history.between(0, MAX_TIME_MS):
             self._skill.learn(slot.start_ms, slot.known_gross_kw)
 
-    def _last_day(self) -> list[Slot]:
+    def _last_slots(self) -> list[Slot]:
         end_ms = self._history.end_ms or 0
-        return self._history.between(end_ms - _DAY_MS, end_ms)
+        return self._history.between(end_ms - self._span_ms, end_ms)
 
     def _recent_forecasts(self) -> list[Forecast]:
         """The forecasts of the last hours that were published, the oldest first."""

@@ -7,13 +7,14 @@ without comes on top. What was advised before is taken as done. Pure.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from agent.contract.rows import Forecast
-from agent.contract.slots import Slot
+from agent.contract.slots import MIN_COMPLETENESS, Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import clock_ms
 from agent.planning.billing.marginal import DemandTerm, marginal_prices
@@ -21,8 +22,8 @@ from agent.planning.billing.part import Earlier
 from agent.planning.pv import PvAhead
 from agent.planning.schedule.daily import Daily, Occurrence, occurrences
 from agent.planning.schedule.parts import Array, Battery, DemandCharge, Load
-from agent.planning.schedule.problem import Plan, Problem
-from agent.planning.schedule.replan import remaining_loads
+from agent.planning.schedule.problem import MAX_LOADS, Plan, Problem
+from agent.planning.schedule.replan import has_begun, remaining_loads
 
 _MEDIAN = 0.5
 
@@ -32,6 +33,7 @@ class Wishes:
     """What the plant has and wants: limits (infinite: none) and the quantile that they are kept for, battery, loads.
 
     `curtailable`: PV may be held back.
+    `zone` is that of the loads' windows; the tariff's where None.
     """
 
     site_limit_kw: float = math.inf
@@ -41,6 +43,7 @@ class Wishes:
     loads: tuple[Daily, ...] = ()
     curtailable: bool = False
     carbon_price_per_kg: float = 0.0
+    zone: dt.tzinfo | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def next_task(
         tariff: prices at the margin, demand charges.
         forecast: of the plant's gross load: without PV and battery.
         slots: measured, in time order, of the billing month so far: the peaks that are paid for already. Older ones
-            do not count.
+            do not count, nor does the peak of a slot that was measured by less than half.
         wishes: battery (with its present state of charge) and loads.
         pv: what PV will give in the steps of the forecast; None where there is none.
         earlier: what was advised last.
@@ -95,14 +98,17 @@ def next_task(
     prices = marginal_prices(tariff, start_ms, step_s, steps, taken_kwh=taken_kwh, earlier=demand_before)
     median_kw = forecast.level(_MEDIAN)
     margin_kw = np.maximum(forecast.level(wishes.margin_quantile) - median_kw, 0)
-    runs = [run for daily in wishes.loads for run in occurrences(daily, tariff.zone, start_ms, step_s, steps)]
-    loads, settled, notes = _loads(runs, earlier, start_ms, step_s, steps)
-    peaks = _peaks_so_far(tariff, [slot for slot in past if slot.length_s == step_s], start_ms, step_s)
+    zone = wishes.zone or tariff.zone
+    runs = [run for daily in wishes.loads for run in occurrences(daily, zone, start_ms, step_s, steps)]
+    names = {daily.name for daily in wishes.loads}
+    loads, settled, notes = _loads(runs, names, earlier, start_ms, step_s, steps)
+    known = [slot for slot in past if slot.length_s == step_s and slot.completeness >= MIN_COMPLETENESS]
+    peaks = _peaks_so_far(tariff, known, start_ms, step_s)
     now = tariff.month_at(start_ms).label
     problem = Problem(
         start_ms=start_ms,
         step_s=step_s,
-        load_kw=median_kw - _usual_kw(runs, {load.name for load in loads} | set(settled), steps),
+        load_kw=_without(median_kw, _usual_kw(runs, {load.name for load in loads} | set(settled), steps)),
         pv_kw=np.zeros(steps) if pv is None else pv.power_kw,
         curtailable=wishes.curtailable,
         import_per_kwh=prices.import_per_kwh,
@@ -156,9 +162,9 @@ def _peaks_so_far(tariff: Tariff, past: Sequence[Slot], start_ms: int, step_s: i
 
 
 def _loads(
-    runs: list[Occurrence], earlier: Advised | None, start_ms: int, step_s: int, steps: int
+    runs: list[Occurrence], names: set[str], earlier: Advised | None, start_ms: int, step_s: int, steps: int
 ) -> tuple[tuple[Load, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return the loads still to run, which runs are settled, and notes."""
+    """Return the loads still to run, which runs are settled, and notes; `names` are the loads that the plant has."""
     passed = -1 if earlier is None else (start_ms - earlier.problem.start_ms) // (step_s * 1000)
     known = {run.name: run for run in runs}
     left: tuple[Load, ...] = ()
@@ -167,19 +173,52 @@ def _loads(
     if earlier is not None and earlier.problem.step_s == step_s and 0 <= passed <= earlier.problem.steps:
         kept, notes = remaining_loads(earlier.problem, earlier.plan.loads_kw[:, :passed], steps)
         settled |= {load.name for load in earlier.problem.loads} - {load.name for load in kept}
-        left = tuple(_usual_again(load, known[load.name], steps) for load in kept if load.name in known)
+        late = {load.name for load in kept} - known.keys()
+        begun = late | {run.name for run in runs if run.has_begun}
+        for load in kept:
+            if load.name not in late:
+                left += (_usual_again(load, known[load.name], steps),)
+            elif _daily_of(load.name) not in names:
+                continue
+            elif has_begun(load) or not any(_is_later(name, load.name) for name in begun):
+                left += (load,)
+            else:
+                notes += (f"load {load.name!r} is given up: the time of its next run has come",)
     named = {load.name for load in left}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.end):
         # What nobody planned was made at its usual time, if that is over.
         was_made = run.has_begun and run.usual is not None and run.usual < 0
-        if run.load is not None and run.name not in settled | named and not was_made:
+        if run.name in settled | named or was_made:
+            continue
+        if run.load is not None and len(left) < MAX_LOADS:  # of more, the last ones are planned when their time is near
             left += (run.load,)
+        elif run.load is None and run.end <= steps:
+            notes += (f"load {run.name!r} is not planned: it needs more than its window, or what is left of it",)
     return left, tuple(sorted(settled & known.keys())), notes
+
+
+def _is_later(run: str, other: str) -> bool:
+    """Whether a run is a later one of the same load."""
+    return _daily_of(run) == _daily_of(other) and run > other
+
+
+def _daily_of(run: str) -> str:
+    """Return of which load a run is: its name ends with its date."""
+    return run.rpartition(" ")[0]
 
 
 def _usual_again(load: Load, run: Occurrence, steps: int) -> Load:
     fits = run.usual is not None and load.earliest <= run.usual <= load.end(steps) - load.steps
     return dataclasses.replace(load, usual=run.usual) if fits else load
+
+
+def _without(median_kw: Array, usual_kw: Array) -> Array:
+    """Return the forecast less the runs that it holds.
+
+    Where it is too low to hold them they come on top: a load that is moved leaves no power behind to sell.
+    """
+    rest: Array = np.maximum(median_kw - usual_kw, np.minimum(median_kw, 0))
+    return rest
 
 
 def _usual_kw(runs: list[Occurrence], gone: set[str], steps: int) -> Array:

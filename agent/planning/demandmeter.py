@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from agent.contract.channels import Channel, Kind, Reading
+from agent.contract.slots import FLAG_RESET, counter_step, is_back
 from agent.planning.peakwatch import Measured, Terms
 
 RECENT_S = 300
@@ -42,6 +43,7 @@ class DemandMeter:
     def forget(self) -> None:
         """Begin anew: the clock was set."""
         self._last: tuple[int, float] | None = None
+        self._fell: tuple[float, float] | None = None  # a counter's values before and after it began anew
         self._start_ms = self._end_ms = 0
         self._kwh = self._covered_ms = 0.0
         self._bins: deque[list[float]] = deque()  # [number, kWh, ms] of ten seconds each, by the start of a piece
@@ -87,11 +89,11 @@ class DemandMeter:
         """Return until when, and at which mean load, what came before a reading lasted."""
         if self._channel.kind is Kind.GAUGE:
             return min(before_ms + self._hold_ms, time_ms), before
-        step = value - before
-        if step < 0:
-            rolled = step + (self._channel.rollover or 0.0)
-            may_roll = self._channel.rollover is not None and 0 <= rolled <= self._channel.rollover / 2
-            step = rolled if may_roll else max(0.0, value)
+        step, flag = counter_step(before, value, self._channel.rollover)
+        if flag == FLAG_RESET:
+            self._fell = before, value
+        elif self._fell is not None and is_back(*self._fell, before, value):
+            step, self._fell = value - self._fell[0], None
         return time_ms, step * 3.6e6 / (time_ms - before_ms)
 
     def _piece(self, from_ms: int, until_ms: int, kw: float) -> None:

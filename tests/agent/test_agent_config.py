@@ -258,6 +258,7 @@ def test_nesting_and_numbers_beyond_reason_are_no_toml(value: str) -> None:
     [
         (GOOD.replace('"agent.sock"', f'"{"x" * 120}"'), "device.socket"),
         (GOOD.replace('"state"', r'"st\u0000ate"'), "device.state_dir: has characters that cannot be printed"),
+        (GOOD + "[alerts]\npeak_kw = 0\n", "alerts.peak_kw: 0 is outside"),
         (GOOD + "[clock]\nplant_start = 9999-12-31T23:59:59-14:00\n", "clock.plant_start"),
         (GOOD + "[clock]\nplant_start = 0001-01-01T00:00:00+14:00\n", "clock.plant_start"),
     ],

@@ -90,6 +90,8 @@ def test_without_the_sections_there_is_nothing_to_plan(tmp_path: Path) -> None:
         ('name = "batch"', 'name = "mill"'),
         ('name = "batch"', 'name = "batch"\nbreakable = true'),
         ("max_pause_minutes = 60", "max_pause_minutes = 5"),
+        ("power_kw = 15", "power_kw = 0"),
+        ("power_kw = 35", "power_kw = 1e-9"),
         ("import_limit_kw = 400", "margin_quantile = 0.7"),
         ("import_limit_kw = 400", "carbon_price_per_kg = 0.1"),
     ],

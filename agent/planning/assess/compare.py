@@ -22,7 +22,8 @@ from agent.planning.assess.sampling import Uniforms, rank_correlation
 
 QUANTILES = (0.1, 0.5, 0.9)
 MIN_RUNS, MAX_RUNS = 100, 100_000
-_MAX_DRAWS = 3_000_000  # runs x years: above it the arrays do not fit into a device
+_MAX_NUMBERS = 40_000_000  # held at once, in runs x years x arrays: above it they do not fit into a device
+_ARRAYS = 8  # of runs x years, beside one for each parameter that is drawn each year
 _LEAST_CORRELATION = 0.05  # below it a driver is no driver, or chance
 
 
@@ -111,8 +112,12 @@ def assess(case: Case, *, runs: int = 5000, seed: int = 1) -> Outcome:
         ConfigError: when runs or seed are out of range.
     """
     years = max(measure.head.life_years for measure in case.measures)
-    if not MIN_RUNS <= runs <= MAX_RUNS or runs * years > _MAX_DRAWS:
-        most = min(MAX_RUNS, _MAX_DRAWS // years)
+    yearly = max(
+        sum(law.each_year for law in laws_of(case, plant).values())
+        for plant in (case.plant, *(measure.plant for measure in case.measures))
+    )
+    most = min(MAX_RUNS, _MAX_NUMBERS // (years * (_ARRAYS + yearly)))
+    if not MIN_RUNS <= runs <= most:
         raise ConfigError(f"{runs} is outside {MIN_RUNS}..{most} for {years} years", where="runs")
     if seed < 0:
         raise ConfigError(f"{seed} is negative", where="seed")

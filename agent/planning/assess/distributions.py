@@ -225,8 +225,8 @@ class Discrete:
             return
         if len(self.weights) != len(self.values):
             raise ConfigError(f"{len(self.weights)} weights for {len(self.values)} values")
-        if min(self.weights) < 0 or sum(self.weights) <= 0:
-            raise ConfigError("a weight is negative, or all are 0")
+        if min(self.weights) < 0 or not 0 < sum(self.weights) < math.inf:
+            raise ConfigError("a weight is negative, or all are 0, or their sum is beyond reckoning")
 
     @property
     def support(self) -> tuple[float, float]:

@@ -12,9 +12,11 @@ def discounted(savings: Floats, rate: Floats) -> Floats:
 
     Args:
         savings: [runs, years].
-        rate: of discount a year, as a part of 1; [runs, 1] or [1, 1].
+        rate: of discount a year, as a part of 1; [runs, 1] or [1, 1], or a rate of its own for each year.
     """
-    return savings / (1 + rate) ** np.arange(1, savings.shape[1] + 1)
+    years = savings.shape[1]
+    rates = rate[:, :years] if rate.shape[1] > 1 else np.broadcast_to(rate, (len(rate), years))
+    return savings / np.cumprod(1 + rates, axis=1)
 
 
 def payback_years(investment: Floats, savings: Floats) -> Floats:

@@ -117,19 +117,24 @@ def fit_form(observations: Observations, form: Form, weights: Floats) -> tuple[F
     energy, count = observations.energy_kwh, len(observations)
     design = form.design(observations.variables, (count, observations.length))
     root = np.sqrt(weights)
-    coefficients: Floats = np.linalg.lstsq(design * root[:, None], energy * root, rcond=None)[0].astype(np.float64)
+    units = _units(design)  # of the variables: tonnes or grams must not matter
+    solved = np.linalg.lstsq(design / units * root[:, None], energy * root, rcond=None)[0]
+    coefficients: Floats = (solved / units).astype(np.float64)
     residuals = energy - design @ coefficients
     jacobian = _jacobian(form, coefficients, observations)
+    units = _units(jacobian)
+    jacobian /= units
     weighted = jacobian * weights[:, None]
     rho = autocorrelation(residuals, observations.gaps, form.parameters)
-    bread = np.linalg.pinv(jacobian.T @ weighted, hermitian=True)
+    inverse = np.linalg.pinv(jacobian * root[:, None])
+    bread = inverse @ inverse.T
     lagged = _decayed_sum(weighted, observations.gaps, rho)
     meat = weighted.T @ weighted + weighted.T @ lagged + lagged.T @ weighted
     freedom = max(1.0, count - float(np.trace(bread @ meat)))
     squares = float(residuals @ residuals)
     variance = squares / freedom
     statistics = _statistics(energy, residuals, form.parameters, rho)
-    covariance = variance * bread @ meat @ bread
+    covariance = variance * bread @ meat @ bread / np.outer(units, units)
     return Fit(form, coefficients, covariance, math.sqrt(variance), count, statistics), residuals
 
 
@@ -185,6 +190,12 @@ def _jacobian(form: Form, coefficients: Floats, observations: Observations) -> F
     if not form.bases_c:
         return design
     return np.concatenate([design, form.base_slopes(coefficients, observations.variables)], axis=1)
+
+
+def _units(columns: Floats) -> Floats:
+    """[P] the size of each column; 1 for one that is zero throughout."""
+    size = np.abs(columns).max(axis=0)
+    return np.where(size > 0, size, 1.0)
 
 
 def _statistics(energy: Floats, residuals: Floats, parameters: int, rho: float) -> Statistics:

@@ -122,8 +122,10 @@ def compare(
 
     Raises:
         UnavailableError: when no day of the period is whole.
-        ConfigError: when the period lies within the baseline's.
+        ConfigError: when the period lies within the baseline's, or the confidence is none.
     """
+    if not 0 < confidence < 1:
+        raise ConfigError(f"{confidence} is not between 0 and 1", where="confidence")
     if not len(observations):
         raise UnavailableError(
             f"there is no whole {observations.by} in the reporting period", where="performance", todo="Wait for data"

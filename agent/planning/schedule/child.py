@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 from agent.contract import jsonform
 from agent.contract.errors import EdgewattError, RejectedError
@@ -74,9 +74,10 @@ class Making:
         self._answer = bytearray()
         self._made: Made | None = None
         asked = {"problem": problem_to_json(problem), "gap": gap, "limit_s": limit_s, "threads": threads}
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._errors: IO[bytes] | None = None
         self._child: subprocess.Popen[bytes] | None = None
         try:
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
             with tempfile.TemporaryFile() as given:
                 given.write(jsonform.dumps(asked))
                 given.seek(0)
@@ -120,7 +121,8 @@ class Making:
             self._child.wait()
             if self._child.stdout is not None:
                 self._child.stdout.close()
-        self._errors.close()
+        if self._errors is not None:
+            self._errors.close()
 
     def _judge(self, code: int) -> None:
         """Take the answer of a child that has ended, or say why it is none."""
@@ -144,7 +146,7 @@ class Making:
         self.close()
 
     def _last_words(self, code: int) -> str:
-        if code < 0:
+        if code < 0 or self._errors is None:
             return f"ended by signal {-code}"
         self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _WORDS, 0))
         words = self._errors.read().decode(errors="replace").strip().splitlines()

@@ -69,6 +69,7 @@ class Occurrence:
             left.
         usual: step of its usual start, which may lie before the problem or behind it; None: it has none.
         has_begun: whether its window began before the problem.
+        end: step before which its window ends; it may lie behind the problem.
         unbroken_kw: its power, step by step, when it runs without needless pauses.
     """
 
@@ -76,6 +77,7 @@ class Occurrence:
     load: Load | None
     usual: int | None
     has_begun: bool
+    end: int
     unbroken_kw: Array
 
 
@@ -100,11 +102,11 @@ def occurrences(daily: Daily, zone: dt.tzinfo, start_ms: int, step_s: int, steps
         load = _load(daily, f"{daily.name} {date}", max(begin, 0), end, step_s)
         profile = unbroken_kw(load)
         if end > steps or end - load.earliest < load.steps:
-            yield Occurrence(load.name, None, usual, begin < 0, profile)
+            yield Occurrence(load.name, None, usual, begin < 0, end, profile)
             continue
         if usual is not None and load.earliest <= usual <= end - load.steps:
             load = dataclasses.replace(load, usual=usual)
-        yield Occurrence(load.name, load, usual, begin < 0, profile)
+        yield Occurrence(load.name, load, usual, begin < 0, end, profile)
 
 
 def _at_ms(date: dt.date, minute: int, zone: dt.tzinfo) -> int:

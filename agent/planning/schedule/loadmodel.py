@@ -59,9 +59,14 @@ def stages_of(load: Load) -> tuple[Stage, ...]:
     return tuple(joined)
 
 
+def _goes_on(load: Load) -> bool:
+    """Whether it runs already, and so must go on at once."""
+    return load.on_before > 0 if isinstance(load, Deferrable) else load.running
+
+
 def _last_start(load: Load, steps: int) -> int:
     """Return the last step at which the first stage may start."""
-    if load.on_before if isinstance(load, Deferrable) else load.running:
+    if _goes_on(load):
         return 0
     last = load.end(steps) - load.steps
     return last if isinstance(load, Deferrable) or load.start_by is None else min(last, load.start_by)
@@ -72,7 +77,7 @@ def _whole(builder: Builder, load: Load, steps: int, step_h: float, give: Give |
     stages = stages_of(load)
     end = load.end(steps) if give is None else steps
     first, last = load.earliest, _last_start(load, steps)
-    if give is not None and last > 0:
+    if give is not None and not _goes_on(load):
         last = steps - load.steps
     energy_kwh = step_h * sum(sum(stage.profile_kw) for stage in stages)
     left_out = None
@@ -89,6 +94,8 @@ def _whole(builder: Builder, load: Load, steps: int, step_h: float, give: Give |
             first = before[1] + before[2] + stage.min_gap
         rest -= length
         late = np.maximum(first + np.arange(last - first + 1) + length - load.end(steps), 0)
+        if before is None and not isinstance(load, Deferrable) and load.start_by is not None:
+            late = np.maximum(late, first + np.arange(last - first + 1) - load.start_by)
         cost = 0.0 if give is None else give.late_per_kwh * late * sum(stage.profile_kw) * step_h
         starts = builder.columns(last - first + 1, cost=cost, upper=1.0, integer=True)
         one = builder.rows(1, lower=1.0, upper=1.0)

@@ -16,6 +16,7 @@ from agent.planning.schedule.parts import Array, Battery, Deferrable, DemandChar
 from agent.planning.schedule.problem import Plan, Problem, plan_of
 
 _NONE = np.zeros(0, dtype=np.int64)
+_EVEN_H = 1e-3  # a kW by which a limit is passed weighs as much as it being passed by a kW for so long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,11 @@ def _site(builder: Builder, problem: Problem, yields: Yields | None) -> tuple[In
     rows = builder.rows(steps, upper=problem.export_limit_kw)
     for columns, value in ((exported, 1.0), (imported, -1.0), (over_out, -1.0)):
         builder.add(rows, columns, value)
+    for over in (over_in, over_out):  # of all ways to pass a limit as little, the one that passes it by the fewest kW
+        most = builder.columns(1, cost=yields.over_per_kwh * _EVEN_H)
+        rows = builder.rows(steps, upper=0.0)
+        builder.add(rows, over, 1.0)
+        builder.add(rows, most, -1.0)
     return imported, exported, over_in, over_out
 
 

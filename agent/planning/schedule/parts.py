@@ -61,7 +61,7 @@ class Battery:
     def complaints(self) -> Iterator[str]:
         """Say what makes it impossible."""
         for name in ("capacity_kwh", "charge_kw", "discharge_kw"):
-            if not 0 < getattr(self, name) < _MAX_POWER_KW:
+            if not 0 < getattr(self, name) <= _MAX_POWER_KW:
                 yield f"battery.{name} is {getattr(self, name)}: it must be above 0"
         for name in ("efficiency_charge", "efficiency_discharge"):
             if not 0 < getattr(self, name) <= 1:
@@ -112,7 +112,7 @@ class Deferrable:
     def complaints(self, horizon: int) -> Iterator[str]:
         """Say what makes it impossible within `horizon` steps."""
         where = f"load {self.name!r}"
-        if not 0 < self.power_kw < _MAX_POWER_KW:
+        if not 0 < self.power_kw <= _MAX_POWER_KW:
             yield f"{where}: power_kw is {self.power_kw}: it must be above 0"
         if self.steps < 1 or self.min_on < 1 or self.min_off < 1:
             yield f"{where}: steps, min_on and min_off must be at least 1"
@@ -169,7 +169,7 @@ class Sequence:
             yield f"{where}: it has no stages"
         for index, stage in enumerate(self.stages):
             powers = stage.profile_kw
-            if not powers or not all(0 <= power < _MAX_POWER_KW for power in powers):
+            if not powers or not all(0 <= power <= _MAX_POWER_KW for power in powers):
                 yield f"{where}: stage {index + 1} has no steps, or a power that is negative or no number"
             if not 0 <= stage.min_gap <= stage.max_gap:
                 yield f"{where}: stage {index + 1}: 0 <= min_gap <= max_gap does not hold"

@@ -18,6 +18,7 @@ from agent.planning.schedule.parts import Array, Battery, DemandCharge, Load, fr
 
 MAX_STEPS = 2880
 MAX_LOADS = 50
+SOURCES = ("highs", "rules")  # of plans
 _ARRAYS = (
     "load_kw",
     "pv_kw",
@@ -153,7 +154,7 @@ class Plan:
         curtail_kw: PV held back.
         grid_kw: import; negative where energy is exported.
         stored_kwh: in the battery at the end of each step.
-        source: "highs" or "rules".
+        source: one of `SOURCES`.
         objective: total of `price_plan`.
         gap: (objective - proven bound) / |objective|; None where nothing is proven.
         notes: for people: why it is a plan of rules, or which wishes it does not meet.

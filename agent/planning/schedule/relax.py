@@ -55,9 +55,10 @@ def relax(problem: Problem, *, limit_s: float, threads: int) -> Relaxed | None:
     battery = problem.battery
     short_kwh = float(point[model.short].sum())
     if battery is not None and short_kwh > _DUST:
-        end = max(battery.end_soc - (short_kwh + _ROOM) / battery.capacity_kwh, battery.min_soc)
+        least = min(battery.min_soc, battery.initial_soc)
+        end = max(battery.end_soc - (short_kwh + _ROOM) / battery.capacity_kwh, least)
         notes.append(f"the battery ends at {end:.0%} instead of {battery.end_soc:.0%}")
-        battery = dataclasses.replace(battery, final_soc=end)
+        battery = dataclasses.replace(battery, final_soc=end, min_soc=min(battery.min_soc, end))
     eased_problem = dataclasses.replace(
         problem,
         loads=tuple(loads),
@@ -93,13 +94,18 @@ def _ease(problem: Problem, load: Load, columns: LoadColumns, point: Array) -> t
         return None, [f"{name} is left out"]
     notes = []
     over = int(used.max()) + 1
+    if not isinstance(load, Deferrable) and load.start_by is not None:
+        step, column, _ = columns.entries[0]
+        begins = int(step[point[column] > 0.5].min())
+        if begins > load.start_by:
+            longer = duration((begins - load.start_by) * problem.step_s)
+            notes.append(f"{name} goes on at {clock(problem, begins)}, {longer} after its longest pause")
+            load = dataclasses.replace(load, start_by=begins)
     if over > end:
         late = duration((over - end) * problem.step_s)
         notes.append(f"{name} ends at {clock(problem, over)}, {late} late")
         load = dataclasses.replace(load, latest=over)
-    if not isinstance(load, Deferrable):
-        return dataclasses.replace(load, start_by=None) if notes else load, notes
-    if load.breakable and len(used) < load.steps:
+    if isinstance(load, Deferrable) and load.breakable and len(used) < load.steps:
         asked, runs = duration(load.steps * problem.step_s), duration(len(used) * problem.step_s)
         notes.append(f"{name} runs {runs} instead of {asked}")
         load = dataclasses.replace(load, steps=len(used))

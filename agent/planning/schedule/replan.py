@@ -45,6 +45,13 @@ def remaining_loads(problem: Problem, executed_kw: Array, steps: int) -> tuple[t
     return tuple(loads), tuple(notes)
 
 
+def has_begun(load: Load) -> bool:
+    """Whether what is left of a load is the rest of a run that has begun."""
+    if isinstance(load, Deferrable):
+        return load.on_before > 0 or load.off_before is not None
+    return load.running or load.start_by is not None
+
+
 def _shifted(load: Load, passed: int) -> tuple[int, int | None]:
     return max(load.earliest - passed, 0), None if load.latest is None else load.latest - passed
 

@@ -25,9 +25,10 @@ def do_nothing(problem: Problem) -> Plan:
 
 
 def rule_plan(problem: Problem, *notes: str) -> Plan:
-    """Return the plan by rules, never dearer than doing nothing; `notes` say why it was asked for.
+    """Return the plan by rules; `notes` say why it was asked for.
 
-    What it breaks, where that cannot be helped by these rules, is added to the notes.
+    It is never dearer than doing nothing, unless that would pass a limit further or leave the battery emptier than
+    asked. What it breaks, where that cannot be helped by these rules, is added to the notes.
     """
     loads = _place(problem)
     plans = [_finish(problem, loads), do_nothing(problem)]
@@ -35,7 +36,7 @@ def rule_plan(problem: Problem, *notes: str) -> Plan:
         for low, high in _BANDS:
             charge, discharge = _operate(problem, problem.battery, plans[0].grid_kw, low, high)
             plans.append(_finish(problem, loads, charge, discharge))
-    best = min(plans, key=lambda plan: (_excess_kwh(problem, plan.grid_kw) > 0, plan.objective))
+    best = min(plans, key=lambda plan: (*_shortcomings_kwh(problem, plan), plan.objective))
     return dataclasses.replace(best, notes=(*notes, *price_plan(problem, best).violations))
 
 
@@ -78,8 +79,18 @@ def _finish(problem: Problem, loads: Array, charge: Array | float = 0.0, dischar
     return dataclasses.replace(plan, objective=price_plan(problem, plan).total)
 
 
+def _shortcomings_kwh(problem: Problem, plan: Plan) -> tuple[float, float]:
+    """Return how far a plan passes the limits, and how much the battery then lacks at the end."""
+    battery = problem.battery
+    lacking = 0.0 if battery is None else battery.end_soc * battery.capacity_kwh - float(plan.stored_kwh[-1])
+    return round(_excess_kwh(problem, plan.grid_kw), 6), max(round(lacking, 3), 0.0)
+
+
 def _excess_kwh(problem: Problem, grid: Array) -> float:
-    return float(np.maximum(grid + problem.margin_kw - problem.site_limit_kw - 1e-6, 0).sum()) * problem.step_h
+    """Return what passes the limits, of import and of export."""
+    over = np.maximum(grid + problem.margin_kw - problem.site_limit_kw - 1e-6, 0)
+    over = over + np.maximum(-grid - problem.export_limit_kw - 1e-6, 0)
+    return float(over.sum()) * problem.step_h
 
 
 def _cost(problem: Problem, grid: Array) -> float:
@@ -132,6 +143,7 @@ def _operate(problem: Problem, battery: Battery, grid: Array, low: float, high: 
     """Run the battery forward in time against a grid power; return charge and discharge."""
     cheap, dear = np.quantile(problem.energy_per_kwh, (low, high))
     cap = problem.site_limit_kw - problem.margin_kw
+    allowed_kw = np.maximum(cap - grid, 0)
     for demand in problem.demand:
         cap = np.where(demand.counts, np.minimum(cap, demand.floor_kw - problem.margin_kw), cap)
     room_kw = np.clip(cap - grid, 0, battery.charge_kw)
@@ -149,7 +161,8 @@ def _operate(problem: Problem, battery: Battery, grid: Array, low: float, high: 
         want = max(-grid[step], 0.0)
         if low > 0 and price <= cheap and step < last_dear:
             want = room_kw[step]
-        want = min(max(want, (needed[step] - stored) / gain, 0.0), battery.charge_kw, max((most - stored) / gain, 0.0))
+        want = max(want, min((needed[step] - stored) / gain, allowed_kw[step]), 0.0)
+        want = min(want, battery.charge_kw, max((most - stored) / gain, 0.0))
         give = max(grid[step] - cap[step], 0.0)
         if high < 1 and price >= dear:
             give = max(grid[step], 0.0)

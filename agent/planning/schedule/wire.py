@@ -13,7 +13,7 @@ import numpy as np
 
 from agent.contract.errors import ConfigError, RejectedError
 from agent.planning.schedule.parts import Battery, Deferrable, DemandCharge, Load, Sequence, Stage
-from agent.planning.schedule.problem import Plan, Problem, plan_of
+from agent.planning.schedule.problem import SOURCES, Plan, Problem, plan_of
 
 MAX_BYTES = 8 << 20
 _DECISIONS = ("charge_kw", "discharge_kw", "curtail_kw")
@@ -40,7 +40,7 @@ def problem_from_json(value: dict[str, Any]) -> Problem:
         given["battery"] = None if given["battery"] is None else Battery(**given["battery"])
         given["loads"] = tuple(_load(entry) for entry in given["loads"])
         return Problem(**given)
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as exc:
         raise RejectedError(f"is no problem of a schedule ({exc})", where="schedule") from exc
 
 
@@ -63,11 +63,13 @@ def plan_from_json(problem: Problem, value: dict[str, Any]) -> Plan:
         wanted = (len(problem.loads), problem.steps) if problem.loads else (0,)
         if [array.shape for array in decisions] != [wanted, *[(problem.steps,)] * len(_DECISIONS)]:
             raise RejectedError("is a plan of other steps or loads", where="schedule")
-        plan = plan_of(problem, *decisions, source=str(value["source"]))
+        if value["source"] not in SOURCES:
+            raise RejectedError(f"is made by {value['source']!r}", where="schedule")
+        plan = plan_of(problem, *decisions, source=value["source"])
         gap = None if value["gap"] is None else float(value["gap"])
         notes = tuple(str(note) for note in value["notes"])
         plan = dataclasses.replace(plan, objective=float(value["objective"]), gap=gap, notes=notes)
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
         raise RejectedError(f"is no plan of this problem ({exc})", where="schedule") from exc
     if not np.isfinite(plan.grid_kw).all():
         raise RejectedError("is a plan with powers that are no numbers", where="schedule")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -208,11 +208,13 @@ def test_any_history_restores_to_the_same_board_and_is_told_as_it_stands(history
             if act == "shelve":
                 rows += board.shelve(alert.id, now_ms + 7 * MIN_MS, now_ms)
     restored = AlertBoard([Told()], rows, most_per_hour=60)
+    now_ms = NOW + len(history) * MIN_MS
+    ended = board.update(seen("hold", now_ms))  # shelves that are over by now
+    assert restored.update(seen("hold", now_ms)) == ended
+    rows += ended
     assert {alert.id for alert in restored.open()} == {alert.id for alert in board.open()}
-    # What is over of itself ends with the next look, and has no row where nothing was open.
-    end_ms = NOW + len(history) * MIN_MS
-    assert {rule: shelf.until_ms for rule, shelf in restored.shelves().items() if shelf.until_ms >= end_ms} == {
-        rule: shelf.until_ms for rule, shelf in board.shelves().items() if shelf.until_ms >= end_ms
+    assert {rule: shelf.until_ms for rule, shelf in restored.shelves().items()} == {
+        rule: shelf.until_ms for rule, shelf in board.shelves().items()
     }
     told = {row["id"]: row["state"] for row in as_they_stand(rows) if row["state"] != "cleared"}
     expected = {
@@ -220,3 +222,39 @@ def test_any_history_restores_to_the_same_board_and_is_told_as_it_stands(history
         for alert in board.open()
     }
     assert told == expected
+
+
+def test_an_alert_that_stays_open_for_months_is_known_after_a_restart_though_its_first_rows_are_gone():
+    day_ms = 24 * HOUR_MS
+    board = AlertBoard([Told()])
+    (first,) = board.update(seen("on", NOW))
+    rows = board.acknowledge(first["id"], NOW + HOUR_MS)
+    for day in range(1, 62):
+        rows += board.update(seen("on", NOW + day * day_ms))
+    assert [row["time_ms"] - NOW for row in rows] == [HOUR_MS, *(days * day_ms for days in (14, 28, 42, 56))]
+    kept = rows[-2:]
+    (known,) = as_they_stand(kept)
+    assert (known["state"], known["raised_ms"], known["acknowledged_ms"]) == ("acknowledged", NOW, NOW + HOUR_MS)
+    again = AlertBoard([Told()], kept)
+    assert again.open() == [replace(alert, text=kept[-1]["text"]) for alert in board.open()]
+    assert again.update(seen("on", NOW + 62 * day_ms)) == []
+    (last,) = again.update(seen("off", NOW + 63 * day_ms))
+    assert (last["id"], last["state"], last["raised_ms"]) == (first["id"], "cleared", NOW)
+
+
+def test_what_is_told_again_stays_on_its_shelf():
+    board = AlertBoard([Told()])
+    rows = board.update(seen("on", NOW))
+    rows += board.shelve(rows[0]["id"], NOW + 20 * 24 * HOUR_MS, NOW)
+    rows += board.update(seen("on", NOW + 14 * 24 * HOUR_MS))
+    assert states(rows) == ["raised", "shelved", "raised"]
+    (known,) = as_they_stand(rows)
+    assert (known["state"], known["until_ms"]) == ("shelved", NOW + 20 * 24 * HOUR_MS)
+
+
+def test_a_shelf_of_a_clock_that_was_years_ahead_ends_within_its_longest_time():
+    board = AlertBoard([Told()])
+    rows = board.update(seen("on", NOW))
+    rows += board.shelve(rows[0]["id"], NOW + 3650 * 24 * HOUR_MS, NOW)  # its row was moved, its end was not
+    again = AlertBoard([Told()], rows)
+    assert states(again.update(seen("on", NOW + 30 * 24 * HOUR_MS))) == ["unshelved", "raised"]

@@ -150,6 +150,21 @@ class TestCounter:
         slot = build_slot(T, QUARTER, METER, seconds((0, 500.0), (450, 505.0), (900, 2.0)))
         assert (slot.energy_wh, slot.flags) == (7000, ("reset",))
 
+    @pytest.mark.parametrize("channel", [METER, ROLLING])
+    def test_a_counter_that_reads_zero_for_a_while_invents_no_energy(self, channel):
+        readings = seconds((0, 700.0), (300, 701.0), (600, 0.0), (780, 0.0), (1200, 704.0), (1800, 706.0))
+        first, second = (build_slot(start, QUARTER, channel, readings) for start in (T, T + QUARTER * 1000))
+        assert (first.energy_wh, first.flags) == (3000, ("suspect",))
+        assert (second.energy_wh, second.flags) == (3000, ())
+
+    def test_a_counter_that_goes_back_a_little_has_not_begun_anew(self):
+        slot = build_slot(T, QUARTER, METER, seconds((0, 500.0), (450, 499.9), (900, 499.95)))
+        assert (slot.energy_wh, slot.flags) == (50, ("suspect",))
+
+    def test_a_counter_that_began_anew_and_passes_its_old_value_was_a_reset(self):
+        slot = build_slot(T, QUARTER, METER, seconds((0, 2.0), (300, 0.5), (600, 1.5), (900, 2.5)))
+        assert (slot.energy_wh, slot.flags) == (2500, ("reset",))
+
     def test_a_replaced_meter_is_no_rollover_of_half_a_register(self):
         slot = build_slot(T, QUARTER, ROLLING, seconds((0, 400.0), (900, 2.0)))
         assert (slot.energy_wh, slot.flags) == (2000, ("reset",))

@@ -111,6 +111,22 @@ def test_a_solver_that_fails_leaves_a_plan_by_rules_and_says_so() -> None:
     assert "by rules: the optimiser failed (ended by signal 9)" in row["text"]
 
 
+def test_a_plan_that_cannot_be_kept_does_not_end_planning() -> None:
+    class Failing(Kept):
+        def keep(self, name: str, data: bytes) -> None:
+            if not self.notes:
+                self.notes["tried"] = b""
+                raise OSError("no space")
+            super().keep(name, data)
+
+    planning = _planning(Failing())
+    planning.begin(_forecast())
+    with pytest.raises(OSError, match="no space"):
+        _until_planned(planning)
+    planning.begin(_forecast(2))
+    assert _until_planned(planning)[0]["start_ms"] == START_MS + 2 * 1_800_000
+
+
 def test_closing_ends_the_child() -> None:
     planning = _planning(Kept(), command=[sys.executable, "-c", "import time; time.sleep(99)"])
     planning.begin(_forecast())

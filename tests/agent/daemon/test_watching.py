@@ -150,6 +150,17 @@ def test_only_the_slots_of_the_last_day_are_kept_at_hand(tmp_path: Path) -> None
     assert plant.observe().slots == seen
 
 
+def test_a_rule_that_looks_at_more_slots_than_a_day_has_is_given_them(tmp_path: Path) -> None:
+    text = CONFIG.replace('"Europe/Berlin"', '"Europe/Berlin"\nslot_minutes = 60')
+    hourly = parse(text.replace("[alerts.abnormal]", "[alerts.abnormal]\namong = 96"), folder=Path("/"))
+    history = History(3600, [Slot(T0 + n * HOUR_MS, 3600, 100_000, 100.0, 1.0) for n in range(99)])
+    watching = Watching(Bench(tmp_path, commit_window_s=0.0).store, hourly, history, None, T0)
+    watching.history_was_made_anew()
+    watching.closed(history.between(T0 + 98 * HOUR_MS, T0 + 99 * HOUR_MS))
+    seen = watching.observe(T0, since_ms=T0, forecast=None, covered_ms={}, model=None, storage_error="").slots
+    assert len({slot.start_ms for slot in seen}) == 96
+
+
 def test_killed_in_the_middle_of_a_demand_interval_it_knows_what_it_knew(tmp_path: Path) -> None:
     plant = Plant(tmp_path)
     plant.read(15, 90.0)
@@ -209,6 +220,22 @@ def test_without_a_target_the_peak_so_far_is_one_only_after_the_months_first_day
     assert early is not None
     assert late is not None
     assert (early.target_kw, late.target_kw) == (None, 100.0)
+
+
+def test_after_holidays_at_a_months_begin_its_peak_so_far_is_no_target_yet(tmp_path: Path) -> None:
+    settings = config()
+    settings = dataclasses.replace(settings, peak=dataclasses.replace(settings.peak, target_kw=None))
+    plant = Plant(tmp_path, settings)
+    for number, kw in ((-96, 800.0), (0, 50.0)):
+        plant.close(number, kw)
+    plant.now_ms = T0 + 4 * DAY_MS
+    plant.read(5, 300.0)
+    first = plant.observe().demand
+    plant.close(380, 700.0)
+    usual = plant.observe().demand
+    assert first is not None
+    assert usual is not None
+    assert (first.target_kw, usual.target_kw) == (None, 700.0)
 
 
 def test_standstills_and_skill_survive_a_kill_once_an_hour(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -39,6 +40,19 @@ def test_doing_nothing_is_the_forecast_itself_where_the_loads_usual_runs_are_in_
     assert problem.load_kw[40:44].tolist() == pytest.approx([50.0] * 4)
 
 
+def test_a_forecast_too_low_to_hold_a_usual_run_leaves_no_power_to_sell() -> None:
+    levels = np.tile([15.0, 20.0, 35.0], (96, 1))
+    quiet = dataclasses.replace(_forecast(), power_kw=levels, peak_kw=levels[:1])
+    problem = next_task(TARIFF, quiet, [], WISHES).problem
+    assert problem.load_kw[38:46].tolist() == [20, 20, 0, 0, 0, 0, 20, 20]
+
+
+def test_windows_are_the_plants_local_time_whatever_the_tariffs_zone() -> None:
+    wishes = dataclasses.replace(WISHES, zone=ZoneInfo("Asia/Tokyo"))
+    (load, *_) = next_task(TARIFF, _forecast(), [], wishes).problem.loads  # 00:00 UTC is 09:00 there
+    assert (load.earliest, load.latest, load.usual) == (0, 13 * 4, 4)
+
+
 def test_a_load_without_a_usual_time_comes_on_top() -> None:
     wishes = dataclasses.replace(WISHES, loads=(dataclasses.replace(MILL, usual_min=None),))
     problem = next_task(TARIFF, _forecast(), [], wishes).problem
@@ -60,6 +74,13 @@ def test_the_peak_so_far_is_of_this_billing_month_and_the_begun_interval_counts(
     (charge,) = problem.demand
     assert charge.peak_so_far_kw == pytest.approx(105)
     assert charge.so_far_kwh == pytest.approx(15)
+
+
+def test_a_slot_of_which_next_to_nothing_was_measured_sets_no_peak() -> None:
+    hardly = dataclasses.replace(_slots(START_MS - 2 * QUARTER_MS, [900.0])[0], completeness=0.05)
+    slots = [hardly, *_slots(START_MS - QUARTER_MS, [80.0])]
+    (charge,) = next_task(TARIFF, _forecast(), slots, WISHES).problem.demand
+    assert charge.peak_so_far_kw == pytest.approx(40)
 
 
 def test_a_month_that_has_not_begun_is_taken_to_come_to_this_ones_peak() -> None:
@@ -140,3 +161,52 @@ def test_pv_is_beside_the_gross_load_and_what_is_not_known_of_it_is_told() -> No
     assert do_nothing(task.problem).grid_kw.tolist() == pytest.approx([50.0] * 96)
     assert task.problem.curtailable
     assert "PV is as yesterday" in task.notes
+
+
+def test_a_run_that_is_late_goes_on_after_its_window_is_over() -> None:
+    early = dataclasses.replace(MILL, from_min=0, to_min=60, usual_min=None)
+    first = next_task(TARIFF, _forecast(), [], dataclasses.replace(WISHES, loads=(early,)))
+    late = np.zeros((1, 96))
+    late[0, 2:6] = 30  # half of it after 01:00
+    advised = Advised(first.problem, dataclasses.replace(rule_plan(first.problem), loads_kw=late))
+    wishes = dataclasses.replace(WISHES, loads=(early,))
+    after = next_task(TARIFF, _forecast(4), [], wishes, earlier=advised)
+    load, _ = after.problem.loads
+    assert (load.name, load.steps, load.earliest) == ("mill 2026-01-15", 2, 0)
+    without = next_task(TARIFF, _forecast(4), [], dataclasses.replace(WISHES, loads=()), earlier=advised)
+    assert not without.problem.loads
+
+
+def test_a_run_that_was_left_out_is_made_up_for_until_its_next_one_begins() -> None:
+    early = dataclasses.replace(MILL, from_min=0, to_min=60, usual_min=None)
+    wishes = dataclasses.replace(WISHES, loads=(early,))
+    advised = None
+    names = []
+    for hours in range(0, 30, 3):
+        task = next_task(TARIFF, _forecast(4 * hours), [], wishes, earlier=advised)
+        names.append([load.name for load in task.problem.loads])
+        left_out = dataclasses.replace(rule_plan(task.problem), loads_kw=np.zeros((len(task.problem.loads), 96)))
+        advised = Advised(task.problem, left_out, task.settled)
+    today, tomorrow = "mill 2026-01-15", "mill 2026-01-16"
+    assert names[:2] == [[today], [today, tomorrow]]
+    assert names[-2:] == [[today, tomorrow], [tomorrow, "mill 2026-01-17"]]
+    assert task.notes[-1] == "load 'mill 2026-01-15' is given up: the time of its next run has come"
+
+
+def test_a_load_that_needs_more_steps_than_its_window_has_is_told() -> None:
+    short = dataclasses.replace(MILL, from_min=125, to_min=185, usual_min=None)  # of whole quarters only 02:15 to 03:00
+    task = next_task(TARIFF, _forecast(), [], dataclasses.replace(WISHES, loads=(short,)))
+    assert not task.problem.loads
+    assert task.notes == (
+        "load 'mill 2026-01-15' is not planned: it needs more than its window, or what is left of it",
+    )
+
+
+def test_of_more_runs_than_a_plan_can_hold_the_nearest_are_planned() -> None:
+    loads = tuple(dataclasses.replace(MILL, name=f"mill-{n}", usual_min=None, to_min=600 + 15 * n) for n in range(48))
+    levels = np.tile([70.0, 80.0, 95.0], (192, 1))
+    two_days = dataclasses.replace(_forecast(), power_kw=levels, peak_kw=levels[:2])
+    problem = next_task(TARIFF, two_days, [], dataclasses.replace(WISHES, loads=loads)).problem
+    names = [load.name for load in problem.loads]
+    assert len(names) == 50
+    assert names[47:] == ["mill-47 2026-01-15", "mill-0 2026-01-16", "mill-1 2026-01-16"]

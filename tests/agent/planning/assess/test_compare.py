@@ -119,3 +119,15 @@ def test_figures_hardly_depend_on_the_seed():
     assert quantiles(first.baseline.cost) == pytest.approx(quantiles(second.baseline.cost), rel=0.03)
     for one, two in zip(first.comparisons, second.comparisons, strict=True):
         assert quantiles(one.payback_years)[1] == pytest.approx(quantiles(two.payback_years)[1], rel=0.03)
+
+
+def test_more_parameters_that_are_drawn_each_year_allow_fewer_runs():
+    yearly = '{ kind = "lognormal", median = 10, factor = 1.1, each_year = true }'
+    few = case(TEXT.replace("life_years = 5", "life_years = 60"), **SPREAD)
+    many = case(TEXT.replace("life_years = 5", "life_years = 60"), **{**SPREAD, "price_per_unit": yearly})
+    most = []
+    for given_case in (few, many):
+        with pytest.raises(ConfigError, match=r"outside 100\.\.(\d+) for 60 years") as caught:
+            assess(given_case, runs=100_000)
+        most.append(int(str(caught.value).rpartition("..")[2].split(" ")[0]))
+    assert most[1] < most[0] < 100_000

@@ -84,6 +84,7 @@ def test_normal_shares_and_values_are_inverse(share):
         (Discrete, {"values": (1, 2), "weights": (1,)}, "1 weights for 2 values"),
         (Discrete, {"values": (1, 2), "weights": (1, -1)}, "negative"),
         (Discrete, {"values": (1, 2), "weights": (0, 0)}, "all are 0"),
+        (Discrete, {"values": (1, 2), "weights": (1e308, 1e308)}, "beyond reckoning"),
     ],
 )
 def test_a_law_that_is_none_is_refused(law, values, says):

@@ -25,6 +25,12 @@ def test_discounted_payback_by_hand():
     assert one(100, present) == pytest.approx(3.0192, abs=1e-4)
 
 
+def test_a_rate_of_each_year_discounts_by_all_years_up_to_it():
+    # 40 / 1.1, then / 1.2: the rates of later years than the savings have are not asked for.
+    present = discounted(FORTY[:, :2], np.array([[0.1, 0.2, 0.3]]))
+    assert present[0] == pytest.approx([40 / 1.1, 40 / 1.32])
+
+
 def test_what_never_pays_back_is_infinite():
     assert one(100, [10] * 5) == np.inf
     assert one(100, [-10] * 5) == np.inf

@@ -46,6 +46,7 @@ def test_a_table_that_the_plant_does_not_have_is_given_whole():
         ("heat_of_combustion_kwh_per_unit", "nan", "fuel.heat_of_combustion_kwh_per_unit: is not a number"),
         ("heat_of_combustion_kwh_per_unit", "inf", "fuel.heat_of_combustion_kwh_per_unit: is not a number"),
         ("price_per_unit", '"dear"', "fuel.price_per_unit: is not a number"),
+        ("price_per_unit", "1" + "0" * 400, "fuel.price_per_unit: is beyond reckoning"),
         ("price_per_unit", '{ kind = "beta", low = 1 }', "fuel.price_per_unit.kind: 'beta' is unknown"),
         ("price_per_unit", '{ kind = "uniform", low = 2, high = 1 }', "fuel.price_per_unit: low 2 is not below high 1"),
         ("price_per_unit", '{ kind = "uniform", low = 2 }', "fuel.price_per_unit.high: is missing"),

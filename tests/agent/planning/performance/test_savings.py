@@ -135,3 +135,21 @@ def test_the_interval_holds_what_it_says_when_form_and_base_temperature_are_sear
         low, high = compare(made, present).interval_kwh
         held += low <= 0 <= high
     assert 0.85 <= held / runs <= 0.95
+
+
+@pytest.mark.parametrize("units", [1e-6, 1e6])
+def test_the_interval_does_not_depend_on_the_units_of_a_variable(units):
+    pieces = np.random.default_rng(0).uniform(50, 100, 150)
+    energy = 500 + 2 * pieces + np.random.default_rng(1).normal(0, 20, 150)
+
+    def interval(pieces):
+        plant = observed(energy, pieces=pieces)
+        made = fit_baseline(part(plant, 0, 100), zone="UTC", first=FIRST, last=FIRST + dt.timedelta(days=99))
+        return compare(made, part(plant, 100, 150)).interval_kwh
+
+    assert interval(pieces * units) == pytest.approx(interval(pieces), rel=1e-6)
+
+
+def test_a_confidence_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="nan is not between 0 and 1"):
+        compare(by_hand(), observed(np.array([115.0]), first=NEXT, pieces=np.array([10.0])), confidence=float("nan"))

@@ -18,6 +18,11 @@ SMALL = problem([40.0] * 8, import_per_kwh=[0.1] * 4 + [0.3] * 4, battery=BATTER
 START = "import sys; from agent.planning.schedule.child import main; "
 
 
+PLAN = {name: [0] * 8 for name in ("charge_kw", "discharge_kw", "curtail_kw")} | {"loads_kw": [], "source": "highs"}
+PLAN |= {"gap": 0, "objective": 1, "notes": []}
+ANSWER = {"plan": PLAN, "cpu_s": 1, "peak_kib": 1}
+
+
 def _hard():
     """A problem that keeps the solver busy for minutes."""
     rng = np.random.default_rng(3)
@@ -50,6 +55,8 @@ def test_the_child_makes_the_optimal_plan_and_tells_what_it_used() -> None:
         ("print('{}')", "exit code 0"),
         ('print(\'{"plan": {"charge_kw": [1e999]}, "cpu_s": 1, "peak_kib": 1}\')', "exit code 0"),
         ("import sys; sys.exit('no memory')", "exit code 1: no memory"),
+        (f"import json; print(json.dumps({ANSWER | {'plan': PLAN | {'objective': 10**400}}}))", "exit code 0"),
+        (f"import json; print(json.dumps({ANSWER | {'plan': PLAN | {'source': 'chance'}}}))", "exit code 0"),
         ("import os\nwhile True: os.write(1, bytes(1 << 16))", "more than"),
     ],
 )
@@ -61,11 +68,17 @@ def test_garbage_on_the_pipe_gives_the_plan_by_rules_with_the_reason(code: str, 
 
 
 def test_a_plan_that_breaks_a_rule_is_not_taken_even_from_the_solver() -> None:
-    plan = {"charge_kw": [20] * 8, "discharge_kw": [0] * 8, "curtail_kw": [0] * 8, "loads_kw": [], "source": "highs"}
-    answer = {"plan": plan | {"gap": 0, "objective": 1, "notes": []}, "cpu_s": 1, "peak_kib": 1}
+    answer = ANSWER | {"plan": PLAN | {"charge_kw": [20] * 8}}
     made = make_plan(SMALL, command=_python(f"import json; print(json.dumps({answer}))"))
     assert made.plan.source == "rules"
     assert "cannot be run (the battery leaves" in made.plan.notes[0]
+
+
+def test_a_full_disk_gives_the_plan_by_rules_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+    made = make_plan(SMALL)
+    assert made.plan.source == "rules"
+    assert made.plan.notes[0].startswith("the optimiser cannot be started")
 
 
 def test_a_child_killed_while_solving_gives_the_plan_by_rules() -> None:

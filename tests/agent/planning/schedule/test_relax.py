@@ -68,3 +68,31 @@ def test_the_notes_say_all_that_the_plan_breaks() -> None:
     plan = solve(given)
     assert len(broken(given, plan)) == len([note for note in plan.notes if "to run all" not in note])
     assert plan.objective == pytest.approx(price_plan(given, plan).total)
+
+
+def test_a_load_whose_window_is_as_long_as_its_run_is_late_rather_than_left_out() -> None:
+    mill = dataclasses.replace(MILL, earliest=0, latest=2)
+    given = problem([82.0, 82.0, 20.0, 20.0], loads=(mill,), site_limit_kw=100)
+    plan = solve(given)
+    assert "load 'mill' ends at 01:00, 30 min late" in plan.notes
+    assert plan.loads_kw[0].tolist() == [0, 0, 30, 30]
+
+
+def test_a_stage_that_cannot_begin_before_its_longest_pause_is_over_begins_later() -> None:
+    rest = Sequence(name="batch", stages=(Stage(profile_kw=(30.0,)),), start_by=1)
+    given = problem([82.0, 82.0, 20.0, 20.0], loads=(rest,), site_limit_kw=100)
+    plan = solve(given)
+    assert (plan.source, plan.loads_kw[0].tolist()) == ("highs", [0, 0, 30, 0])
+    assert "load 'batch' goes on at 00:30, 15 min after its longest pause" in plan.notes
+
+
+def test_a_battery_below_its_least_charge_that_cannot_be_charged_says_so() -> None:
+    battery = Battery(capacity_kwh=100, charge_kw=4, discharge_kw=4, min_soc=0.1, initial_soc=0.02, final_soc=0.5)
+    plan = solve(problem([10.0] * 4, battery=battery))
+    assert (plan.source, plan.notes) == ("highs", ("the battery ends at 6% instead of 50%",))
+
+
+def test_how_far_a_limit_is_short_is_the_least_that_would_do() -> None:
+    battery = Battery(capacity_kwh=10, charge_kw=50, discharge_kw=50, efficiency_charge=1, initial_soc=0, final_soc=1)
+    plan = solve(problem([100.0] * 4, battery=battery, site_limit_kw=100))
+    assert plan.notes[0] == "to run all as asked, the site limit of 100 kW is short by 10 kW from 00:00 to 01:00"

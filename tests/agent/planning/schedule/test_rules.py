@@ -1,5 +1,7 @@
 """The plan by rules: safe, never dearer than doing nothing, the same every time."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,25 @@ def test_each_load_goes_to_its_cheapest_place_that_keeps_the_limit() -> None:
 def test_says_what_it_cannot_keep() -> None:
     plan = rule_plan(problem([150.0], site_limit_kw=100), "no solver")
     assert plan.notes == ("no solver", "the site limit is passed by 50 kW from 00:00 to 00:15")
+
+
+def test_where_every_plan_passes_a_limit_the_one_that_passes_it_least_is_taken() -> None:
+    mill = Deferrable(name="mill", power_kw=30, steps=2, usual=0)
+    given = problem([105.0] * 2 + [40.0] * 4, import_per_kwh=[0.01] * 2 + [0.5] * 4, loads=(mill,), site_limit_kw=100)
+    plan = rule_plan(given)
+    assert plan.notes == ("the site limit is passed by 5 kW from 00:00 to 00:30",)
+    assert not plan.loads_kw[0, :2].any()
+
+
+def test_an_empty_battery_is_filled_again_although_that_costs_more_than_to_leave_it() -> None:
+    empty = dataclasses.replace(BATTERY, initial_soc=0.1, final_soc=0.5)
+    plan = rule_plan(problem([40.0] * 8, battery=empty))
+    assert plan.stored_kwh[-1] == pytest.approx(10)
+    assert not plan.notes
+
+
+def test_a_battery_that_must_be_filled_never_passes_the_site_limit_for_it() -> None:
+    empty = dataclasses.replace(BATTERY, initial_soc=0.1, final_soc=0.5)
+    plan = rule_plan(problem([98.0] * 8, battery=empty, site_limit_kw=100))
+    assert plan.grid_kw.max() <= 100 + 1e-9
+    assert plan.notes == ("the battery ends 4 kWh short",)
