@@ -21,6 +21,7 @@ from agent.contract.givenfiles import check_file
 
 MAX_BYTES = 32 << 20
 DECIMALS = 8  # values are whole numbers of 10^-8
+_END_MS = round(dt.datetime(2200, 1, 1, tzinfo=dt.UTC).timestamp() * 1000)
 Ints = NDArray[np.int64]
 
 
@@ -79,17 +80,20 @@ class Form:
         header = ["start", self.column]
         todo = f"Write lines such as {self.example} under the header {','.join(header)}"
         rows = csv.reader(text.splitlines())
-        if [name.strip() for name in next(rows, [])] != header:
-            raise ConfigError(f"does not begin with the header {','.join(header)}", where=where, todo=todo)
         found: dict[int, int] = {}
-        for row in rows:
-            if not row:
-                continue
-            try:
-                start_ms, value = self._row(row, length_s, found)
-            except ConfigError as exc:
-                raise ConfigError(f"line {rows.line_num}: {exc.what}", where=where, todo=todo) from exc
-            found[start_ms] = value
+        try:
+            if [name.strip() for name in next(rows, [])] != header:
+                raise ConfigError(f"does not begin with the header {','.join(header)}", where=where, todo=todo)
+            for row in rows:
+                if not row:
+                    continue
+                try:
+                    start_ms, value = self._row(row, length_s, found)
+                except ConfigError as exc:
+                    raise ConfigError(f"line {rows.line_num}: {exc.what}", where=where, todo=todo) from exc
+                found[start_ms] = value
+        except csv.Error as exc:  # a quote that is never closed makes a cell without end
+            raise ConfigError(f"line {rows.line_num}: is not CSV ({exc})", where=where, todo=todo) from exc
         starts = sorted(found)
         return np.array(starts, dtype=np.int64), np.array([found[start] for start in starts], dtype=np.int64)
 
@@ -104,6 +108,8 @@ class Form:
         if not scaled.is_finite() or not self.low <= scaled <= self.high:
             raise ConfigError(f"{text[:40]} is not {self.what}")
         start_ms = round(moment.timestamp() * 1000)
+        if not 0 <= start_ms < _END_MS:
+            raise ConfigError(f"{start} is not between 1970 and 2199")
         if start_ms % (length_s * 1000):
             raise ConfigError(f"{start} is not the start of {length_s // 60} minutes")
         if start_ms in found:

@@ -117,8 +117,7 @@ class Tariff:
 
     def series_trouble(self) -> str:
         """Return what is wrong in the price series at present, in words; empty where nothing is."""
-        charges = [energy for version in self.versions for energy in version.energies]
-        charges += [fee.energy for version in self.versions for fee in version.fees if fee.energy is not None]
+        charges = [energy for version in self.versions for energy in version.by_unit]
         found = dict.fromkeys(one.pricing.series.trouble() for one in charges if isinstance(one.pricing, Dynamic))
         return "; ".join(text for text in found if text)
 
@@ -219,7 +218,7 @@ def _months_on(first: dt.date, count: int) -> dt.date:
 def _read(path: Path, *, series_later: bool) -> Version:
     check_file(path, MAX_FILE_BYTES, todo=_TODO)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"cannot be read ({exc})", where=str(path), todo=_TODO) from exc
     return read_version(text, str(path), path.parent, series_later=series_later)

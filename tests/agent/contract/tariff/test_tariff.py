@@ -388,6 +388,31 @@ CHARGES = SIMPLE.replace("[[period]]", '[seasons]\nsummer = ["06-01..09-30"]\n[[
             r"fee\[0\]\.of: is not a list of some",
         ),
         ('[[fee]]\nname = "a"\npercent = 1\n', r"fee\[0\]\.of: is missing"),
+        (
+            '[[fee]]\nname = "a"\npercent = 1\nof = ["fixed"]\n',
+            r"fee\[0\]\.of: is not a list of some of energy, export$",
+        ),
+        (
+            '[[demand]]\nname = "a"\nbasis = "capacity"\nper = "year"\ncapacity_kva = 1\nprice_per_kva = 1\n',
+            r"demand\[0\]\.per: is .month. where the capacity is billed",
+        ),
+        (
+            '[[demand]]\nname = "a"\nprice_per_kw = 1\nweekdays = ["mon", "hol"]\n',
+            r'demand\[0\]\.weekdays: names "hol", but holidays_as is not',
+        ),
+        (
+            '[[demand]]\nname = "a"\nprice_per_kw = 1\nperiods = ["day"]\nfrom = "22:00"\n',
+            r"demand\[0\]\.name: 'a' never counts: its limits exclude each other",
+        ),
+        (
+            '[[meter]]\nname = "gas"\nunit = "m3"\n[[demand]]\nname = "a"\nprice_per_kw = 1\nmeter = "gas"\n',
+            r"demand\[0\]\.meter: 'gas' is in m3, which is no power",
+        ),
+        (
+            '[power_factor]\nreactive = "main"\nof = ["energy"]\ntable = [[0.9, 0], [0.0, 1e4000000]]\n',
+            r"power_factor\.table: .* of at most 10000",
+        ),
+        ('[[fixed]]\nname = "a"\nprice = 1\n' * 201, r"fixed: has more than 200 entries"),
         ('[[meter]]\nname = "main"\n', "meter.*taken"),
         ('[[meter]]\nname = "a"\nunit = "gallon"\n', "unit: is not one of kWh"),
     ],
@@ -395,6 +420,17 @@ CHARGES = SIMPLE.replace("[[period]]", '[seasons]\nsummer = ["06-01..09-30"]\n[[
 def test_each_charge_says_what_is_wrong_in_it_and_where(more, message):
     with pytest.raises(ConfigError, match=message):
         Tariff.from_toml(CHARGES + more)
+
+
+def test_a_price_of_ones_and_hundreds_is_written_out_whatever_the_file_writes():
+    charge = '[[fixed]]\nname = "a"\nprice = 1.2e3\n'
+    assert str(Tariff.from_toml(CHARGES + charge).versions[0].fixed[-1].price) == "1200"
+
+
+def test_a_file_may_begin_with_the_mark_that_windows_writes(tmp_path):
+    path = tmp_path / "tariff.toml"
+    path.write_text(SIMPLE, encoding="utf-8-sig")
+    assert Tariff.load(path).currency == "EUR"
 
 
 def test_a_file_that_is_not_there_is_one_clear_error(tmp_path):
