@@ -133,7 +133,7 @@ class CostWatch:
 
     def _likely_prices(self, end_ms: int) -> dict[str, PriceSeries]:
         """Return the series of dynamic charges with what is likely beyond them: markets end tomorrow, months do not."""
-        pricings = [energy.pricing for version in self.tariff.versions for energy in version.energies]
+        pricings = [energy.pricing for version in self.tariff.versions for energy in version.by_unit]
         series = [pricing.series for pricing in pricings if isinstance(pricing, Dynamic)]
         return {one.name: one.latest().until(end_ms) for one in series}
 

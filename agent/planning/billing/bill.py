@@ -246,7 +246,7 @@ def since_ms(tariff: Tariff, span_ms: tuple[int, int] | None) -> int:
     back = max((demand.ratchet.months for demand in demands if demand.ratchet is not None), default=0)
     month = tariff.month_at(span_ms[0])
     first_ms = tariff.months_before(month, back)[0].start_ms if back else span_ms[0]
-    tiers = [energy.pricing for version in tariff.versions for energy in version.energies]
+    tiers = [energy.pricing for version in tariff.versions for energy in version.by_unit]
     by_year = any(isinstance(pricing, Tiered) and pricing.per == "year" for pricing in tiers)
     if by_year or any(demand.per == "year" for demand in demands):
         first_ms = min(first_ms, tariff.year_start(month).start_ms)
