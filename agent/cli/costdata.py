@@ -126,7 +126,9 @@ class Plant:
         from agent.contract.rows import Forecast
 
         row = self._view.newest_forecast()
-        return None if row is None else Forecast.from_row(row)
+        found = None if row is None else Forecast.from_row(row)
+        is_of_use = found is not None and found.slot_s == self._config.plant.slot_s  # else of a time before a change
+        return found if is_of_use else None
 
 
 @contextlib.contextmanager

@@ -208,6 +208,9 @@ class Section:
         if given is not None and type(given) is not dt.date:
             self.complain(key, f"{given!r} is not a date such as 2026-04-01")
             return None
+        if given is not None and not 1970 <= given.year < 2200:
+            self.complain(key, f"{given} is not between 1970 and 2199")
+            return None
         return given
 
     def days_in_force(self, seasons: Sequence[str]) -> When:

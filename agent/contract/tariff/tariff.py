@@ -122,6 +122,12 @@ class Tariff:
         return "; ".join(text for text in found if text)
 
     @property
+    def begin_ms(self) -> int:
+        """From when on there are prices; 0 where there always were."""
+        first = self.versions[0].valid_from
+        return 0 if first is None else self.date_bounds_ms(first)[0]
+
+    @property
     def settles_by_month(self) -> bool:
         """Whether the cost of a day depends on the rest of its billing month."""
         return any(version.settles_by_month for version in self.versions)

@@ -16,7 +16,7 @@ import numpy as np
 
 from agent.contract.errors import ConfigError
 from agent.contract.tariff.calendar import When
-from agent.contract.tariff.model import MAIN, Demand, Energy, Tiered
+from agent.contract.tariff.model import Demand, Energy, Tiered
 from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Month, Tariff
 from agent.contract.tariff.version import Version

@@ -56,7 +56,7 @@ def test_a_quote_that_is_never_closed_is_one_clear_error_and_leaves_the_last_in_
     assert len(file.latest().prices) == 3
     path.write_text(before + '"' + "2026-03-01T03:00:00Z,7\n" * 8000)
     assert len(file.latest().prices) == 3
-    with pytest.raises(ConfigError, match="line .* is not CSV"):
+    with pytest.raises(ConfigError, match=r"line .* is not CSV"):
         file.read()
 
 

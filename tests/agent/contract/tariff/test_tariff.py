@@ -189,6 +189,7 @@ to = "06:00"
         (SIMPLE.replace("0.20", "1e4000000"), r"period\[1\]\.price_per_kwh"),
         (SIMPLE.replace("0.20", "1e-4000000"), r"period\[1\]\.price_per_kwh"),
         (SIMPLE.replace("0.20", "0.123456789"), "more than 8 decimals"),
+        ("valid_from = 0001-01-01" + SIMPLE, "valid_from: 0001-01-01 is not between 1970 and 2199"),
         (SIMPLE.replace('name = "rest"', 'name = "day"'), "'day' has another price further up"),
         (SIMPLE.replace('name = "rest"', 'name = "rest"\nfrom = "01:00"'), "none covers mon, .* sun 00:00-01:00; let"),
         (SIMPLE.replace('name = "rest"', 'name = "rest"\nmonths = [2]'), "none covers .*00:00-06:00 in months 1, 3, 4"),
