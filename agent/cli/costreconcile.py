@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.cli.costbill import wanted_span
-from agent.cli.costdata import from_option, month_option, open_plant, to_option
+from agent.cli.costdata import from_option, known_span, month_option, open_plant, to_option
 from agent.cli.costwords import days, gaps, remarks
 from agent.cli.output import Payload, emit, facts, json_option, table
 from agent.cli.session import Session, pass_session
@@ -72,6 +72,7 @@ def reconcile(
             month = dt.datetime.combine(over.first, dt.time())
         span = wanted_span(tariff, month, first, last)
         slots = plant.slots_for(margins(span), tariff)
+        known_span(tariff, [slot for slot in slots if span[0] < slot.end_ms <= span[1]], span, plant.now_ms)
         found = explain(tariff, slots, span, given, told)
         emit({**plant.head, "file": str(file), **_answer(found)}, as_json, _human)
 

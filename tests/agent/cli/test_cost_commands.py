@@ -227,6 +227,16 @@ def test_a_real_invoice_is_explained_line_by_line(
     assert answer["lines"][0]["theirs"]["price"] == "0.3"
 
 
+def test_an_invoice_of_a_month_that_was_not_seen_is_not_compared(
+    plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plant.store(october(last_day=2))  # from September on
+    invoice = tmp_path / "invoice.csv"
+    invoice.write_text("name,amount\nday,1.50\n")
+    assert run_command(plant.command("cost", "reconcile", str(invoice), "--month", "2026-08")) == 75
+    assert "no slot is known from 2026-08-01" in capsys.readouterr().err
+
+
 def test_our_own_file_of_lines_is_an_invoice_without_a_difference(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
