@@ -97,7 +97,7 @@ def compare(
         if first is not None and last is not None:
             span = days_span(plant.tariff, first, last)
         else:
-            span = plant.now_ms - _YEAR_MS, plant.now_ms
+            span = max(plant.now_ms - _YEAR_MS, plant.tariff.begin_ms), plant.now_ms
         slots = plant.slots_for(span, *tariffs.values())
         span, notes = known_span(plant.tariff, slots, span, plant.now_ms)
         found = compare_tariffs(tariffs, slots, span)

@@ -6,6 +6,7 @@ exists here: an instant is placed by the plant's zone, so that a day may have 92
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import itertools
 from collections.abc import Iterator, Sequence
@@ -120,6 +121,10 @@ class Tariff:
         charges = [energy for version in self.versions for energy in version.by_unit]
         found = dict.fromkeys(one.pricing.series.trouble() for one in charges if isinstance(one.pricing, Dynamic))
         return "; ".join(text for text in found if text)
+
+    def as_if_ever(self) -> Tariff:
+        """Return it with its first version for all days before, too: what an offer would have cost."""
+        return Tariff([dataclasses.replace(self.versions[0], valid_from=None), *self.versions[1:]])
 
     @property
     def begin_ms(self) -> int:

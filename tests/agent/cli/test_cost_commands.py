@@ -172,6 +172,20 @@ def test_the_same_load_under_another_tariff(
         assert sum(map(Decimal, one["months"].values())) == Decimal(one["amount"])
 
 
+def test_an_offer_that_begins_tomorrow_is_compared_by_its_prices(
+    plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plant.store(october())
+    begin = 'name = "flat"\nzone = "Europe/Berlin"\ncurrency = "EUR"\nvalid_from = '
+    for first in ("2026-10-15", "2027-01-01"):
+        (tmp_path / "offer.toml").write_text(f'{begin}{first}\n[[energy]]\nname = "any"\nprice = 0.30\n')
+        command = plant.command("cost", "compare", str(tmp_path / "offer.toml"), "--json")
+        assert run_command([*command, "--from", "2026-10-01", "--to", "2026-10-31"]) == 0
+        offer = json.loads(capsys.readouterr().out)["tariffs"][1]
+        assert (offer["amount"], offer["low"], offer["high"]) == ("22365.00",) * 3
+        assert offer["notes"] == [f"its prices of {first} are taken for the days before, too"]
+
+
 def test_a_tariff_of_another_currency_is_not_compared(
     plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
