@@ -161,7 +161,8 @@ def bill(
 
     A slot that is neither measured nor forecast is missing: it adds nothing to the lines, and the range says what it
     may have cost, from an idle plant (or its greatest export) to the highest mean power seen. The forecast's range is
-    comonotonic: every slot low, or high, together; errors of real slots partly cancel.
+    comonotonic: every slot low, or high, together, and the other way round in lines of which more costs less; errors of
+    real slots partly cancel.
 
     Args:
         tariff: prices.
