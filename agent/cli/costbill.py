@@ -16,6 +16,7 @@ import click
 from agent.cli.costdata import (
     Plant,
     Span,
+    as_one_invoice,
     days_span,
     from_option,
     known_span,
@@ -116,12 +117,12 @@ def invoice_answer(
     """Bill a month or some days, as far as the device has seen them."""
     from agent.planning.billing.bill import bill as make_bill
 
-    tariff = plant.tariff
-    span = wanted_span(tariff, month, first, last)
+    span = wanted_span(plant.tariff, month, first, last)
+    tariff, words = as_one_invoice(plant.tariff, span)
     slots = plant.slots_for(span, tariff)
     span, notes = known_span(tariff, slots, span, plant.now_ms)
     found = make_bill(tariff, slots, span_ms=span, partial=True).to_json()
-    return {**plant.head, **found, **plant.emissions(slots, span), "notes": [*notes, *found["notes"]]}
+    return {**plant.head, **found, **plant.emissions(slots, span), "notes": [*words, *notes, *found["notes"]]}
 
 
 def wanted_span(tariff: Tariff, month: dt.datetime | None, first: dt.datetime | None, last: dt.datetime | None) -> Span:

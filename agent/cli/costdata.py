@@ -15,6 +15,7 @@ import click
 
 from agent.cli.output import local, remark
 from agent.contract.errors import ConfigError, StorageError, UnavailableError
+from agent.contract.zones import to_local
 
 if TYPE_CHECKING:
     from agent.cli.session import Session
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 _WEEK_MS = 7 * 86_400_000
+_SHORTEST, _LONGEST = 25, 36  # days from one reading of a meter to the next
 
 
 class _Date(click.DateTime):
@@ -171,6 +173,19 @@ def days_span(tariff: Tariff, first: dt.datetime, last: dt.datetime) -> Span:
     if last < first:
         raise click.UsageError(f"--to {last:%Y-%m-%d} is before --from {first:%Y-%m-%d}.")
     return tariff.date_bounds_ms(first.date())[0], tariff.date_bounds_ms(last.date())[1]
+
+
+def as_one_invoice(tariff: Tariff, span: Span) -> tuple[Tariff, list[str]]:
+    """Take days that are about a month, across two billing months, as one of its own; say so in words.
+
+    Many meters are not read on one day every month, and nobody pays for the month's demand twice.
+    """
+    zone = tariff.zone
+    first, end = (to_local(at_ms, zone).date() for at_ms in span)
+    if not _SHORTEST <= (end - first).days <= _LONGEST or tariff.month_at(span[0]) == tariff.month_at(span[1] - 1):
+        return tariff, []
+    words = f"{first} to {end - dt.timedelta(days=1)} is taken as one billing month: demand and the like count once"
+    return tariff.with_period(first, end), [words]
 
 
 def known_span(tariff: Tariff, slots: list[Slot], span: Span, now_ms: int) -> tuple[Span, list[str]]:

@@ -25,6 +25,7 @@ from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local
 
 MAX_FILE_BYTES = 1 << 18
 _MAX_VERSIONS = 64
+_LAST_DAY = 28  # that every month has
 _STEP_MIN = 15  # no zone has changed its clocks within one
 _TODO = "Check [tariff] file"
 
@@ -51,6 +52,8 @@ class Tariff:
         versions: in the order of their days.
         zone, zone_name: in which its times are meant.
         name, currency, billing_day: of the latest version; all agree but for the name.
+
+        period: a billing month of its own, whatever the billing day; None where there is none. See `with_period`.
 
     Invariants:
         versions agree on zone, currency, billing day and rounding; each begins on a day of its own.
@@ -86,6 +89,7 @@ class Tariff:
         self.zone = parse_zone(self.zone_name)
         # A month is billed again and again: its days are looked up once.
         self._bounds_ms = lru_cache(maxsize=1024)(lambda date: local_day_bounds_ms(date, self.zone))
+        self.period: Month | None = None
 
     @classmethod
     def load(cls, path: Path, *, series_later: bool = False) -> Tariff:
@@ -124,7 +128,19 @@ class Tariff:
 
     def as_if_ever(self) -> Tariff:
         """Return it with its first version for all days before, too: what an offer would have cost."""
-        return Tariff([dataclasses.replace(self.versions[0], valid_from=None), *self.versions[1:]])
+        return self.with_versions([dataclasses.replace(self.versions[0], valid_from=None), *self.versions[1:]])
+
+    def with_versions(self, versions: Sequence[Version]) -> Tariff:
+        """Return it with others in the place of its versions."""
+        found = Tariff(versions)
+        found.period = self.period
+        return found
+
+    def with_period(self, first: dt.date, end: dt.date) -> Tariff:
+        """Return it with local days [first, end) as one billing month: meters are not read on one day every month."""
+        found = Tariff(self.versions)
+        found.period = found._days(first, end)
+        return found
 
     @property
     def begin_ms(self) -> int:
@@ -192,6 +208,8 @@ class Tariff:
 
     def month_at(self, time_ms: int) -> Month:
         """Return the billing month that holds an instant."""
+        if self.period is not None and self.period.start_ms <= time_ms < self.period.end_ms:
+            return self.period
         date = to_local(time_ms, self.zone).date()
         first = date.replace(day=self.billing_day)
         return self._month(first if first <= date else _months_on(first, -1))
@@ -214,16 +232,18 @@ class Tariff:
 
     def year_start(self, month: Month) -> Month:
         """Return the first billing month of the calendar year in which one begins."""
-        return self._month(month.first.replace(month=1))
+        return self._month(dt.date(month.first.year, 1, self.billing_day))
 
     def _month(self, first: dt.date) -> Month:
-        end = _months_on(first, 1)
+        return self._days(first, _months_on(first, 1))
+
+    def _days(self, first: dt.date, end: dt.date) -> Month:
         return Month(f"{first:%Y-%m}", self.date_bounds_ms(first)[0], self.date_bounds_ms(end)[0], first, end)
 
 
 def _months_on(first: dt.date, count: int) -> dt.date:
     index = first.year * 12 + first.month - 1 + count
-    return first.replace(year=index // 12, month=index % 12 + 1)
+    return dt.date(index // 12, index % 12 + 1, min(first.day, _LAST_DAY))
 
 
 def _read(path: Path, *, series_later: bool) -> Version:

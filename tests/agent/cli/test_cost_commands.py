@@ -172,6 +172,23 @@ def test_the_same_load_under_another_tariff(
         assert sum(map(Decimal, one["months"].values())) == Decimal(one["amount"])
 
 
+def test_an_invoice_from_one_reading_of_the_meter_to_the_next_has_the_months_demand_once(
+    plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plant.store(october())
+    days = ("--from", "2026-09-09", "--to", "2026-10-08")
+    assert run_command(plant.command("cost", "bill", *days, "--csv", str(tmp_path / "bill.csv"), "--json")) == 0
+    answer = json.loads(capsys.readouterr().out)
+    (invoice,) = answer["invoices"]
+    demand = next(line for line in invoice["lines"] if line["period"] == "demand")
+    assert (demand["quantity"], demand["amount"]) == ("150", "1500.00")  # 7 October
+    assert answer["notes"] == ["2026-09-09 to 2026-10-08 is taken as one billing month: demand and the like count once"]
+    assert run_command(plant.command("cost", "reconcile", str(tmp_path / "bill.csv"), *days)) == 0
+    assert "Both agree to the last digit." in capsys.readouterr().out
+    assert run_command(plant.command("cost", "bill", "--from", "2026-09-09", "--to", "2026-10-28", "--json")) == 0
+    assert len(json.loads(capsys.readouterr().out)["invoices"]) == 2
+
+
 def test_an_offer_that_begins_tomorrow_is_compared_by_its_prices(
     plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

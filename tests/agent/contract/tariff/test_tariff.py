@@ -136,6 +136,16 @@ def test_month_and_day_starts_are_local(victoria):
     assert victoria.day_bounds_ms(noon) == (at(2014, 10, 20), at(2014, 10, 21))
 
 
+def test_days_may_be_a_billing_month_of_their_own(victoria):
+    first, end = dt.date(2014, 1, 31), dt.date(2014, 3, 3)
+    tariff = victoria.with_period(first, end)
+    month = tariff.month_at(at(2014, 2, 15))
+    assert (month.first, month.end, month.days, month.label) == (first, end, 31, "2014-01")
+    assert tariff.month_at(at(2014, 3, 3)).first == dt.date(2014, 3, 1)
+    assert [one.first.month for one in tariff.months_before(month, 11)] == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    assert tariff.year_start(month).first == dt.date(2014, 1, 1)
+
+
 def test_all_complaints_come_at_once():
     text = """
 name = "bad"
