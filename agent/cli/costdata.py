@@ -188,6 +188,23 @@ def as_one_invoice(tariff: Tariff, span: Span) -> tuple[Tariff, list[str]]:
     return tariff.with_period(first, end), [words]
 
 
+def months_seen(tariff: Tariff, slots: Sequence[Slot], now_ms: int) -> Span:
+    """Return the last twelve billing months that are over and were seen from their begin, else all that was seen.
+
+    A month that was seen in part has all of its demand: tariffs with much of it would look dearer than they are.
+    """
+    first_ms = min((slot.start_ms for slot in slots), default=now_ms)
+    start_ms, end_ms = year_span(tariff, now_ms)[0], tariff.month_start_ms(now_ms)
+    begins = [max(month.start_ms, tariff.begin_ms) for month in tariff.months(start_ms, end_ms)]
+    seen = [begin_ms for begin_ms in begins if first_ms <= begin_ms < end_ms]
+    return (seen[0], end_ms) if seen else (max(start_ms, tariff.begin_ms), now_ms)
+
+
+def year_span(tariff: Tariff, now_ms: int) -> Span:
+    """Return the twelve billing months before this one, and what there is of this."""
+    return tariff.months_before(tariff.month_at(now_ms), 12)[0].start_ms, now_ms
+
+
 def known_span(tariff: Tariff, slots: list[Slot], span: Span, now_ms: int) -> tuple[Span, list[str]]:
     """Cut a span to what the device has seen of it; return it with what was cut off, in words.
 

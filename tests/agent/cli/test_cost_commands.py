@@ -189,6 +189,30 @@ def test_an_invoice_from_one_reading_of_the_meter_to_the_next_has_the_months_dem
     assert len(json.loads(capsys.readouterr().out)["invoices"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("first", "end", "months"),
+    [
+        ((2026, 8, 20), (2026, 11, 11), {"2026-09", "2026-10"}),  # the months before and after were seen in part
+        (
+            (2025, 6, 1),
+            (2026, 7, 10),
+            {f"2025-{one:02}" for one in range(7, 13)} | {f"2026-{one:02}" for one in range(1, 7)},
+        ),
+        ((2026, 10, 20), (2026, 10, 25), {"2026-10"}),
+    ],
+)
+def test_tariffs_are_compared_over_whole_billing_months_where_there_are_some(
+    plant: CostPlant,
+    capsys: pytest.CaptureFixture[str],
+    first: tuple[int, ...],
+    end: tuple[int, ...],
+    months: set[str],
+) -> None:
+    plant.store(steady(at(*first), at(*end), 100, HOUR))
+    assert run_command(plant.command("cost", "compare", str(plant.folder / "tariff"), "--json")) == 0
+    assert set(json.loads(capsys.readouterr().out)["tariffs"][0]["months"]) == months
+
+
 def test_an_offer_that_begins_tomorrow_is_compared_by_its_prices(
     plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
