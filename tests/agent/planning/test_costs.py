@@ -252,6 +252,14 @@ def test_the_month_at_its_end_is_measured_then_forecast_then_like_earlier_days()
     assert "lines" not in row
 
 
+def test_the_month_at_its_end_lacks_nothing_where_midnight_lies_within_a_slot():
+    text = 'name = "flat"\nzone = "Asia/Kolkata"\ncurrency = "INR"\n[[energy]]\nname = "flat"\nprice = 0.25\n'
+    first, now = (round(dt.datetime(2026, 4, day, tzinfo=dt.UTC).timestamp() * 1000) for day in (1, 10))
+    rows = CostWatch(Tariff.from_toml(text)).rows(now, hours(first - 24 * HOUR_MS, now), None)
+    end = next(row for row in rows if row["scope"] == "month_end")
+    assert (end["missing_slots"], end["amount"], end["low"], end["high"]) == (0, "720.00", "720.00", "720.00")
+
+
 def test_the_month_at_its_end_needs_a_day_that_is_known():
     now = at(2014, 10, 15, 10)
     assert "month_end" not in by_scope(now, hours(now - 23 * HOUR_MS, now), forecast(now))
