@@ -16,13 +16,16 @@ import click
 from agent.cli.costdata import (
     Plant,
     Span,
+    as_one_invoice,
     days_span,
     from_option,
     known_span,
     month_option,
     month_span,
+    months_seen,
     open_plant,
     to_option,
+    year_span,
 )
 from agent.cli.costwords import amount, days, emitted, gaps, lines_table, measure, remarks
 from agent.cli.output import Payload, emit, facts, json_option, table
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path)
 _CSV_HEAD = ("invoice", "name", "quantity", "unit", "price", "share", "amount")
-_YEAR_MS = 366 * 86_400_000
 _BAR = 40
 
 
@@ -79,8 +81,8 @@ def compare(
 ) -> None:
     """Show what the same load would have cost under other tariffs, a file or folder each.
 
-    Without days it is the last year, as far back as this device has measured. What a tariff needs and the device does
-    not measure is said.
+    Without days it is the last twelve billing months that are over, as far back as this device has measured. What a
+    tariff needs and the device does not measure is said.
 
     \b
     Example:
@@ -96,9 +98,11 @@ def compare(
         tariffs = {"": plant.tariff, **others}
         if first is not None and last is not None:
             span = days_span(plant.tariff, first, last)
+            tariffs = {file: as_one_invoice(tariff, span)[0] for file, tariff in tariffs.items()}
+            slots = plant.slots_for(span, *tariffs.values())
         else:
-            span = plant.now_ms - _YEAR_MS, plant.now_ms
-        slots = plant.slots_for(span, *tariffs.values())
+            slots = plant.slots_for(year_span(plant.tariff, plant.now_ms), *tariffs.values())
+            span = months_seen(plant.tariff, slots, plant.now_ms)
         span, notes = known_span(plant.tariff, slots, span, plant.now_ms)
         found = compare_tariffs(tariffs, slots, span)
         answer = {
@@ -116,12 +120,12 @@ def invoice_answer(
     """Bill a month or some days, as far as the device has seen them."""
     from agent.planning.billing.bill import bill as make_bill
 
-    tariff = plant.tariff
-    span = wanted_span(tariff, month, first, last)
+    span = wanted_span(plant.tariff, month, first, last)
+    tariff, words = as_one_invoice(plant.tariff, span)
     slots = plant.slots_for(span, tariff)
     span, notes = known_span(tariff, slots, span, plant.now_ms)
     found = make_bill(tariff, slots, span_ms=span, partial=True).to_json()
-    return {**plant.head, **found, **plant.emissions(slots, span), "notes": [*notes, *found["notes"]]}
+    return {**plant.head, **found, **plant.emissions(slots, span), "notes": [*words, *notes, *found["notes"]]}
 
 
 def wanted_span(tariff: Tariff, month: dt.datetime | None, first: dt.datetime | None, last: dt.datetime | None) -> Span:

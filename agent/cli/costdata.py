@@ -15,6 +15,7 @@ import click
 
 from agent.cli.output import local, remark
 from agent.contract.errors import ConfigError, StorageError, UnavailableError
+from agent.contract.zones import to_local
 
 if TYPE_CHECKING:
     from agent.cli.session import Session
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 _WEEK_MS = 7 * 86_400_000
+_SHORTEST, _LONGEST = 25, 36  # days from one reading of a meter to the next
 
 
 class _Date(click.DateTime):
@@ -123,7 +125,9 @@ class Plant:
 
     def forecast(self) -> Forecast | None:
         """Return the newest forecast that counts, as one of the meter."""
-        return self._view.expected()
+        found = self._view.expected()
+        is_of_use = found is not None and found.slot_s == self._config.plant.slot_s  # else of a time before a change
+        return found if is_of_use else None
 
 
 @contextlib.contextmanager
@@ -166,6 +170,36 @@ def days_span(tariff: Tariff, first: dt.datetime, last: dt.datetime) -> Span:
     if last < first:
         raise click.UsageError(f"--to {last:%Y-%m-%d} is before --from {first:%Y-%m-%d}.")
     return tariff.date_bounds_ms(first.date())[0], tariff.date_bounds_ms(last.date())[1]
+
+
+def as_one_invoice(tariff: Tariff, span: Span) -> tuple[Tariff, list[str]]:
+    """Take days that are about a month, across two billing months, as one of its own; say so in words.
+
+    Many meters are not read on one day every month, and nobody pays for the month's demand twice.
+    """
+    zone = tariff.zone
+    first, end = (to_local(at_ms, zone).date() for at_ms in span)
+    if not _SHORTEST <= (end - first).days <= _LONGEST or tariff.month_at(span[0]) == tariff.month_at(span[1] - 1):
+        return tariff, []
+    words = f"{first} to {end - dt.timedelta(days=1)} is taken as one billing month: demand and the like count once"
+    return tariff.with_period(first, end), [words]
+
+
+def months_seen(tariff: Tariff, slots: Sequence[Slot], now_ms: int) -> Span:
+    """Return the last twelve billing months that are over and were seen from their begin, else all that was seen.
+
+    A month that was seen in part has all of its demand: tariffs with much of it would look dearer than they are.
+    """
+    first_ms = min((slot.start_ms for slot in slots), default=now_ms)
+    start_ms, end_ms = year_span(tariff, now_ms)[0], tariff.month_start_ms(now_ms)
+    begins = [max(month.start_ms, tariff.begin_ms) for month in tariff.months(start_ms, end_ms)]
+    seen = [begin_ms for begin_ms in begins if first_ms <= begin_ms < end_ms]
+    return (seen[0], end_ms) if seen else (max(start_ms, tariff.begin_ms), now_ms)
+
+
+def year_span(tariff: Tariff, now_ms: int) -> Span:
+    """Return the twelve billing months before this one, and what there is of this."""
+    return tariff.months_before(tariff.month_at(now_ms), 12)[0].start_ms, now_ms
 
 
 def known_span(tariff: Tariff, slots: list[Slot], span: Span, now_ms: int) -> tuple[Span, list[str]]:

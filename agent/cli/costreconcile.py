@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.cli.costbill import wanted_span
-from agent.cli.costdata import from_option, month_option, open_plant, to_option
+from agent.cli.costdata import as_one_invoice, from_option, known_span, month_option, open_plant, to_option
 from agent.cli.costwords import days, gaps, remarks
 from agent.cli.output import Payload, emit, facts, json_option, table
 from agent.cli.session import Session, pass_session
@@ -71,9 +71,12 @@ def reconcile(
             over = tariff.month_at(tariff.month_start_ms(plant.now_ms) - 1)
             month = dt.datetime.combine(over.first, dt.time())
         span = wanted_span(tariff, month, first, last)
+        tariff, words = as_one_invoice(tariff, span)
         slots = plant.slots_for(margins(span), tariff)
+        known_span(tariff, [slot for slot in slots if span[0] < slot.end_ms <= span[1]], span, plant.now_ms)
         found = explain(tariff, slots, span, given, told)
-        emit({**plant.head, "file": str(file), **_answer(found)}, as_json, _human)
+        answer = _answer(found)
+        emit({**plant.head, "file": str(file), **answer, "notes": [*words, *answer["notes"]]}, as_json, _human)
 
 
 def _told(text: str) -> tuple[str, str]:

@@ -18,10 +18,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 def emit(payload: Payload, as_json: bool, human: Callable[[Payload], str]) -> None:
     """Print an answer in the form that was asked for."""
-    if as_json:
-        click.echo(json.dumps({"schema": 1, **payload}, ensure_ascii=False, allow_nan=False))
-    else:
-        click.echo(human(payload))
+    text = json.dumps({"schema": 1, **payload}, ensure_ascii=False, allow_nan=False) if as_json else human(payload)
+    # The name of a file may be bytes that are no text.
+    click.echo(text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def remark(text: str) -> None:

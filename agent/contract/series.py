@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-from collections.abc import Callable, Container
+import re
+from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -18,9 +20,12 @@ from numpy.typing import NDArray
 
 from agent.contract.errors import ConfigError
 from agent.contract.givenfiles import check_file
+from agent.contract.zones import utc_iso
 
 MAX_BYTES = 32 << 20
 DECIMALS = 8  # values are whole numbers of 10^-8
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_END_MS = round(dt.datetime(2200, 1, 1, tzinfo=dt.UTC).timestamp() * 1000)
 Ints = NDArray[np.int64]
 
 
@@ -78,22 +83,34 @@ class Form:
         """
         header = ["start", self.column]
         todo = f"Write lines such as {self.example} under the header {','.join(header)}"
-        rows = csv.reader(text.splitlines())
-        if [name.strip() for name in next(rows, [])] != header:
-            raise ConfigError(f"does not begin with the header {','.join(header)}", where=where, todo=todo)
-        found: dict[int, int] = {}
-        for row in rows:
-            if not row:
-                continue
-            try:
-                start_ms, value = self._row(row, length_s, found)
-            except ConfigError as exc:
-                raise ConfigError(f"line {rows.line_num}: {exc.what}", where=where, todo=todo) from exc
-            found[start_ms] = value
-        starts = sorted(found)
-        return np.array(starts, dtype=np.int64), np.array([found[start] for start in starts], dtype=np.int64)
+        rows = csv.reader(line[0] for line in _LINE.finditer(text))
+        starts, values, lines = array("q"), array("q"), array("q")  # a file of years: a list would be ten times that
+        try:
+            if [name.strip() for name in next(rows, [])] != header:
+                raise ConfigError(f"does not begin with the header {','.join(header)}", where=where, todo=todo)
+            for row in rows:
+                if not row:
+                    continue
+                try:
+                    start_ms, value = self._row(row, length_s)
+                except ConfigError as exc:
+                    raise ConfigError(f"line {rows.line_num}: {exc.what}", where=where, todo=todo) from exc
+                starts.append(start_ms)
+                values.append(value)
+                lines.append(rows.line_num)
+        except csv.Error as exc:  # a quote that is never closed makes a cell without end
+            raise ConfigError(f"line {rows.line_num}: is not CSV ({exc})", where=where, todo=todo) from exc
+        unsorted = np.array(starts, dtype=np.int64)
+        order = np.argsort(unsorted, kind="stable")
+        starts_ms = unsorted[order]
+        if len(again := order[1:][np.diff(starts_ms) == 0]):
+            first = int(again.min())
+            raise ConfigError(
+                f"line {lines[first]}: {utc_iso(starts[first])} stands further up, too", where=where, todo=todo
+            )
+        return starts_ms, np.array(values, dtype=np.int64)[order]
 
-    def _row(self, row: list[str], length_s: int, found: Container[int]) -> tuple[int, int]:
+    def _row(self, row: list[str], length_s: int) -> tuple[int, int]:
         try:
             start, text = row
             moment, scaled = dt.datetime.fromisoformat(start.strip()), Decimal(text.strip()) * self.scale
@@ -104,10 +121,10 @@ class Form:
         if not scaled.is_finite() or not self.low <= scaled <= self.high:
             raise ConfigError(f"{text[:40]} is not {self.what}")
         start_ms = round(moment.timestamp() * 1000)
+        if not 0 <= start_ms < _END_MS:
+            raise ConfigError(f"{start} is not between 1970 and 2199")
         if start_ms % (length_s * 1000):
             raise ConfigError(f"{start} is not the start of {length_s // 60} minutes")
-        if start_ms in found:
-            raise ConfigError(f"{start} stands further up, too")
         return start_ms, round(scaled.scaleb(DECIMALS))
 
 

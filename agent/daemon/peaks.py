@@ -157,9 +157,12 @@ def _charged(tariff: Tariff, target_kw: float | None, now_ms: int, earlier: Earl
     from agent.planning.billing.marginal import marginal_prices  # noqa: PLC0415 - a device loads only what it needs
 
     month = tariff.month_at(now_ms)
+    start_ms = max(month.start_ms, tariff.begin_ms)  # a tariff may begin within its first month
+    if start_ms >= month.end_ms:
+        return
     try:
-        steps = (month.end_ms - month.start_ms) // (_STEP_S * 1000)
-        charges = marginal_prices(tariff, month.start_ms, _STEP_S, steps, earlier=earlier).demand
+        steps = (month.end_ms - start_ms) // (_STEP_S * 1000)
+        charges = marginal_prices(tariff, start_ms, _STEP_S, steps, earlier=earlier).demand
     except EdgewattError as exc:
         _log.warning("the tariff's demand charges are not watched: %s", exc)
         return
@@ -170,7 +173,7 @@ def _charged(tariff: Tariff, target_kw: float | None, now_ms: int, earlier: Earl
             target_kw=target_kw,
             per_kw=charge.per_kw,
             free_kw=charge.free_kw,
-            counts=_window(month.start_ms, charge.counts),
+            counts=_window(start_ms, charge.counts),
             billing_day=tariff.billing_day,
             name=charge.name,
             currency=tariff.currency,

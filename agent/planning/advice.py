@@ -92,7 +92,7 @@ def next_task(
         ConfigError: when the tariff has no prices for the span, or the wishes are impossible.
     """
     start_ms, step_s, steps = forecast.origin_ms, forecast.slot_s, len(forecast.power_kw)
-    month_ms = tariff.month_at(start_ms).start_ms
+    month_ms = max(tariff.month_at(start_ms).start_ms, tariff.begin_ms)
     past = [slot for slot in slots if month_ms <= slot.start_ms < start_ms]
     taken_kwh = sum(max(slot.energy_wh, 0) for slot in past) / 1000
     prices = marginal_prices(tariff, start_ms, step_s, steps, taken_kwh=taken_kwh, earlier=demand_before)

@@ -43,8 +43,8 @@ class CostWatch:
     new peak costs on the day on which it is set.
 
     Nothing is billed before the first slot that is given: a plant that was connected in mid-month owes nothing for the
-    days before, as far as the device knows (`start_ms` in the row says from when). What is missing after it widens
-    the range.
+    days before, as far as the device knows (`start_ms` in the row says from when); nor before the first version of the
+    tariff. What is missing after it widens the range.
 
     Attributes:
         earlier: highest demand of months before the slots that are given, for ratchets and the year's highest.
@@ -133,7 +133,7 @@ class CostWatch:
 
     def _likely_prices(self, end_ms: int) -> dict[str, PriceSeries]:
         """Return the series of dynamic charges with what is likely beyond them: markets end tomorrow, months do not."""
-        pricings = [energy.pricing for version in self.tariff.versions for energy in version.energies]
+        pricings = [energy.pricing for version in self.tariff.versions for energy in version.by_unit]
         series = [pricing.series for pricing in pricings if isinstance(pricing, Dynamic)]
         return {one.name: one.latest().until(end_ms) for one in series}
 
@@ -159,7 +159,7 @@ class CostWatch:
             if forecast is None:
                 return None
             known_from_ms = forecast.origin_ms
-        start_ms = max(start_ms, known_from_ms)
+        start_ms = max(start_ms, known_from_ms, self.tariff.begin_ms)
         if start_ms >= end_ms:
             return None
         try:

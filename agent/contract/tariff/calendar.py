@@ -190,6 +190,18 @@ class TimeOfUse:
         return row
 
 
+def ever_holds(when: When, calendar: Calendar, common: TimeOfUse | None) -> bool:
+    """Whether there is a minute at which `when` holds; `common` is the calendar that its periods are of."""
+    for day in calendar.kinds():
+        row = when.row(day, 1)
+        if when.periods is not None and common is not None:
+            wanted = np.array([name in when.periods for name in common.names])
+            row &= np.repeat(wanted[common.row(day)], common.step_min)
+        if row.any():
+            return True
+    return False
+
+
 class _Places:
     """Times of days, gathered to be said in words."""
 

@@ -57,6 +57,11 @@ class Meter:
         """The unit of prices."""
         return self.unit if self.kwh_per_unit is None else "kWh"
 
+    @property
+    def heat(self) -> Fraction:
+        """How much is billed for one of its units."""
+        return Fraction(1 if self.kwh_per_unit is None else self.kwh_per_unit)
+
 
 @dataclass(frozen=True, slots=True)
 class Flat:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.contract.errors import ConfigError
-from agent.contract.tariff.calendar import Calendar, Period, TimeOfUse, When
+from agent.contract.tariff.calendar import HOLIDAY, Calendar, Period, TimeOfUse, When, ever_holds
 from agent.contract.tariff.model import (
     ENERGY,
     EXPORT,
@@ -50,6 +50,7 @@ class ChargeReader:
         calendar: Calendar,
         periods: TimeOfUse | None,
         meters: Sequence[Meter],
+        unnamed: Sequence[str],
         folder: Path | None,
         *,
         series_later: bool,
@@ -61,7 +62,7 @@ class ChargeReader:
         self._folder = folder
         self._series_later = series_later
         self._seasons = tuple(calendar.seasons)
-        self._names = [ENERGY, EXPORT, FIXED]
+        self._names = sorted(unnamed)  # only what there is: a tax on nothing would be no tax
 
     def energies(self) -> list[Energy]:
         """Read [[energy]]."""
@@ -180,7 +181,7 @@ class ChargeReader:
             name, price = one.name(), one.price("price")
             if prices.setdefault(name, price) != price:
                 one.complain("price", f"{name!r} has another price further up")
-            periods.append(Period(name, one.when(self._seasons)))
+            periods.append(Period(name, self._when(one)))
             one.end()
         found = TimeOfUse(self._calendar, tuple(periods))
         for problem in found.problems() if periods else ():
@@ -272,13 +273,26 @@ class ChargeReader:
             for key in ("ratchet", "contracted_kw", "reduced"):
                 if key in entry:
                     entry.complain(key, 'cannot stand beside per = "year"')
+            if by_capacity:
+                entry.complain("per", 'is "month" where the capacity is billed; [[fixed]] can be by the year')
         if found.reduced is not None and not found.capacity_kva:
             entry.complain("capacity_kva", "is 0")
+        meter = self._meters[found.meter]
+        if meter.billed_unit not in ("kWh", "kvarh"):
+            entry.complain("meter", f"{meter.name!r} is in {meter.unit}, which is no power: give it kwh_per_unit")
+        if not ever_holds(found.when, self._calendar, self._periods):
+            entry.complain("name", f"{found.name!r} never counts: its limits exclude each other")
         entry.end()
         return found
 
     def _window(self, entry: Section) -> When:
-        return entry.when(self._seasons, self._periods.names if self._periods is not None else ())
+        return self._when(entry, self._periods.names if self._periods is not None else ())
+
+    def _when(self, entry: Section, periods: Sequence[str] | None = None) -> When:
+        found = entry.when(self._seasons, periods)
+        if HOLIDAY in (found.weekdays or ()) and self._calendar.holidays_as != HOLIDAY:
+            entry.complain("weekdays", 'names "hol", but holidays_as is not "hol"')
+        return found
 
     def _named(self, entry: Section) -> str:
         name = entry.name(reserved=_RESERVED)

@@ -59,7 +59,8 @@ class _Reader:
         calendar = self._calendar()
         periods, plain = self._periods(calendar)
         meters = (Meter(MAIN), *(self._meter(entry) for entry in top.children("meter")))
-        charges = ChargeReader(top, calendar, periods, meters, self._folder, series_later=self._series_later)
+        unnamed = [EXPORT, *(energy.name for energy in plain), *([FIXED] if "fixed_per_day" in top else [])]
+        charges = ChargeReader(top, calendar, periods, meters, unnamed, self._folder, series_later=self._series_later)
         energies = [*plain, *charges.energies()]
         plain_export = top.price("export_price_per_kwh", Decimal(0))
         if "export_price_per_kwh" in top or not any(energy.export and energy.meter == MAIN for energy in energies):

@@ -14,7 +14,7 @@ from agent.contract.tariff.calendar import ALWAYS, DAY_MIN, WEEKDAYS, When
 
 MAX_NUMBER = Decimal(100_000_000)
 MAX_PRICE = Decimal(10_000)
-_MAX_DECIMALS = 8
+_MAX_DECIMALS, _MAX_DIGITS, _MAX_ENTRIES = 8, 30, 200
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)|24:00")
 _MONTHS = tuple(range(1, 13))
@@ -171,6 +171,9 @@ class Section:
         if not isinstance(given, list) or not given or not all(isinstance(entry, dict) for entry in given):
             self.complain(key, f"is not a list of tables: write {form or f'[[{self.path}{key}]]'}")
             return
+        if len(given) > _MAX_ENTRIES:
+            self.complain(key, f"has more than {_MAX_ENTRIES} entries")
+            return
         for index, entry in enumerate(given):
             yield Section(entry, f"{self.path}{key}[{index}].", self._complaints)
 
@@ -183,22 +186,30 @@ class Section:
         return {}
 
     def pairs(self, key: str) -> list[tuple[Decimal, Decimal]]:
-        """Return a list of pairs of numbers."""
+        """Return a list of pairs of numbers of at most 10,000."""
         given = self.raw(key)
         found = [
             tuple(self._decimal(one) for one in entry) if isinstance(entry, list) else ()
             for entry in (given if isinstance(given, list) else [])
         ]
-        if not found or not all(len(pair) == 2 and None not in pair for pair in found):
-            self.complain(key, "is missing, or is not a list of pairs of numbers such as [0.95, -0.75]")
+        pairs = [(pair[0], pair[1]) for pair in found if len(pair) == 2 and pair[0] is not None and pair[1] is not None]
+        if not found or len(pairs) < len(found) or not all(_is_exact(one) for pair in pairs for one in pair):
+            self.complain(
+                key,
+                f"is missing, or is not a list of pairs of numbers of at most {MAX_PRICE} with at most "
+                f"{_MAX_DECIMALS} decimals, such as [0.95, -0.75]",
+            )
             return []
-        return [(pair[0], pair[1]) for pair in found if pair[0] is not None and pair[1] is not None]
+        return pairs
 
     def day(self, key: str) -> dt.date | None:
         """Return a date; None where there is none."""
         given = self.raw(key)
         if given is not None and type(given) is not dt.date:
             self.complain(key, f"{given!r} is not a date such as 2026-04-01")
+            return None
+        if given is not None and not 1970 <= given.year < 2200:
+            self.complain(key, f"{given} is not between 1970 and 2199")
             return None
         return given
 
@@ -255,7 +266,16 @@ class Section:
             given = Decimal(given)
         if not isinstance(given, Decimal) or not given.is_finite():
             return None
-        return given or Decimal(0)  # nought may have an exponent of a million
+        if not given:
+            return Decimal(0)  # nought may have an exponent of a million
+        # 1e2 is 100, and printed so; what is too large for any use stays as it is, and is refused.
+        return Decimal(f"{given:f}") if 0 < given.adjusted() < _MAX_DIGITS else given
+
+
+def _is_exact(number: Decimal) -> bool:
+    """Whether a number is small enough, and has few enough decimals, to be computed with exactly."""
+    exponent = number.as_tuple().exponent
+    return -MAX_PRICE <= number <= MAX_PRICE and isinstance(exponent, int) and -exponent <= _MAX_DECIMALS
 
 
 def _minutes(text: str) -> int:

@@ -6,6 +6,7 @@ exists here: an instant is placed by the plant's zone, so that a day may have 92
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import itertools
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from agent.contract.zones import local_day_bounds_ms, parse_zone, to_local
 
 MAX_FILE_BYTES = 1 << 18
 _MAX_VERSIONS = 64
+_LAST_DAY = 28  # that every month has
 _STEP_MIN = 15  # no zone has changed its clocks within one
 _TODO = "Check [tariff] file"
 
@@ -50,6 +52,8 @@ class Tariff:
         versions: in the order of their days.
         zone, zone_name: in which its times are meant.
         name, currency, billing_day: of the latest version; all agree but for the name.
+
+        period: a billing month of its own, whatever the billing day; None where there is none. See `with_period`.
 
     Invariants:
         versions agree on zone, currency, billing day and rounding; each begins on a day of its own.
@@ -85,6 +89,7 @@ class Tariff:
         self.zone = parse_zone(self.zone_name)
         # A month is billed again and again: its days are looked up once.
         self._bounds_ms = lru_cache(maxsize=1024)(lambda date: local_day_bounds_ms(date, self.zone))
+        self.period: Month | None = None
 
     @classmethod
     def load(cls, path: Path, *, series_later: bool = False) -> Tariff:
@@ -117,10 +122,31 @@ class Tariff:
 
     def series_trouble(self) -> str:
         """Return what is wrong in the price series at present, in words; empty where nothing is."""
-        charges = [energy for version in self.versions for energy in version.energies]
-        charges += [fee.energy for version in self.versions for fee in version.fees if fee.energy is not None]
+        charges = [energy for version in self.versions for energy in version.by_unit]
         found = dict.fromkeys(one.pricing.series.trouble() for one in charges if isinstance(one.pricing, Dynamic))
         return "; ".join(text for text in found if text)
+
+    def as_if_ever(self) -> Tariff:
+        """Return it with its first version for all days before, too: what an offer would have cost."""
+        return self.with_versions([dataclasses.replace(self.versions[0], valid_from=None), *self.versions[1:]])
+
+    def with_versions(self, versions: Sequence[Version]) -> Tariff:
+        """Return it with others in the place of its versions."""
+        found = Tariff(versions)
+        found.period = self.period
+        return found
+
+    def with_period(self, first: dt.date, end: dt.date) -> Tariff:
+        """Return it with local days [first, end) as one billing month: meters are not read on one day every month."""
+        found = Tariff(self.versions)
+        found.period = found._days(first, end)
+        return found
+
+    @property
+    def begin_ms(self) -> int:
+        """From when on there are prices; 0 where there always were."""
+        first = self.versions[0].valid_from
+        return 0 if first is None else self.date_bounds_ms(first)[0]
 
     @property
     def settles_by_month(self) -> bool:
@@ -182,6 +208,8 @@ class Tariff:
 
     def month_at(self, time_ms: int) -> Month:
         """Return the billing month that holds an instant."""
+        if self.period is not None and self.period.start_ms <= time_ms < self.period.end_ms:
+            return self.period
         date = to_local(time_ms, self.zone).date()
         first = date.replace(day=self.billing_day)
         return self._month(first if first <= date else _months_on(first, -1))
@@ -204,22 +232,24 @@ class Tariff:
 
     def year_start(self, month: Month) -> Month:
         """Return the first billing month of the calendar year in which one begins."""
-        return self._month(month.first.replace(month=1))
+        return self._month(dt.date(month.first.year, 1, self.billing_day))
 
     def _month(self, first: dt.date) -> Month:
-        end = _months_on(first, 1)
+        return self._days(first, _months_on(first, 1))
+
+    def _days(self, first: dt.date, end: dt.date) -> Month:
         return Month(f"{first:%Y-%m}", self.date_bounds_ms(first)[0], self.date_bounds_ms(end)[0], first, end)
 
 
 def _months_on(first: dt.date, count: int) -> dt.date:
     index = first.year * 12 + first.month - 1 + count
-    return first.replace(year=index // 12, month=index % 12 + 1)
+    return dt.date(index // 12, index % 12 + 1, min(first.day, _LAST_DAY))
 
 
 def _read(path: Path, *, series_later: bool) -> Version:
     check_file(path, MAX_FILE_BYTES, todo=_TODO)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"cannot be read ({exc})", where=str(path), todo=_TODO) from exc
     return read_version(text, str(path), path.parent, series_later=series_later)

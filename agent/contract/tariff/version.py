@@ -58,13 +58,18 @@ class Version:
         return next(meter for meter in self.meters if meter.name == name)
 
     @property
+    def by_unit(self) -> tuple[Energy, ...]:
+        """All charges by the unit of a meter: the energies, and fees that are such."""
+        return (*self.energies, *(fee.energy for fee in self.fees if fee.energy is not None))
+
+    @property
     def settles_by_month(self) -> bool:
         """Whether the cost of a day depends on the rest of its billing month."""
         return bool(
             self.demands
             or self.power_factor
             or any(fee.energy is None for fee in self.fees)
-            or any(isinstance(energy.pricing, Tiered) or energy.free is not None for energy in self.energies)
+            or any(isinstance(energy.pricing, Tiered) or energy.free is not None for energy in self.by_unit)
         )
 
     @property

@@ -161,7 +161,8 @@ def bill(
 
     A slot that is neither measured nor forecast is missing: it adds nothing to the lines, and the range says what it
     may have cost, from an idle plant (or its greatest export) to the highest mean power seen. The forecast's range is
-    comonotonic: every slot low, or high, together; errors of real slots partly cancel.
+    comonotonic: every slot low, or high, together, and the other way round in lines of which more costs less; errors of
+    real slots partly cancel.
 
     Args:
         tariff: prices.
@@ -246,7 +247,7 @@ def since_ms(tariff: Tariff, span_ms: tuple[int, int] | None) -> int:
     back = max((demand.ratchet.months for demand in demands if demand.ratchet is not None), default=0)
     month = tariff.month_at(span_ms[0])
     first_ms = tariff.months_before(month, back)[0].start_ms if back else span_ms[0]
-    tiers = [energy.pricing for version in tariff.versions for energy in version.energies]
+    tiers = [energy.pricing for version in tariff.versions for energy in version.by_unit]
     by_year = any(isinstance(pricing, Tiered) and pricing.per == "year" for pricing in tiers)
     if by_year or any(demand.per == "year" for demand in demands):
         first_ms = min(first_ms, tariff.year_start(month).start_ms)

@@ -10,7 +10,7 @@ from fractions import Fraction
 from agent.contract.tariff.model import Demand, Rounding
 from agent.contract.tariff.tariff import Month
 from agent.contract.zones import to_local, year_days
-from agent.planning.billing.grid import coarseness, highest
+from agent.planning.billing.grid import highest, looseness
 from agent.planning.billing.lines import Line, shown
 from agent.planning.billing.part import Part, possible_kw
 
@@ -55,14 +55,14 @@ def _measured(part: Part, demand: Demand) -> Fraction:
     """Return the highest demand of the part, rounded as the charge says (kW)."""
     load = part.load(demand.meter)
     counts = part.grid.holds(part.version.calendar, demand.when, part.version.periods)
-    kw, _ = highest(part.grid, load, part.row, demand.interval_s, counts)
-    if (coarse := coarseness(load, demand.interval_s)) > 1:
+    is_exact = looseness(part.grid, load, demand.interval_s) == 1
+    if not is_exact:
         part.note(
             f"{demand.name}: slots of {load.length_ms // 60_000} min do not show the demand of "
             f"{demand.interval_s // 60} min, which may be higher"
         )
-        kw *= coarse if part.doubt > 0 else 1
-    return _rounded(part, demand, kw)
+    kw, _ = highest(part.grid, load, part.row, demand.interval_s, counts, doubt=0 if is_exact else part.doubt)
+    return _rounded(part, demand, kw * part.version.meter(demand.meter).heat)
 
 
 def _rounded(part: Part, demand: Demand, kw: Fraction) -> Fraction:
@@ -87,7 +87,7 @@ def _before(part: Part, demand: Demand, months: list[Month], what: str, until_ms
     if not all_sure:
         part.note(f"{demand.name}: the {what} rests on months that are not wholly known; earlier_kw may tell them")
         if part.doubt > 0:
-            best = max(best, _rounded(part, demand, possible_kw(part, demand.meter)))
+            best = max(best, _rounded(part, demand, possible_kw(part, demand)))
     return best
 
 
@@ -124,7 +124,7 @@ def _reduction(part: Part, demand: Demand) -> Fraction:
     """Return the share of the price that is paid: less in a month in which the transformer was used well."""
     if demand.reduced is None:
         return Fraction(1)
-    used = part.taken(demand.meter)
+    used = part.taken(demand.meter, part.other_row)
     wanted = Fraction(demand.reduced.from_kwh_per_kva) * Fraction(demand.capacity_kva) * part.share(demand.when)
     return Fraction(demand.reduced.share) if used / 1000 >= wanted else Fraction(1)
 

@@ -130,7 +130,9 @@ def cell_ms(tariff: Tariff, version: Version, loads: Iterable[Load]) -> int:
     return math.gcd(*steps)
 
 
-def highest(grid: Grid, load: Load, row: int, interval_s: int, counts: Bools) -> tuple[Fraction, int]:
+def highest(
+    grid: Grid, load: Load, row: int, interval_s: int, counts: Bools, *, doubt: int = 0
+) -> tuple[Fraction, int]:
     """Return the highest mean of what was taken in an interval that is wholly in the span, and when it began.
 
     Args:
@@ -140,20 +142,23 @@ def highest(grid: Grid, load: Load, row: int, interval_s: int, counts: Bools) ->
         interval_s: length of the intervals; they follow the local clock. Where the clocks change within one it is
             as long as the clock leaves it.
         counts: [N] cells in which an interval that counts may begin.
+        doubt: where a slot lies in two intervals or more it is shared by time; 1: any may have had all of it, and -1:
+            none may have had any, but where slots are as long as intervals or longer: one has their mean at least.
 
     Returns:
         kW (thousands of the meter's unit an hour), and epoch ms; 0 and 0 where no interval counts.
     """
-    key = grid.local_ms // (interval_s * 1000)
-    moved = np.diff(grid.local_ms, prepend=grid.local_ms[0] - grid.cell_ms) != grid.cell_ms
-    begins = np.flatnonzero((np.diff(key, prepend=key[0] - 1) != 0) | moved)
-    cells = np.diff(begins, append=len(key))
+    begins = _interval_begins(grid, interval_s)
+    cells = np.diff(begins, append=len(grid.starts_ms))
     whole = counts[begins]
     whole[0] &= _is_edge(int(grid.local_ms[0]), interval_s) and grid.weight[0] * grid.unit_ms == grid.cell_ms
     whole[-1] &= _is_edge(int(grid.local_ms[-1]) + grid.cell_ms, interval_s) and (
         grid.weight[-1] * grid.unit_ms == grid.cell_ms
     )
-    totals = np.add.reduceat(grid.of(load, row), begins)
+    energy = grid.of(load, row)
+    if doubt > 0 or (doubt < 0 and load.length_ms < interval_s * 1000):
+        energy = _at_once(grid, load, energy, begins, whole_only=doubt < 0)
+    totals = np.add.reduceat(energy, begins)
     best, at_ms = Fraction(0), 0
     for length in set(cells[whole].tolist()):
         chosen = np.flatnonzero(whole & (cells == length))
@@ -164,9 +169,36 @@ def highest(grid: Grid, load: Load, row: int, interval_s: int, counts: Bools) ->
     return best, at_ms
 
 
-def coarseness(load: Load, interval_s: int) -> Fraction:
-    """How much higher than a slot's mean an interval within it may have been; 1 where slots are no longer."""
-    return max(Fraction(1), Fraction(load.length_ms, interval_s * 1000))
+def looseness(grid: Grid, load: Load, interval_s: int) -> Fraction:
+    """How much higher than any slot's mean an interval may have been; 1 where every slot lies within one interval."""
+    begins_ms = grid.starts_ms[_interval_begins(grid, interval_s)[1:]]
+    into_ms = (begins_ms - load.start_ms) % load.length_ms
+    if not into_ms.any():
+        return Fraction(1)
+    # Intervals that begin with every slot divide it; others lie in as many slots as they can touch.
+    touched = 1 if load.length_ms % (interval_s * 1000) == 0 and (into_ms == 0).any() else 2
+    touched += interval_s * 1000 // load.length_ms if touched > 1 else 0
+    return touched * Fraction(load.length_ms, interval_s * 1000)
+
+
+def _interval_begins(grid: Grid, interval_s: int) -> Ints:
+    """Cells in which an interval of the local clock begins, the first of the span always."""
+    key = grid.local_ms // (interval_s * 1000)
+    moved = np.diff(grid.local_ms, prepend=grid.local_ms[0] - grid.cell_ms) != grid.cell_ms
+    return np.flatnonzero((np.diff(key, prepend=key[0] - 1) != 0) | moved)
+
+
+def _at_once(grid: Grid, load: Load, energy: Ints, begins: Ints, *, whole_only: bool) -> Ints:
+    """Return energies of cells, all of a slot in the first of its cells in an interval; or only if it has all cells."""
+    slot = (grid.starts_ms - load.start_ms) // load.length_ms
+    first = np.diff(slot, prepend=slot[0] - 1) != 0
+    first[begins] = True
+    at = np.flatnonzero(first)
+    cells = load.length_ms // grid.cell_ms
+    chosen = at[np.diff(at, append=len(slot)) == cells] if whole_only else at
+    found = np.zeros_like(energy)
+    found[chosen] = energy[chosen] * cells
+    return found
 
 
 def most_kw(load: Load) -> Fraction:

@@ -55,7 +55,7 @@ class Line:
         elif self.unit == DAYS:
             quantity = {"days": str(self.quantity)}
         share = {} if self.share == 1 else {"share": str(self.share)}
-        price = None if self.price is None else str(self.price)
+        price = None if self.price is None else f"{self.price:f}"
         return {"period": self.period, **quantity, "price": price, **share, "amount": str(self.amount)}
 
 

@@ -115,12 +115,11 @@ def make_load(
         _add_forecast(energy, state, forecast, base_ms)
     index = (starts[inside] - base_ms) // length_ms
     energy[:, index], state[index] = values[inside], KNOWN
-    load = Load(base_ms, length_ms, energy, state)
-    if (load.states(start_ms, end_ms) == MISSING).any():
+    missing = state == MISSING
+    if missing.any():  # those before the span, too: what a year has used so far tells its tier
         least, most = _limits(values, power_range_kw, length_ms)
-        missing = state == MISSING
         energy[LOW, missing], energy[HIGH, missing] = least, most
-    return load, (start_ms, end_ms)
+    return Load(base_ms, length_ms, energy, state), (start_ms, end_ms)
 
 
 def _add_forecast(energy: Ints, state: NDArray[np.int8], forecast: Ahead, base_ms: int) -> None:

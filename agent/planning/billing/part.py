@@ -16,13 +16,13 @@ import numpy as np
 
 from agent.contract.errors import ConfigError
 from agent.contract.tariff.calendar import When
-from agent.contract.tariff.model import MAIN, Demand, Energy, Tiered
+from agent.contract.tariff.model import Demand, Energy, Tiered
 from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Month, Tariff
 from agent.contract.tariff.version import Version
 from agent.contract.zones import to_local
-from agent.planning.billing.grid import Grid, cell_ms, highest, most_kw
-from agent.planning.billing.loads import KNOWN, MISSING, Load
+from agent.planning.billing.grid import Bools, Grid, Ints, cell_ms, highest, looseness, most_kw
+from agent.planning.billing.loads import HIGH, KNOWN, LOW, MIDDLE, MISSING, Load
 
 Earlier = Mapping[str, Mapping[str, Decimal]]  # demand charge -> label of the month -> kW
 
@@ -90,10 +90,11 @@ class Books:
             return peak, sure
         grid = Grid(self.tariff.zone_name, start_ms, end_ms, cell_ms(self.tariff, version, (load,)))
         counts = grid.holds(version.calendar, demand.when, version.periods)
-        kw, _ = highest(grid, load, 1, demand.interval_s, counts)
+        kw, _ = highest(grid, load, MIDDLE, demand.interval_s, counts)
         states = load.states(start_ms, end_ms)
         all_known = start_ms == month.start_ms and bool((states == KNOWN).all())
-        return max(peak, kw), sure or all_known
+        is_exact = looseness(grid, load, demand.interval_s) == 1
+        return max(peak, kw * version.meter(demand.meter).heat), sure or (all_known and is_exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,25 @@ class Part:
         """Start of the part."""
         return self.grid.start_ms
 
+    @property
+    def other_row(self) -> int:
+        """The row to take where more costs less, so that the part at its least, or at its most, is that in every line.
+
+        With negative prices, and where what is used makes something else cheaper, all slots low is not the least.
+        """
+        bounds = {(LOW, -1): HIGH, (HIGH, 1): LOW}
+        return bounds.get((self.row, self.doubt), self.row)
+
+    def counted(self, load: Load, falls: Bools | bool, *, export: bool = False) -> Ints:
+        """Return the energies to bill, [N] as from `Grid.of`; `falls` says in which cells more costs less."""
+        energy = self.grid.of(load, self.row, export=export)
+        if self.other_row == self.row or not np.any(falls):
+            return energy
+        return np.where(falls, self.grid.of(load, self.other_row, export=export), energy)
+
     def taken(self, meter: str, row: int | None = None) -> Fraction:
         """Return what a meter shows as taken in the part, in thousandths of the unit that it is billed in."""
-        load, heat = self.load(meter), self.version.meter(meter).kwh_per_unit
-        return _sum(self.grid, load, self.row if row is None else row) * Fraction(1 if heat is None else heat)
+        return _sum(self.grid, self.load(meter), self.row if row is None else row) * self.version.meter(meter).heat
 
     def year_so_far(self, energy: Energy, tiered: Tiered) -> tuple[Fraction, bool]:
         """Return what an energy charge counted in the calendar year before the part, and whether all is known.
@@ -142,6 +158,8 @@ class Part:
         before = Fraction(tiered.earlier or 0) * 1000 if told else Fraction(0)
         if start_ms >= end_ms:
             return before, told or year_ms >= end_ms
+        if is_missing(load, start_ms, end_ms):
+            self.note(f"{energy.name}: slots of the year so far are missing")
         grid = Grid(tariff.zone_name, start_ms, end_ms, cell_ms(tariff, self.version, (load,)))
         in_force = grid.days(self.version.calendar, energy.when)
         (found,) = grid.sums(
@@ -199,6 +217,7 @@ def _sum(grid: Grid, load: Load, row: int) -> Fraction:
     return grid.sums(grid.of(load, row), load, np.zeros(len(grid.starts_ms), dtype=np.int64), 1)[0]
 
 
-def possible_kw(part: Part, meter: str = MAIN) -> Fraction:
-    """The most that a meter may have shown in months of which nothing is known: the highest power of any slot."""
-    return most_kw(part.load(meter))
+def possible_kw(part: Part, demand: Demand) -> Fraction:
+    """The most that a meter may have shown in months of which nothing is known: the highest power within any slot."""
+    load = part.load(demand.meter)
+    return most_kw(load) * looseness(part.grid, load, demand.interval_s) * part.version.meter(demand.meter).heat

@@ -51,7 +51,7 @@ def project(
         slots: known so far, of one length.
         forecast: from `start_ms` on or earlier; None: there is none.
         start_ms: on the grid of the slots.
-        end_ms: likewise.
+        end_ms: where a local midnight lies within a slot, that slot is told, too.
 
     Returns:
         None where less than a whole day is known, or nothing is ahead.
@@ -61,7 +61,7 @@ def project(
         return None
     slot_s = known[0].length_s
     first_ms = min(slot.start_ms for slot in known)
-    steps = (end_ms - start_ms) // (slot_s * 1000)
+    steps = -((start_ms - end_ms) // (slot_s * 1000))
     past = np.full((start_ms - first_ms) // (slot_s * 1000), np.nan)
     for slot in known:
         index = (slot.start_ms - first_ms) // (slot_s * 1000)

@@ -7,6 +7,7 @@ a percentage is taken of rounded amounts, and rounded; the total is the sum of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from fractions import Fraction
@@ -15,7 +16,7 @@ import numpy as np
 
 from agent.contract.errors import UnavailableError
 from agent.contract.series import DECIMALS
-from agent.contract.tariff.model import ENERGY, POWER_FACTOR, Dynamic, Energy, Fixed, PowerFactor, Tiered, Timed
+from agent.contract.tariff.model import ENERGY, POWER_FACTOR, Dynamic, Energy, Fixed, Flat, PowerFactor, Tiered, Timed
 from agent.contract.zones import year_days
 from agent.planning.billing.demand import demand_lines
 from agent.planning.billing.lines import DAYS, Line, shown, whole
@@ -41,7 +42,7 @@ def settle(part: Part) -> tuple[Line, ...]:
         lines += _fixed_lines(part, fixed)
     for demand in version.demands:
         lines += demand_lines(part, demand)
-    if version.power_factor is not None:
+    if version.power_factor is not None and not part.leaves_out(POWER_FACTOR, version.power_factor.meter):
         lines.append(_power_factor_line(part, version.power_factor, lines))
     for fee in version.fees:
         if fee.energy is not None:
@@ -54,12 +55,13 @@ def settle(part: Part) -> tuple[Line, ...]:
 def _energy_lines(part: Part, energy: Energy) -> Iterator[Line]:
     if part.leaves_out(energy.name, energy.meter):
         return
+    if energy.free is not None and part.leaves_out(energy.name, energy.free.of):
+        return
     load = part.load(energy.meter)
     meter, grid = part.version.meter(energy.meter), part.grid
-    counted = grid.of(load, part.row, export=energy.export)
-    if energy.export and not counted.any():
+    if energy.export and not grid.of(load, part.row, export=True).any():
         return
-    heat = Fraction(1 if meter.kwh_per_unit is None else meter.kwh_per_unit)
+    heat = meter.heat
     in_force = grid.days(part.version.calendar, energy.when)
     if not in_force.any():
         return
@@ -71,14 +73,19 @@ def _energy_lines(part: Part, energy: Energy) -> Iterator[Line]:
         names, groups = pricing.periods.names, grid.periods(pricing.periods)
         # Energy of the plain charge is told by its period alone.
         prefix = "" if energy.name == ENERGY else f"{energy.name}."
+        falls = np.array([pricing.prices[name] < 0 for name in names])[groups]
+        counted = part.counted(load, falls, export=energy.export)
         exact = grid.sums(counted, load, np.where(in_force, groups, -1), len(names))
         priced = [
             (f"{prefix}{name}", sum_ * heat, pricing.prices[name]) for name, sum_ in zip(names, exact, strict=True)
         ]
     else:
+        is_credit = isinstance(pricing, Flat) and pricing.price < 0
+        counted = part.counted(load, is_credit, export=energy.export)
         (sum_,) = grid.sums(counted, load, np.where(in_force, 0, -1), 1)
         if energy.free is not None:
-            sum_ = max(Fraction(0), sum_ - Fraction(energy.free.share) * part.taken(energy.free.of) / heat)
+            free = part.taken(energy.free.of, part.row if is_credit else part.other_row)
+            sum_ = max(Fraction(0), sum_ - Fraction(energy.free.share) * free / heat)
         if isinstance(pricing, Tiered):
             priced = list(_tiers(part, energy, pricing, sum_ * heat, heat))
         else:
@@ -126,13 +133,20 @@ def _dynamic_lines(part: Part, energy: Energy, pricing: Dynamic, heat: Fraction)
     series = part.books.series.get(pricing.series.name) or pricing.series.latest()
     prices, known = series.at(grid.starts_ms)
     in_force = grid.days(part.version.calendar, energy.when)
-    counted = np.where(in_force, grid.of(load, part.row, export=energy.export), 0)
+    known |= ~in_force
     distinct = sorted(set(prices.tolist()))
     groups = np.searchsorted(np.array(distinct, dtype=np.int64), prices)
-    sums = grid.sums(counted, load, np.where(known, groups, -1), len(distinct))
-    (open_sum,) = grid.sums(counted, load, np.where(known, -1, 0), 1)
     unit = part.version.meter(energy.meter).billed_unit
     factor = Fraction(pricing.scale) * (1 + Fraction(pricing.markup_percent) / 100)
+    least = -Fraction(pricing.markup) * 10**DECIMALS  # where the market's part is below it more costs less
+    falls = prices < math.ceil(least / factor) if factor else least > 0
+    counted = np.where(in_force, part.counted(load, falls, export=energy.export), 0)
+    sums = grid.sums(counted, load, np.where(known, groups, -1), len(distinct))
+    opens = [
+        grid.sums(grid.of(load, row, export=energy.export), load, np.where(known, -1, 0), 1)[0]
+        for row in (part.row, part.other_row)
+    ]
+    open_sum = opens[0]
     priced = sum(sums, Fraction(0))
     at_market = sum((sum_ * price for sum_, price in zip(sums, distinct, strict=True)), Fraction(0))
     exact = (at_market * factor / 10**DECIMALS + priced * Fraction(pricing.markup)) * heat / _KILO
@@ -155,9 +169,10 @@ def _dynamic_lines(part: Part, energy: Energy, pricing: Dynamic, heat: Fraction)
     part.note(
         f"{energy.name}: {int((~known).sum()) * grid.cell_ms // 60_000} min have no price in {pricing.series.name}"
     )
-    if part.doubt and open_sum:
+    if part.doubt:
         markup = 1 + Fraction(pricing.markup_percent) / 100
-        amounts = [(Fraction(limit) * markup + Fraction(pricing.markup)) * open_sum * heat / _KILO for limit in limits]
+        costs = [Fraction(limit) * markup + Fraction(pricing.markup) for limit in limits]
+        amounts = [cost * one * heat / _KILO for cost in costs for one in opens]
         amount = min(amounts) if part.doubt < 0 else max(amounts)
     yield Line(
         energy.name,
@@ -189,19 +204,22 @@ def _fixed_lines(part: Part, fixed: Fixed) -> Iterator[Line]:
 
 
 def _power_factor_line(part: Part, rule: PowerFactor, lines: Sequence[Line]) -> Line:
-    active, reactive_load = part.taken(rule.meter), part.books.loads.get(rule.reactive)
+    base, reactive_load = _base(lines, rule.of), part.books.loads.get(rule.reactive)
     if reactive_load is None:
         part.note(f"{POWER_FACTOR}: the reactive energy ({rule.reactive}) is not known")
         percents = [percent for _, percent in rule.table]
         middle = Decimal(0)
     else:
         rows = (LOW, MIDDLE, HIGH)
-        percents = [_percent(rule, active, part.taken(rule.reactive, row)) for row in rows]
+        actives = [part.taken(rule.meter, row) for row in (rows if part.doubt else (part.row,))]
+        reactives = [part.taken(rule.reactive, row) for row in rows]
+        percents = [_percent(rule, active, reactive) for active in actives for reactive in reactives]
         middle = percents[MIDDLE]
         if is_missing(reactive_load, part.start_ms, part.grid.end_ms):
             part.note(f"{POWER_FACTOR}: slots of {rule.reactive} are missing")
-    percent = middle if not part.doubt else min(percents) if part.doubt < 0 else max(percents)
-    return _percent_line(part, POWER_FACTOR, percent, _base(lines, rule.of))
+    if part.doubt:  # of a credit the least percent is the most
+        middle = sorted(percents, key=lambda percent: percent * base)[0 if part.doubt < 0 else -1]
+    return _percent_line(part, POWER_FACTOR, middle, base)
 
 
 def _percent(rule: PowerFactor, active: Fraction, reactive: Fraction) -> Decimal:

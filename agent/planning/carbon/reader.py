@@ -26,7 +26,7 @@ def read_factors(path: Path, *, series_later: bool = False) -> Factors:
     """
     check_file(path, MAX_FILE_BYTES, todo="Check [carbon] file")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"cannot be read ({exc})", where=str(path), todo="Check [carbon] file") from exc
     return parse_factors(text, str(path), path.parent, series_later=series_later)

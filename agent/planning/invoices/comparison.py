@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -34,12 +35,13 @@ def compare(tariffs: Mapping[str, Tariff], slots: Sequence[Slot], span_ms: tuple
     """Bill [start_ms, end_ms) under each tariff; charges of meters without slots are left out and noted.
 
     Args:
-        tariffs: by file; the first is what the others are compared with.
+        tariffs: by file; the first, of file `""`, is what the others are compared with. Of the others the first version
+            is taken for the days before it, too: an offer begins tomorrow.
         slots: of the main meter, as far back as known: earlier ones tell earlier demand.
         span_ms: what is billed.
 
     Raises:
-        ConfigError: when a tariff has no prices for the span, or another currency than the first.
+        ConfigError: when the first has no prices for the span, or another has another currency.
         UnavailableError: when prices are missing and nothing tells what they may be.
     """
     currency = next(iter(tariffs.values())).currency
@@ -54,10 +56,14 @@ def compare(tariffs: Mapping[str, Tariff], slots: Sequence[Slot], span_ms: tuple
 
 
 def _alternative(file: str, tariff: Tariff, slots: Sequence[Slot], span_ms: tuple[int, int]) -> Alternative:
+    is_early = bool(file) and span_ms[0] < tariff.begin_ms
     try:
-        found = bill(tariff, slots, span_ms=span_ms, partial=True)
+        found = bill(tariff.as_if_ever() if is_early else tariff, slots, span_ms=span_ms, partial=True)
     except (ConfigError, UnavailableError) as exc:
         raise type(exc)(exc.what, where=file or exc.where, todo=exc.todo) from exc
+    if is_early:
+        note = f"its prices of {tariff.versions[0].valid_from} are taken for the days before, too"
+        found = dataclasses.replace(found, notes=(note, *found.notes))
     months: dict[str, Decimal] = {}
     for invoice in found.invoices:
         months[invoice.label] = months.get(invoice.label, Decimal(0)) + invoice.total

@@ -143,7 +143,7 @@ def _text(data: bytes, where: str, notes: list[str]) -> str:
 def _rows(text: str, where: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield where each line stands, and its cells by column."""
     lines = text.splitlines(keepends=True)
-    first = lines[0] if lines else ""
+    first = next((line for line in lines if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None

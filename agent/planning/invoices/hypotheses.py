@@ -197,7 +197,7 @@ def _other_demands(tariff: Tariff) -> Iterator[tuple[str, Tariff]]:
 
 
 def _with_demands(tariff: Tariff, **changes: Any) -> Tariff:
-    return Tariff(
+    return tariff.with_versions(
         [
             dataclasses.replace(
                 version, demands=tuple(dataclasses.replace(demand, **changes) for demand in version.demands)
@@ -213,7 +213,7 @@ def _prices(question: Question, found: Sequence[Difference]) -> Iterator[str]:
     versions = question.tariff.versions if differing else ()
     by_version: list[tuple[Version, Mapping[str, Decimal | None]]] = []
     for version in versions:
-        alone = Tariff([dataclasses.replace(version, valid_from=None)])
+        alone = question.tariff.with_versions([dataclasses.replace(version, valid_from=None)])
         if (billed := _billed(alone, question.slots, question.span)) is not None:
             by_version.append((version, {line.period: line.price for line in billed.lines}))
     for one in differing:

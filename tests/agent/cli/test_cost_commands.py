@@ -172,6 +172,61 @@ def test_the_same_load_under_another_tariff(
         assert sum(map(Decimal, one["months"].values())) == Decimal(one["amount"])
 
 
+def test_an_invoice_from_one_reading_of_the_meter_to_the_next_has_the_months_demand_once(
+    plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plant.store(october())
+    days = ("--from", "2026-09-09", "--to", "2026-10-08")
+    assert run_command(plant.command("cost", "bill", *days, "--csv", str(tmp_path / "bill.csv"), "--json")) == 0
+    answer = json.loads(capsys.readouterr().out)
+    (invoice,) = answer["invoices"]
+    demand = next(line for line in invoice["lines"] if line["period"] == "demand")
+    assert (demand["quantity"], demand["amount"]) == ("150", "1500.00")  # 7 October
+    assert answer["notes"] == ["2026-09-09 to 2026-10-08 is taken as one billing month: demand and the like count once"]
+    assert run_command(plant.command("cost", "reconcile", str(tmp_path / "bill.csv"), *days)) == 0
+    assert "Both agree to the last digit." in capsys.readouterr().out
+    assert run_command(plant.command("cost", "bill", "--from", "2026-09-09", "--to", "2026-10-28", "--json")) == 0
+    assert len(json.loads(capsys.readouterr().out)["invoices"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "months"),
+    [
+        ((2026, 8, 20), (2026, 11, 11), {"2026-09", "2026-10"}),  # the months before and after were seen in part
+        (
+            (2025, 6, 1),
+            (2026, 7, 10),
+            {f"2025-{one:02}" for one in range(7, 13)} | {f"2026-{one:02}" for one in range(1, 7)},
+        ),
+        ((2026, 10, 20), (2026, 10, 25), {"2026-10"}),
+    ],
+)
+def test_tariffs_are_compared_over_whole_billing_months_where_there_are_some(
+    plant: CostPlant,
+    capsys: pytest.CaptureFixture[str],
+    first: tuple[int, ...],
+    end: tuple[int, ...],
+    months: set[str],
+) -> None:
+    plant.store(steady(at(*first), at(*end), 100, HOUR))
+    assert run_command(plant.command("cost", "compare", str(plant.folder / "tariff"), "--json")) == 0
+    assert set(json.loads(capsys.readouterr().out)["tariffs"][0]["months"]) == months
+
+
+def test_an_offer_that_begins_tomorrow_is_compared_by_its_prices(
+    plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plant.store(october())
+    begin = 'name = "flat"\nzone = "Europe/Berlin"\ncurrency = "EUR"\nvalid_from = '
+    for first in ("2026-10-15", "2027-01-01"):
+        (tmp_path / "offer.toml").write_text(f'{begin}{first}\n[[energy]]\nname = "any"\nprice = 0.30\n')
+        command = plant.command("cost", "compare", str(tmp_path / "offer.toml"), "--json")
+        assert run_command([*command, "--from", "2026-10-01", "--to", "2026-10-31"]) == 0
+        offer = json.loads(capsys.readouterr().out)["tariffs"][1]
+        assert (offer["amount"], offer["low"], offer["high"]) == ("22365.00",) * 3
+        assert offer["notes"] == [f"its prices of {first} are taken for the days before, too"]
+
+
 def test_a_tariff_of_another_currency_is_not_compared(
     plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -225,6 +280,16 @@ def test_a_real_invoice_is_explained_line_by_line(
     answer = json.loads(capsys.readouterr().out)
     assert sum(map(Decimal, answer["causes"].values())) == Decimal(answer["difference"])
     assert answer["lines"][0]["theirs"]["price"] == "0.3"
+
+
+def test_an_invoice_of_a_month_that_was_not_seen_is_not_compared(
+    plant: CostPlant, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plant.store(october(last_day=2))  # from September on
+    invoice = tmp_path / "invoice.csv"
+    invoice.write_text("name,amount\nday,1.50\n")
+    assert run_command(plant.command("cost", "reconcile", str(invoice), "--month", "2026-08")) == 75
+    assert "no slot is known from 2026-08-01" in capsys.readouterr().err
 
 
 def test_our_own_file_of_lines_is_an_invoice_without_a_difference(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from agent.cli.main import run_command
 
@@ -103,6 +106,14 @@ of = "all"
     demand = next(line for line in shown if line.startswith("demand "))
     for words in ("at least 450.0 kW", "beyond 500 kW at 20", "at least 0.8 of the last 11", "(mon; 08:00-09:00)"):
         assert words in demand
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_file_whose_name_is_no_text_is_read_and_told(capsys, tmp_path, form):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xb5.toml")
+    Path(path).write_text('name = "n"\nzone = "UTC"\ncurrency = "EUR"\n[[energy]]\nname = "grid"\nprice = 1\n')
+    assert run_command(["tariff", "check", path, *form]) == 0
+    assert "?.toml" in capsys.readouterr().out
 
 
 def test_names_all_that_is_wrong_with_its_place(capsys, tmp_path):

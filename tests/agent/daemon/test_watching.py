@@ -388,6 +388,18 @@ def test_the_tariffs_demand_charges_are_watched_each_in_its_window_and_at_its_pr
     assert (day["month_peak"]["kw"], any_["month_peak"]["kw"], any_["month_peak"]["known"]) == (None, 150.0, 1)
 
 
+def test_the_demand_is_watched_in_the_month_in_which_the_tariff_begins(tmp_path: Path) -> None:
+    tariff = Tariff.from_toml(TARIFF.replace("zone = ", "valid_from = 2026-01-02\nzone = "))
+    plant = Plant(tmp_path, tariff=tariff)  # of the billing month from 5 December on only its last three days
+    for number in range(2 * 96):  # from Thursday, 1 January, one o'clock
+        plant.close(number, 500.0 if number < 92 else 100.0)
+    plant.now_ms = T0 + 2 * DAY_MS
+    plant.read(1, 90.0)
+    day, any_ = plant.watching.peaks.told(plant.now_ms)
+    assert (day["name"], day["per_kw"]) == ("day", pytest.approx(12.0 * 3 / 31))
+    assert (day["month_peak"]["kw"], any_["month_peak"]["kw"]) == (100.0, 100.0)
+
+
 def test_a_ratchet_and_a_price_by_the_year_count_the_demand_of_earlier_months(tmp_path: Path) -> None:
     tariff = TARIFF.replace("billing_day = 5\n", "").replace("free_kw = 130", "ratchet = {share = 0.5, months = 2}")
     tariff = tariff.replace(

@@ -83,6 +83,13 @@ def test_a_slot_of_which_next_to_nothing_was_measured_sets_no_peak() -> None:
     assert charge.peak_so_far_kw == pytest.approx(40)
 
 
+def test_in_the_month_in_which_the_tariff_begins_its_days_alone_count() -> None:
+    tariff = Tariff.from_toml(TARIFF_TEXT.replace("zone = ", "valid_from = 2026-01-14\nzone = "))
+    slots = _slots(START_MS - 3 * 86_400_000, [900.0] * 2) + _slots(START_MS - 2 * QUARTER_MS, [120.0] * 2)
+    (charge,) = next_task(tariff, _forecast(), slots, WISHES).problem.demand
+    assert charge.peak_so_far_kw == pytest.approx(120)
+
+
 def test_a_month_that_has_not_begun_is_taken_to_come_to_this_ones_peak() -> None:
     end_of_month = dataclasses.replace(_forecast(), origin_ms=START_MS + 16 * 86_400_000 + 72 * QUARTER_MS)
     slots = _slots(end_of_month.origin_ms - 3 * QUARTER_MS, [130.0, 130.0, 60.0])

@@ -125,6 +125,15 @@ def test_nothing_is_owed_for_days_before_the_plant_was_connected():
     assert (month["amount"], month["missing_slots"], month["start_ms"]) == ("34.00", 0, at(2014, 10, 14))
 
 
+def test_nothing_is_billed_before_the_tariff_begins():
+    text = 'name = "new"\nzone = "Australia/Melbourne"\ncurrency = "AUD"\nvalid_from = 2014-10-14\n'
+    watch = CostWatch(Tariff.from_toml(text + '[[energy]]\nname = "flat"\nprice = 0.25\n'))
+    now = at(2014, 10, 15, 10)
+    rows = {row["scope"]: row for row in watch.rows(now, hours(at(2014, 10, 1), now), forecast(now))}
+    assert (rows["month"]["amount"], rows["month"]["start_ms"]) == ("34.00", at(2014, 10, 14))
+    assert set(rows) == {"today", "month", "month_end", "next_24h"}
+
+
 def test_at_midnight_the_new_day_is_all_forecast():
     now = at(2014, 10, 16)
     today = by_scope(now, hours(at(2014, 10, 15), now), forecast(now))["today"]
@@ -243,6 +252,14 @@ def test_the_month_at_its_end_is_measured_then_forecast_then_like_earlier_days()
     assert "lines" not in row
 
 
+def test_the_month_at_its_end_lacks_nothing_where_midnight_lies_within_a_slot():
+    text = 'name = "flat"\nzone = "Asia/Kolkata"\ncurrency = "INR"\n[[energy]]\nname = "flat"\nprice = 0.25\n'
+    first, now = (round(dt.datetime(2026, 4, day, tzinfo=dt.UTC).timestamp() * 1000) for day in (1, 10))
+    rows = CostWatch(Tariff.from_toml(text)).rows(now, hours(first - 24 * HOUR_MS, now), None)
+    end = next(row for row in rows if row["scope"] == "month_end")
+    assert (end["missing_slots"], end["amount"], end["low"], end["high"]) == (0, "720.00", "720.00", "720.00")
+
+
 def test_the_month_at_its_end_needs_a_day_that_is_known():
     now = at(2014, 10, 15, 10)
     assert "month_end" not in by_scope(now, hours(now - 23 * HOUR_MS, now), forecast(now))
@@ -290,6 +307,20 @@ def test_beside_every_cost_stands_what_its_energy_emits():
     }
     assert rows["next_24h"]["kg_co2e_market"] == "19.200"
     assert [line["ledger"] for line in rows["month"]["emissions"]] == ["scope-2-location", "scope-2-market"]
+
+
+def test_prices_of_a_fee_beyond_the_market_are_like_the_days_before_too(tmp_path):
+    day = dt.date(2014, 10, 1)
+    starts = [at(day.year, day.month, day.day) + hour * HOUR_MS for hour in range(24 * 4)]
+    lines = [f"{dt.datetime.fromtimestamp(start / 1000, dt.UTC).isoformat()},0.5" for start in starts]
+    (tmp_path / "x.csv").write_text("start,price\n" + "\n".join(lines) + "\n")
+    text = 'name = "new"\nzone = "Australia/Melbourne"\ncurrency = "AUD"\n[[energy]]\nname = "flat"\nprice = 0\n'
+    fee = '[[fee]]\nname = "levy"\nseries = "x.csv"\nseries_minutes = 60\nmissing_between = [0.4, 0.6]\n'
+    (tmp_path / "tariff.toml").write_text(text + fee)
+    now = at(2014, 10, 4)
+    rows = CostWatch(Tariff.load(tmp_path / "tariff.toml")).rows(now, hours(at(2014, 10, 1), now), None)
+    end = next(row for row in rows if row["scope"] == "month_end")
+    assert Decimal(end["amount"]) == Decimal("1486.00")  # 743 hours of 4 kW
 
 
 def test_without_factors_nothing_is_said_of_emissions():

@@ -39,12 +39,25 @@ def test_each_price_holds_for_its_step_and_gaps_have_none():
         ("start,price\n2026-03-01T00:00:00Z,nan\n", "line 2: nan is not a price"),
         ("start,price\n2026-03-01T00:00:00Z,1e4000000\n", "line 2: "),
         ("start,price\n2026-03-01T00:15:00Z,1\n", "line 2: .* is not the start of 60 minutes"),
+        ("start,price\n0026-03-01T00:00:00Z,1\n", "line 2: .* is not between 1970 and 2199"),
         ("start,price\n2026-03-01T00:00:00Z,1\n2026-03-01T01:00:00+01:00,2\n", "line 3: .* stands further up, too"),
     ],
 )
 def test_a_line_that_is_wrong_is_named(text, message):
     with pytest.raises(ConfigError, match=message):
         _parse(text)
+
+
+@pytest.mark.parametrize("before", ["", "start,price\n"])
+def test_a_quote_that_is_never_closed_is_one_clear_error_and_leaves_the_last_in_force(tmp_path, before):
+    path = tmp_path / "day-ahead.csv"
+    path.write_text(TEXT)
+    file = price_file("day-ahead.csv", path, 3600)
+    assert len(file.latest().prices) == 3
+    path.write_text(before + '"' + "2026-03-01T03:00:00Z,7\n" * 8000)
+    assert len(file.latest().prices) == 3
+    with pytest.raises(ConfigError, match=r"line .* is not CSV"):
+        file.read()
 
 
 def test_a_file_that_grew_is_read_again_and_one_that_broke_leaves_the_last_in_force(tmp_path):

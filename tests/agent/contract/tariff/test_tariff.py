@@ -136,6 +136,16 @@ def test_month_and_day_starts_are_local(victoria):
     assert victoria.day_bounds_ms(noon) == (at(2014, 10, 20), at(2014, 10, 21))
 
 
+def test_days_may_be_a_billing_month_of_their_own(victoria):
+    first, end = dt.date(2014, 1, 31), dt.date(2014, 3, 3)
+    tariff = victoria.with_period(first, end)
+    month = tariff.month_at(at(2014, 2, 15))
+    assert (month.first, month.end, month.days, month.label) == (first, end, 31, "2014-01")
+    assert tariff.month_at(at(2014, 3, 3)).first == dt.date(2014, 3, 1)
+    assert [one.first.month for one in tariff.months_before(month, 11)] == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    assert tariff.year_start(month).first == dt.date(2014, 1, 1)
+
+
 def test_all_complaints_come_at_once():
     text = """
 name = "bad"
@@ -189,6 +199,7 @@ to = "06:00"
         (SIMPLE.replace("0.20", "1e4000000"), r"period\[1\]\.price_per_kwh"),
         (SIMPLE.replace("0.20", "1e-4000000"), r"period\[1\]\.price_per_kwh"),
         (SIMPLE.replace("0.20", "0.123456789"), "more than 8 decimals"),
+        ("valid_from = 0001-01-01" + SIMPLE, "valid_from: 0001-01-01 is not between 1970 and 2199"),
         (SIMPLE.replace('name = "rest"', 'name = "day"'), "'day' has another price further up"),
         (SIMPLE.replace('name = "rest"', 'name = "rest"\nfrom = "01:00"'), "none covers mon, .* sun 00:00-01:00; let"),
         (SIMPLE.replace('name = "rest"', 'name = "rest"\nmonths = [2]'), "none covers .*00:00-06:00 in months 1, 3, 4"),
@@ -388,6 +399,31 @@ CHARGES = SIMPLE.replace("[[period]]", '[seasons]\nsummer = ["06-01..09-30"]\n[[
             r"fee\[0\]\.of: is not a list of some",
         ),
         ('[[fee]]\nname = "a"\npercent = 1\n', r"fee\[0\]\.of: is missing"),
+        (
+            '[[fee]]\nname = "a"\npercent = 1\nof = ["fixed"]\n',
+            r"fee\[0\]\.of: is not a list of some of energy, export$",
+        ),
+        (
+            '[[demand]]\nname = "a"\nbasis = "capacity"\nper = "year"\ncapacity_kva = 1\nprice_per_kva = 1\n',
+            r"demand\[0\]\.per: is .month. where the capacity is billed",
+        ),
+        (
+            '[[demand]]\nname = "a"\nprice_per_kw = 1\nweekdays = ["mon", "hol"]\n',
+            r'demand\[0\]\.weekdays: names "hol", but holidays_as is not',
+        ),
+        (
+            '[[demand]]\nname = "a"\nprice_per_kw = 1\nperiods = ["day"]\nfrom = "22:00"\n',
+            r"demand\[0\]\.name: 'a' never counts: its limits exclude each other",
+        ),
+        (
+            '[[meter]]\nname = "gas"\nunit = "m3"\n[[demand]]\nname = "a"\nprice_per_kw = 1\nmeter = "gas"\n',
+            r"demand\[0\]\.meter: 'gas' is in m3, which is no power",
+        ),
+        (
+            '[power_factor]\nreactive = "main"\nof = ["energy"]\ntable = [[0.9, 0], [0.0, 1e4000000]]\n',
+            r"power_factor\.table: .* of at most 10000",
+        ),
+        ('[[fixed]]\nname = "a"\nprice = 1\n' * 201, r"fixed: has more than 200 entries"),
         ('[[meter]]\nname = "main"\n', "meter.*taken"),
         ('[[meter]]\nname = "a"\nunit = "gallon"\n', "unit: is not one of kWh"),
     ],
@@ -395,6 +431,17 @@ CHARGES = SIMPLE.replace("[[period]]", '[seasons]\nsummer = ["06-01..09-30"]\n[[
 def test_each_charge_says_what_is_wrong_in_it_and_where(more, message):
     with pytest.raises(ConfigError, match=message):
         Tariff.from_toml(CHARGES + more)
+
+
+def test_a_price_of_ones_and_hundreds_is_written_out_whatever_the_file_writes():
+    charge = '[[fixed]]\nname = "a"\nprice = 1.2e3\n'
+    assert str(Tariff.from_toml(CHARGES + charge).versions[0].fixed[-1].price) == "1200"
+
+
+def test_a_file_may_begin_with_the_mark_that_windows_writes(tmp_path):
+    path = tmp_path / "tariff.toml"
+    path.write_text(SIMPLE, encoding="utf-8-sig")
+    assert Tariff.load(path).currency == "EUR"
 
 
 def test_a_file_that_is_not_there_is_one_clear_error(tmp_path):

@@ -173,6 +173,15 @@ def test_missing_slots_may_have_been_the_peak():
     assert (found.low, found.total, found.high) == (Decimal("3000.00"), Decimal("3000.00"), Decimal("3500.00"))
 
 
+def test_the_demand_of_a_gas_meter_is_in_kilowatts_of_its_heat():
+    gas = '[[meter]]\nname = "gas"\ncarrier = "gas"\nunit = "m3"\nkwh_per_unit = 10.5\n'
+    capacity = '[[demand]]\nname = "capacity"\nprice_per_kw = 2\nmeter = "gas"\ninterval_minutes = 60\n'
+    start = at(2026, 3, 2)
+    cubic_metres = slots(start, [5000, 8000], 3600)  # litres
+    result = bill(tariff(gas + capacity), slots(start, [0, 0], 3600), meters={"gas": cubic_metres})
+    assert by_line(result) == {"capacity": ("84", "168.00")}
+
+
 def test_zero_and_negative_load_have_no_demand():
     assert by_line(bill(tariff(DEMAND), march(0.0)))["demand"] == ("0", "0.00")
     assert by_line(bill(tariff(DEMAND), march(-50.0)))["demand"] == ("0", "0.00")

@@ -92,6 +92,10 @@ def test_an_invoice_as_office_programs_save_it(coding: str) -> None:
     assert [note.partition(" ")[0] for note in found.notes] == (["is"] if coding == "cp1252" else [])
 
 
+def test_empty_lines_above_the_header_hide_nothing() -> None:
+    assert read_given(b"\n\nname;amount\nday;1,50\n", "bill.csv").total == Decimal("1.50")
+
+
 def test_units_and_prices_become_ours() -> None:
     found = read(
         "name\tquantity\tunit\tprice\tamount\n"
