@@ -15,6 +15,7 @@ import enum
 import logging
 import os
 import queue
+import select
 import socket
 import stat
 import threading
@@ -32,8 +33,10 @@ MAX_REQUEST_BYTES = 192 * 2**10  # an acknowledgement that was carried here, in 
 MAX_ANSWER_BYTES = 4 * 2**20
 MODE = 0o660
 _READ_S = 2.0  # one slow caller may hold the ear for no longer
-_ANSWER_S = 10.0
+_ANSWER_S = 10.0  # what was not begun by then is refused
+_WORK_S = 30.0  # and what was begun by then is waited for
 _BACKLOG = 16
+_LOOK = "Look whether it was done (edgewatt status) before you ask again"
 _log = logging.getLogger(__name__)
 
 Handler = Callable[["Operation", Mapping[str, Any]], dict[str, Any]]
@@ -74,9 +77,17 @@ def _kind_of(error: EdgewattError) -> str:
 
 @dataclass
 class _Question:
+    """One request. Who claims it first decides: the loop carries it out, or the ear refuses it."""
+
     operation: Operation
     arguments: Mapping[str, Any]
+    caller: socket.socket
     reply: queue.SimpleQueue[bytes] = field(default_factory=queue.SimpleQueue)
+    _claim: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """Whether nobody has claimed it before."""
+        return self._claim.acquire(blocking=False)
 
 
 class Control:
@@ -84,7 +95,8 @@ class Control:
 
     Invariants:
         - a caller that sends too much, too slowly or nonsense gets an error and disturbs nobody else;
-        - handlers run only inside `answer`.
+        - handlers run only inside `answer`;
+        - what is refused as busy, or asked by somebody who has left before it was begun, is not carried out.
 
     Raises:
         ConfigError: at `start`, when another agent answers there, or the path cannot be a socket.
@@ -117,6 +129,11 @@ class Control:
                 question = self._questions.get_nowait()
             except queue.Empty:
                 return count
+            if not question.claim():
+                continue
+            if _has_left(question.caller):
+                question.reply.put(_refusal(UnavailableError("nobody waits for it")))
+                continue
             question.reply.put(_reply(handler, question))
             count += 1
 
@@ -147,14 +164,19 @@ class Control:
 
     def _hear(self, connection: socket.socket) -> bytes:
         try:
-            question = _parse(_read_line(connection, MAX_REQUEST_BYTES, _READ_S))
+            question = _parse(_read_line(connection, MAX_REQUEST_BYTES, _READ_S), connection)
         except EdgewattError as exc:
             return _refusal(exc)
         self._questions.put(question)
         try:
             return question.reply.get(timeout=_ANSWER_S)
         except queue.Empty:
-            return _refusal(UnavailableError("the agent is busy", todo="Ask again"))
+            if question.claim():
+                return _refusal(UnavailableError("the agent is busy, nothing was done", todo="Ask again"))
+        try:
+            return question.reply.get(timeout=_WORK_S)
+        except queue.Empty:
+            return _refusal(UnavailableError("the agent is still at it", where=question.operation, todo=_LOOK))
 
 
 def ask(path: Path, operation: Operation, **arguments: Any) -> dict[str, Any]:
@@ -165,18 +187,21 @@ def ask(path: Path, operation: Operation, **arguments: Any) -> dict[str, Any]:
         EdgewattError: what the daemon says, in its own class.
     """
     request = jsonform.dumps({"operation": str(operation), "arguments": arguments})
+    patience_s, said = _ANSWER_S + _WORK_S + _READ_S, False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_ANSWER_S + _READ_S)
+            connection.settimeout(patience_s)
             connection.connect(str(path))
             connection.sendall(request + b"\n")
-            data = _read_line(connection, MAX_ANSWER_BYTES, _ANSWER_S + _READ_S)
+            said = True
+            data = _read_line(connection, MAX_ANSWER_BYTES, patience_s)
     except PermissionError as exc:
         raise UnavailableError(
             "you may not speak to the agent", where=str(path), todo="Join the group edgewatt, or use sudo"
         ) from exc
     except (OSError, RejectedError) as exc:
-        raise UnavailableError("the agent does not answer", where=str(path), todo="Start it: edgewatt run") from exc
+        todo = _LOOK if said else "Start it: edgewatt run"
+        raise UnavailableError("the agent does not answer", where=str(path), todo=todo) from exc
     fields = Fields(jsonform.loads(data, where="answer", max_bytes=MAX_ANSWER_BYTES), "answer")
     if fields.flag("ok"):
         return fields.child("answer").as_dict()
@@ -237,12 +262,20 @@ def _read_line(connection: socket.socket, most: int, timeout_s: float) -> bytes:
     return data.partition(b"\n")[0]
 
 
-def _parse(data: bytes) -> _Question:
+def _has_left(caller: socket.socket) -> bool:
+    """Whether the other side has closed, not only said all that it has to say."""
+    poll = select.poll()
+    poll.register(caller, 0)
+    return bool(poll.poll(0))
+
+
+def _parse(data: bytes, caller: socket.socket) -> _Question:
     fields = Fields(jsonform.loads(data, where="request", max_bytes=MAX_REQUEST_BYTES), "request")
     operation = fields.text("operation", max_length=64)
     if operation not in set(Operation):
         fields.fail("operation", f"{operation!r} is unknown; possible: {', '.join(Operation)}")
-    return _Question(Operation(operation), fields.child("arguments").as_dict() if "arguments" in fields else {})
+    arguments = fields.child("arguments").as_dict() if "arguments" in fields else {}
+    return _Question(Operation(operation), arguments, caller)
 
 
 def _reply(handler: Handler, question: _Question) -> bytes:

@@ -6,12 +6,14 @@ import json
 import socket
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+import agent.control
 from agent.contract.errors import ConfigError, EdgewattError, RejectedError, StorageError, UnavailableError
 from agent.control import MAX_REQUEST_BYTES, Control, Operation, ask
 
@@ -168,3 +170,78 @@ def test_does_not_remove_a_file_that_is_not_a_socket(tmp_path: Path) -> None:
 def test_a_path_that_is_too_long_for_a_socket_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"device\.socket"):
         Control(tmp_path / ("x" * 200)).start()
+
+
+class Idle:
+    """A daemon that is busy: it answers only when the test says so."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.control = path, Control(path)
+        self.asked: list[Operation] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def turn(self) -> int:
+        return self.control.answer(self._handle)
+
+    def until_asked(self) -> None:
+        while self.control._questions.empty():
+            time.sleep(0.001)
+
+    def _handle(self, operation: Operation, _: Mapping[str, Any]) -> dict[str, Any]:
+        self.meanwhile()
+        self.asked.append(operation)
+        return {"done": True}
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Iterator[Idle]:
+    daemon = Idle(tmp_path / "agent.sock")
+    daemon.control.start()
+    yield daemon
+    daemon.control.close()
+
+
+def test_what_is_refused_as_busy_is_not_done_later(idle: Idle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent.control, "_ANSWER_S", 0.02)
+    with pytest.raises(UnavailableError, match="busy"):
+        ask(idle.path, Operation.MODEL_ROLLBACK)
+    assert idle.turn() == 0
+    assert idle.asked == []
+
+
+def test_what_was_begun_before_it_would_be_refused_is_answered(idle: Idle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent.control, "_ANSWER_S", 0.5)
+    idle.meanwhile = lambda: time.sleep(0.6)
+    answers: list[dict[str, Any]] = []
+    caller = threading.Thread(target=lambda: answers.append(ask(idle.path, Operation.MODEL_ROLLBACK)))
+    caller.start()
+    idle.until_asked()
+    assert idle.turn() == 1
+    caller.join()
+    assert answers == [{"done": True}]
+
+
+def test_what_somebody_asked_who_has_left_is_not_done(idle: Idle) -> None:
+    with socket.socket(socket.AF_UNIX) as hasty:
+        hasty.connect(str(idle.path))
+        hasty.sendall(b'{"operation": "model.rollback"}\n')
+        idle.until_asked()
+    assert idle.turn() == 0
+    assert idle.asked == []
+
+
+def test_an_agent_that_breaks_off_may_have_done_it(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "agent.sock"))
+        server.listen()
+
+        def hear_and_die() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1024)
+
+        dying = threading.Thread(target=hear_and_die)
+        dying.start()
+        with pytest.raises(UnavailableError, match="does not answer.*Look whether it was done"):
+            ask(tmp_path / "agent.sock", Operation.MODEL_ROLLBACK)
+        dying.join()
