@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from agent.contract.errors import ConfigError
+from agent.contract.errors import ConfigError, UnavailableError
 from converter.cli_support import emit, json_option, remark
 from trainer.cli.broker import chores_at, control_of, link_to, revoke_device, secured_broker
 from trainer.cli.home import Home, pass_home
@@ -17,6 +17,7 @@ from trainer.cli.home import Home, pass_home
 if TYPE_CHECKING:
     from trainer.fleet.keys import OnlineKeys
     from trainer.fleet.repository import Repository
+    from trainer.fleet.securedbroker import SecuredBroker
 
 _HOUR_MS = 3_600_000
 _ENROLMENT_BEGIN, _ANSWER_BEGIN = b'{"broker":', b"EWS1"
@@ -110,16 +111,27 @@ def add_device(
     keys, repository = _open(home)
     root = repository.root().decode()
     engine = home.database()
-    with new_file(out, mode=0o600) as file:  # before the register changes: what was handed out before counts until then
-        token, expires_ms = Registry(engine, _now_ms).add(
-            name, plant=plant, valid_ms=valid_hours * _HOUR_MS, replace=replace
-        )
+    adding = Registry(engine, _now_ms).adding(
+        name, plant=plant, valid_ms=valid_hours * _HOUR_MS, replace=replace
+    )
+    # What was handed out before counts until the new file is there: the file is left first, then the register.
+    with adding as (token, expires_ms), new_file(out, mode=0o600) as file:
         trusted.hand_out(engine, keys.trust)
-        if secured is not None:
-            with control_of(secured) as control:
-                control.let_in(name, token)
         file.write(Enrolment(name, token, expires_ms, address, keys.trust, root).to_bytes())
+        file.flush()
+        if secured is not None:
+            _let_in(secured, name, token, out)
     remark(f"{out}: carry it to the device and run `edgewatt enroll` there; it holds a secret")
+
+
+def _let_in(secured: SecuredBroker, name: str, token: str, out: Path) -> None:
+    """Let a device in at the broker: the last step that can fail, since there the token takes the older one's place."""
+    try:
+        with control_of(secured) as control:
+            control.let_in(name, token)
+    except UnavailableError as exc:
+        todo = f"{exc.todo}. {out} was not written; one made before counts until the broker hears of a newer one"
+        raise UnavailableError(exc.what, where=exc.where, todo=todo) from exc
 
 
 @device.command("list")

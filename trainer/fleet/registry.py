@@ -6,9 +6,10 @@ lets one key in, once, before it expires, for the device it was made for. A devi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -62,9 +63,18 @@ class Registry:
         self._authority = authority
 
     def add(self, name: str, *, plant: str | None = None, valid_ms: int, replace: bool = False) -> tuple[str, int]:
-        """Register a device, or an enrolment anew, and return its token and when that expires.
+        """Do as `adding` where nothing else is to be done with the token."""
+        with self.adding(name, plant=plant, valid_ms=valid_ms, replace=replace) as made:
+            return made
 
-        Tokens that were made for it before no longer count.
+    @contextlib.contextmanager
+    def adding(
+        self, name: str, *, plant: str | None = None, valid_ms: int, replace: bool = False
+    ) -> Iterator[tuple[str, int]]:
+        """Register a device, or an enrolment anew, and give its token and when that expires.
+
+        Tokens that were made for it before count until the block is left. Where it fails they go on to count, the new
+        one does not, and a device that was not registered before is not.
 
         Args:
             name: the device.
@@ -78,20 +88,29 @@ class Registry:
         check_device_id(name)
         token, now = secrets.token_urlsafe(TOKEN_BYTES), self._now_ms()
         with db.write(self._engine) as connection:
-            number = _number(connection, name)
-            if number is None:
-                made = db.device.insert().values(name=name, plant=plant, added_ms=now).returning(db.device.c.number)
-                number = int(connection.execute(made).scalar_one())
-            elif _valid_keys(connection, number) and not replace:
+            known = _number(connection, name)
+            if known is not None and _valid_keys(connection, known) and not replace:
                 raise ConfigError(
                     "is enrolled already", where=f"device {name}", todo="With --replace a new device takes its place"
                 )
-            elif plant is not None:
-                connection.execute(db.device.update().where(db.device.c.number == number).values(plant=plant))
-            unused = db.token.c.device == number, db.token.c.used_ms.is_(None)
-            connection.execute(db.token.delete().where(*unused))
+            made = db.device.insert().values(name=name, plant=plant, added_ms=now).returning(db.device.c.number)
+            number = int(connection.execute(made).scalar_one()) if known is None else known
             connection.execute(db.token.insert().values(sha256=_hash(token), device=number, expires_ms=now + valid_ms))
-        return token, now + valid_ms
+        mine = db.token.c.sha256 == _hash(token)
+        try:
+            yield token, now + valid_ms
+        except BaseException:
+            with db.write(self._engine) as connection:
+                connection.execute(db.token.delete().where(mine))
+                if known is None:
+                    others = sa.exists().where(db.token.c.device == number)  # of a command that was given meanwhile
+                    connection.execute(db.device.delete().where(db.device.c.number == number, sa.not_(others)))
+            raise
+        unused = db.token.c.device == number, db.token.c.used_ms.is_(None)
+        with db.write(self._engine) as connection:
+            connection.execute(db.token.delete().where(*unused, sa.not_(mine)))
+            if plant is not None:
+                connection.execute(db.device.update().where(db.device.c.number == number).values(plant=plant))
 
     def judge(
         self, request: bytes, *, topic_device: str | None, seal: Mapping[str, SealingKey], ack: SigningKey

@@ -1,6 +1,7 @@
 """The fleet's commands as an operator types them."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,12 +10,14 @@ from click.testing import CliRunner
 
 from agent.contract.assignment import Assignment
 from agent.contract.enrolment import Enrolment, EnrolmentResponse, seal_request
-from agent.contract.errors import ConfigError, EdgewattError, RejectedError
+from agent.contract.errors import ConfigError, EdgewattError, RejectedError, UnavailableError
 from agent.contract.keys import SigningKey
 from agent.contract.trust import KeyUse
+from tests.support.broker import HOST, free_port
 from tests.support.bundles import TINY, not_better_than_naive, with_version
 from trainer.cli.home import Home
 from trainer.cli.main import trainer
+from trainer.fleet import brokercontrol
 from trainer.fleet import database as db
 from trainer.fleet.assignments import Assignments
 from trainer.fleet.certificates import Authority
@@ -92,6 +95,21 @@ def test_a_file_that_cannot_be_written_leaves_the_one_before_valid(home: Path) -
     with pytest.raises(EdgewattError, match="cannot be written"):
         run(home, "device", "add", "press-1", "--broker", "b:1", "--out", home / "nowhere" / "enrol.json")
     assert everything(home) == before
+
+
+def test_a_broker_that_is_away_leaves_the_file_before_valid(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brokercontrol, "BrokerControl", partial(brokercontrol.BrokerControl, within_s=0.1))
+    run(home, "broker", "init", "--name", HOST, "--files", tmp_path / "broker", "--port", str(free_port()))
+    enrolment, key = add(home, "press-1", "--plant", "north"), SigningKey.generate()
+    before = everything(home)
+    for name in ("press-1", "press-2"):
+        with pytest.raises(UnavailableError, match=r"cannot be reached.+was not written; one made before counts"):
+            run(home, "device", "add", name, "--plant", "south", "--out", home / "new.json")
+    assert everything(home) == before
+    (home / "request").write_bytes(seal_request(enrolment, key, created_ms=1))
+    run(home, "device", "accept", home / "request", "--out", home / "response")
 
 
 def test_a_plant_without_a_network_is_enrolled_by_files(home: Path) -> None:
