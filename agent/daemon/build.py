@@ -370,7 +370,13 @@ def _make_clock_room(clock: Clock, identity: Identity, exchange: Exchange | None
 
     steady = clock if isinstance(clock, SteadyClock) else None
     kept = Confirmed(plant.store, machine_start()) if steady is not None else None
-    watch = ClockWatch(steady, floor_ms=lambda: identity.floor(CLOCK_FLOOR), heard=heard, kept=kept)
+    watch = ClockWatch(
+        steady,
+        floor_ms=lambda: identity.floor(CLOCK_FLOOR),
+        heard=heard,
+        kept=kept,
+        epochs=lambda: plant.store.epochs_of_start,
+    )
     return ClockRoom(steady, watch, plant)
 
 

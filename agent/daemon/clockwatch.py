@@ -27,8 +27,9 @@ from agent.sources.clock import SteadyClock
 from agent.store.store import Store
 
 EARLIEST_MS = 1_735_689_600_000  # 2025: older than this program is no time that it runs in
-_OFTEN_MS = 3_600_000  # two steps in so long are no exception any more: each takes an event that has to stay
-_PAUSE_MS = 600_000  # and the next one waits for so long
+_PAUSE_MS = 600_000  # so long waits a step after two that are no exception any more: each takes an event, which stays
+_EACH_MS = 60_000  # and so long for each epoch that the event has to name: what they take grows with the time, no faster
+_OFTEN = 6  # in so many pauses two steps are none
 _HOLDS_MS = 30 * 86_400_000  # in so long a clock that nobody sets may go wrong by a minute
 _KEEP_EVERY_MS = 86_400_000  # a note is a transaction of its own
 _NOTE = "clock"
@@ -75,6 +76,7 @@ class ClockWatch:
         floor_ms: the least that the time can be: when the centre last signed something for this device.
         heard: the last acknowledgement of this run; None before the first.
         kept: what the centre confirmed, in this run and those before it in one start of the machine.
+        epochs: how many a step would have to correct.
     """
 
     def __init__(
@@ -84,8 +86,9 @@ class ClockWatch:
         floor_ms: Callable[[], int],
         heard: Callable[[], Heard | None],
         kept: Confirmed | None = None,
+        epochs: Callable[[], int] = lambda: 1,
     ) -> None:
-        self._clock, self._floor_ms, self._heard, self._kept = clock, floor_ms, heard, kept
+        self._clock, self._floor_ms, self._heard, self._kept, self._epochs = clock, floor_ms, heard, kept, epochs
         self._confirmed_ms = kept.read() if kept is not None else None
         self._last: Heard | None = None
         self._stepped_ms = -math.inf, -math.inf  # when the last two steps were made, in time since the machine's start
@@ -114,7 +117,7 @@ class ClockWatch:
 
         What the centre has confirmed holds for thirty days, whatever the real clock says, until the centre agrees with
         that: a time that was mistyped must not move a year of readings. A clock that is set again and again, as by two
-        services at odds, is followed every ten minutes.
+        services at odds, is followed every ten minutes, and more seldom the longer it goes on.
         """
         if self._clock is None:
             return 0
@@ -160,7 +163,8 @@ class ClockWatch:
 
     def _waits(self, since_start_ms: int) -> bool:
         before_ms, last_ms = self._stepped_ms
-        return since_start_ms - before_ms <= _OFTEN_MS and since_start_ms - last_ms < _PAUSE_MS
+        pause_ms = max(_PAUSE_MS, self._epochs() * _EACH_MS)
+        return since_start_ms - before_ms <= _OFTEN * pause_ms and since_start_ms - last_ms < pause_ms
 
     def _listen(self, now_ms: int, drift_ms: int) -> None:
         heard = self._heard()
@@ -219,13 +223,20 @@ class ClockRoom:
     """Sets the plant clock, and lets everything that remembers times go on by it.
 
     Invariants: nothing is sampled between a step and its correction; where that cannot be made durable all goes on by
-    the clock until now, and the step is made at a later turn.
+    the clock until now, and the step is made at a later turn. Once it is made, slots and forecasts wait until they go
+    on by it.
     """
 
     def __init__(self, clock: SteadyClock | None, watch: ClockWatch, plant: Plant) -> None:
         self.watch = watch
         self._clock, self._plant = clock, plant
         self._knew = watch.is_known
+        self._owes = False  # a rewind
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the plant clock may be right, and all that is made of times goes by it."""
+        return self.watch.is_known and not self._owes
 
     def turn(self) -> int | None:
         """Adopt a step where there is one; return by how much the plant clock was set, None where no time changed.
@@ -237,10 +248,20 @@ class ClockRoom:
             step_ms = -aside_ms
         changed = bool(step_ms or aside_ms) and self._step(step_ms)
         known = self.watch.is_known
-        if changed or (known and not self._knew):
-            self._plant.rewind()
+        self._owes |= changed or (known and not self._knew)
         self._knew = known
         return step_ms if changed else None
+
+    def settle(self, also: Callable[[], None]) -> None:
+        """Let slots and forecasts, and what `also` tells of it, go on by a clock that was set or is right by now.
+
+        Raises:
+            StorageError: when the store cannot be read; it is owed then until the next call.
+        """
+        if self._owes:
+            self._plant.rewind()
+            also()
+            self._owes = False
 
     def place(self) -> None:
         """Let slots go on as the store has them, where old ones have come back."""

@@ -175,7 +175,7 @@ class Daemon:
         now_ms = self.rooms.clock.now_ms()
         self._look_at_clock(now_ms)
         run("sources", lambda: self._sampling.turn(self.rooms, now_ms, whole=self._whole))
-        if self._whole and self.rooms.time.watch.is_known:  # else all that is made of times waits
+        if self._whole and self.rooms.time.is_settled:  # else all that is made of times waits
             run("slots", lambda: self._close_slots(now_ms))
             run("forecast", lambda: self._forecast(now_ms))
             run("costs", self._cost)
@@ -220,19 +220,22 @@ class Daemon:
 
     def _look_at_time(self) -> None:
         """Let everything that remembers times go on when the clock was set."""
-        step_ms = self.rooms.time.turn()
+        rooms = self.rooms
+        step_ms = rooms.time.turn()
         if step_ms is not None:
             self._since_ms += step_ms
-            self.rooms.board.stepped(step_ms)
-            self.rooms.calibrating.forget_after(self.rooms.clock.now_ms())
-            self.rooms.models.clock_was_set()
-            self.rooms.watching.clock_was_set(self.rooms.clock.now_ms())
+            rooms.board.stepped(step_ms)
+            rooms.calibrating.forget_after(rooms.clock.now_ms())
+            rooms.models.clock_was_set()
+        rooms.time.settle(lambda: rooms.watching.clock_was_set(rooms.clock.now_ms()))
 
     def _look_at_clock(self, now_ms: int) -> None:
         """Say so when plant time lies before what is stored: everything that waits for its time then stands still."""
         if complaint := self.rooms.time.watch.complaint():
             self.troubles.note("clock", complaint)
             return
+        if not self.rooms.time.is_settled:
+            return  # slots are not placed by it yet
         next_ms = self.rooms.closer.next_ms
         behind_ms = 0 if next_ms is None else next_ms - now_ms
         if behind_ms <= _CLOCK_SLACK_MS:
@@ -321,7 +324,7 @@ class Daemon:
     def _watch(self, now_ms: int) -> None:
         if self.exhausted:
             return  # the replay is over: silence is no longer news
-        known = self.rooms.time.watch.is_known
+        known = self.rooms.time.is_settled
         if not known:  # silence has no length then
             self._since_ms = now_ms
         observed = self.rooms.watching.observe(

@@ -47,7 +47,7 @@ class Sampling:
             rooms.store.append("readings", readings)
         except ConfigError:
             readings = [reading for reading in readings if self._take_one(rooms, reading)]
-        if rooms.time.watch.is_known:
+        if rooms.time.is_settled:
             rooms.closer.saw(readings)
         self._troubles.run("watch", lambda: rooms.watching.saw(readings))
 

@@ -227,6 +227,11 @@ class Clocks:
             self.known[epoch] = replace(clock, offset_ms=offset_ms)
             self.drifted.add(epoch)
 
+    def of_start(self, epoch: int) -> int:
+        """Return how many epochs there are of the start of the machine that `epoch` is of."""
+        present = self.known.get(epoch)
+        return 0 if present is None else sum(clock.machine == present.machine for clock in self.known.values())
+
     def corrected(self, epoch: int, offset_ms: int, first_ms: int | None, *, slots: bool) -> list[Correction]:
         """Return what the epochs of this start of the machine are to be corrected by when `epoch` has another clock.
 

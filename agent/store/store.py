@@ -191,6 +191,11 @@ class Store:
         return None if clock is None else clock.offset_ms
 
     @property
+    def epochs_of_start(self) -> int:
+        """How many epochs there were in this start of the machine: `begin_epoch` names every one of them."""
+        return self._journal.clocks.of_start(self._identity.epoch)
+
+    @property
     def aside_ms(self) -> int:
         """How far the clock of this run is ahead of the one before it in this start of the machine, 0 where it is not.
 

@@ -6,8 +6,10 @@ import itertools
 
 import pytest
 
+from agent.contract.corrections import Correction
 from agent.daemon.clockwatch import EARLIEST_MS, ClockWatch
 from agent.sources.clock import SteadyClock
+from agent.store.clocks import Clocks, Stamping
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -21,11 +23,32 @@ class Setting:
         self.real_ms, self.boot_ms, self.floor_ms = real_ms, 0, floor_ms
         self.heard: tuple[int, int] | None = None
         self.clock = SteadyClock(lambda: self.real_ms, lambda: self.boot_ms)
-        self.watch = ClockWatch(self.clock, floor_ms=lambda: self.floor_ms, heard=lambda: self.heard)
+        self.clocks, self.epoch = Clocks(), 1
+        self.clocks.begin(1, Stamping("machine-1", self.clock.offset_ms, 0))
+        self.watch = ClockWatch(
+            self.clock,
+            floor_ms=lambda: self.floor_ms,
+            heard=lambda: self.heard,
+            epochs=lambda: self.clocks.of_start(self.epoch),
+        )
 
     def pass_ms(self, milliseconds: int) -> None:
         self.real_ms += milliseconds
         self.boot_ms += milliseconds
+
+    def follow(self) -> list[Correction]:
+        """Adopt a step where there is one; what the event about it says."""
+        step_ms = self.watch.step_ms()
+        if not step_ms:
+            return []
+        offset_ms = self.clock.offset_ms + step_ms
+        self.epoch += 1
+        self.clocks.begin(self.epoch, Stamping("machine-1", self.clock.offset_ms, 0))
+        found = self.clocks.corrected(self.epoch, offset_ms, None, slots=False)
+        self.clocks.known |= self.clocks.after(found, (), self.epoch, offset_ms)
+        self.clock.adopt(offset_ms)
+        self.watch.stepped()
+        return found
 
     def hear(self, ahead_ms: int = 20) -> None:
         self.pass_ms(1)
@@ -105,6 +128,17 @@ def test_a_clock_that_two_services_set_in_turn_is_followed_every_ten_minutes():
     assert steps[:2] == [0, 1]
     assert all(after - before >= 10 for before, after in itertools.pairwise(steps[1:]))
     assert len(steps) >= 6
+
+
+def test_a_clock_that_is_set_every_ten_minutes_for_weeks_tells_no_more_than_a_correction_a_minute():
+    device, told = Setting(), []
+    weeks = 3
+    for minutes in range(0, weeks * 7 * 1440, 10):
+        device.real_ms += HOUR_MS if minutes % 20 else -HOUR_MS
+        device.pass_ms(600_000)
+        told += device.follow()
+    assert 100 < device.epoch
+    assert len(told) <= weeks * 7 * 1440
 
 
 def test_a_third_step_an_hour_after_the_first_is_followed_at_once():

@@ -14,6 +14,7 @@ from agent.contract.errors import StorageError
 from agent.store.clocks import ClockTable
 from agent.store.identity import Identity
 from agent.store.journal import Journal
+from agent.store.reader import Reader
 from agent.store.shelves import Shelves
 from agent.store.store import Store
 from agent.store.tables import ChannelTimes
@@ -228,6 +229,22 @@ def test_while_the_disk_fails_a_correction_is_tried_no_more_often_than_other_wri
     device.error_ms = 0
     device.pass_minutes(7)
     assert len(tries) == 1
+    device.daemon.close()
+
+
+def test_a_step_after_which_the_store_cannot_be_read_is_taken_up_when_it_can(tmp_path, monkeypatch):
+    device = Device(tmp_path, monkeypatch, error_ms=3 * HOUR_MS)
+    device.pass_minutes(23)
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "rows", _full)
+        device.error_ms = 0
+        device.pass_minutes(8)
+        assert device.meter.steps == [-3 * HOUR_MS]
+        assert "disk is full" in device.daemon.troubles.open["time"]
+        assert "clock" not in device.daemon.troubles.open
+    device.pass_minutes(7)
+    assert "time" not in device.daemon.troubles.open
+    check(device)
     device.daemon.close()
 
 

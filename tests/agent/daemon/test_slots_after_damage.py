@@ -38,6 +38,15 @@ def test_the_slot_in_which_damage_was_found_waits_for_its_readings(tmp_path, mon
     device.daemon.close()
 
 
+def test_the_running_demand_is_measured_while_slots_wait(tmp_path, monkeypatch):
+    device = filled(tmp_path, monkeypatch)
+    device.pass_minutes(10)
+    assert device.slots() == []
+    (told,) = device.daemon.rooms.watching.peaks.told(device.daemon.rooms.clock.now_ms())
+    assert (told["interval"]["end_ms"] - device.true_ms, told["interval"]["covered"]) == (2 * MINUTE_MS, 1.0)
+    device.daemon.close()
+
+
 @pytest.mark.parametrize("blocks", [1, 10, 20, 40])
 @pytest.mark.parametrize("ending", ["restart", "crash"])
 def test_a_start_amid_salvage_makes_no_empty_slots_in_the_place_of_those_that_come_back(
