@@ -242,6 +242,6 @@ def test_an_agent_that_breaks_off_may_have_done_it(tmp_path: Path) -> None:
 
         dying = threading.Thread(target=hear_and_die)
         dying.start()
-        with pytest.raises(UnavailableError, match="does not answer.*Look whether it was done"):
+        with pytest.raises(UnavailableError, match=r"does not answer.*Look whether it was done"):
             ask(tmp_path / "agent.sock", Operation.MODEL_ROLLBACK)
         dying.join()

@@ -111,9 +111,7 @@ def add_device(
     keys, repository = _open(home)
     root = repository.root().decode()
     engine = home.database()
-    adding = Registry(engine, _now_ms).adding(
-        name, plant=plant, valid_ms=valid_hours * _HOUR_MS, replace=replace
-    )
+    adding = Registry(engine, _now_ms).adding(name, plant=plant, valid_ms=valid_hours * _HOUR_MS, replace=replace)
     # What was handed out before counts until the new file is there: the file is left first, then the register.
     with adding as (token, expires_ms), new_file(out, mode=0o600) as file:
         trusted.hand_out(engine, keys.trust)

@@ -137,7 +137,7 @@ def test_a_clock_that_is_set_every_ten_minutes_for_weeks_tells_no_more_than_a_co
         device.real_ms += HOUR_MS if minutes % 20 else -HOUR_MS
         device.pass_ms(600_000)
         told += device.follow()
-    assert 100 < device.epoch
+    assert device.epoch > 100
     assert len(told) <= weeks * 7 * 1440
 
 

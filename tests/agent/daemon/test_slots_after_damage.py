@@ -28,22 +28,18 @@ def salvage(device: Device, *, until_blocks: int = 10**9) -> None:
         store.tick()
 
 
-def test_the_slot_in_which_damage_was_found_waits_for_its_readings(tmp_path, monkeypatch):
+def test_the_slot_in_which_damage_was_found_waits_for_its_readings_and_the_running_demand_does_not(
+    tmp_path, monkeypatch
+):
     device = filled(tmp_path, monkeypatch)
-    device.pass_minutes(12)
+    device.pass_minutes(10)
+    (told,) = device.daemon.rooms.watching.peaks.told(device.daemon.rooms.clock.now_ms())
+    assert (told["interval"]["end_ms"] - device.true_ms, told["interval"]["covered"]) == (2 * MINUTE_MS, 1.0)
+    device.pass_minutes(2)
     assert device.slots() == []
     salvage(device)
     device.pass_minutes(7)
     check(device)
-    device.daemon.close()
-
-
-def test_the_running_demand_is_measured_while_slots_wait(tmp_path, monkeypatch):
-    device = filled(tmp_path, monkeypatch)
-    device.pass_minutes(10)
-    assert device.slots() == []
-    (told,) = device.daemon.rooms.watching.peaks.told(device.daemon.rooms.clock.now_ms())
-    assert (told["interval"]["end_ms"] - device.true_ms, told["interval"]["covered"]) == (2 * MINUTE_MS, 1.0)
     device.daemon.close()
 
 
