@@ -27,11 +27,9 @@ from agent.sources.clock import SteadyClock
 from agent.store.store import Store
 
 EARLIEST_MS = 1_735_689_600_000  # 2025: older than this program is no time that it runs in
-_PAUSE_MS = 600_000  # so long waits a step after two that are no exception any more: each takes an event, which stays
-_EACH_MS = (
-    60_000  # and so long for each epoch that the event has to name: what they take grows with the time, no faster
-)
-_OFTEN = 6  # in so many pauses two steps are none
+_PAUSE_MS = 600_000  # after two steps that are no exception any more the next one waits: each takes an event that stays
+_EACH_MS = 60_000  # and longer, for each epoch that the event names: what it all takes grows with the time, no faster
+_OFTEN = 6  # two steps within so many pauses are no exception
 _HOLDS_MS = 30 * 86_400_000  # in so long a clock that nobody sets may go wrong by a minute
 _KEEP_EVERY_MS = 86_400_000  # a note is a transaction of its own
 _NOTE = "clock"
