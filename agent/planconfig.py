@@ -30,7 +30,8 @@ class SiteConfig:
 
     Attributes:
         import_limit_kw, export_limit_kw: none where absent.
-        margin_quantile: limits and peaks are kept for this level of the forecast; 0.5: the expected load.
+        margin_quantile: limits are kept for this level of the forecast, and peaks that no battery guards; 0.5: the
+            expected load.
         carbon_price_per_kg: money, where `[carbon]` names the factors.
         gap: a plan may cost this share more than the cheapest.
         limit_s: real time after which the best plan found is taken.

@@ -86,8 +86,34 @@ def _head(answer: Payload) -> str:
         ("saves", f"{answer['saving']:.2f} {currency}"),
         ("made by", f"{_SOURCES[answer['source']]}{'' if gap is None else f', gap {gap:.2%}'}"),
     ]
+    lines += _now(answer)
     lines += [("note", note) for note in answer["notes"]]
     return facts(lines)
+
+
+def _now(answer: Payload) -> Iterator[tuple[str, object]]:
+    """Yield how the peak is guarded, and what the battery is to do now."""
+    now = answer.get("now")
+    if now is None:
+        return
+    limits = [
+        f"{what} below {_amount(now[name])} kW"
+        for what, name in (("keep the meter", "keep_below_kw"), ("charge only", "charge_below_kw"))
+        if now[name] is not None
+    ]
+    kept = [f"keep {_amount(now['reserve_kwh'])} kWh for peaks"] if now["reserve_kwh"] else []
+    yield "guard", "; ".join([*(limits or ["no demand is charged now"]), *kept])
+    power = now["battery_kw"]
+    does = f"{'gives' if power > 0 else 'takes'} {_amount(abs(power))} kW" if power else "rests"
+    at = to_local(now["time_ms"], parse_zone(str(answer["zone"])))
+    basis = f"{_amount(now['load_kw'])} kW of load, {_amount(now['stored_kwh'])} kWh stored"
+    yield "now", f"battery {does}, at {at:%H:%M} with {basis}"
+    for text in now["assumed"]:
+        yield "assumed", text
+
+
+def _amount(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _rows(answer: Payload) -> Iterator[list[object]]:

@@ -31,7 +31,7 @@ class Answers:
             Operation.STATUS: lambda _: self._status(),
             Operation.FORECAST: lambda _: self._view.forecast(),
             Operation.COST: lambda _: self._view.cost(),
-            Operation.PLAN: lambda _: self._view.plan(),
+            Operation.PLAN: lambda _: self._view.plan(self._daemon.rooms.clock.now_ms()),
             Operation.ALERTS_LIST: self._alerts,
             Operation.PEAK: lambda _: self._peak(),
             Operation.ALERTS_ACK: self._acknowledge,

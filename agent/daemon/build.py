@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import logging
-import math
 import time
 from functools import partial
 from pathlib import Path
@@ -13,13 +12,11 @@ from typing import TYPE_CHECKING
 
 from agent.config import ClockConfig, Config, CsvConfig, SimulatorConfig
 from agent.contract import jsonform
-from agent.contract.channels import Quality
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError, StorageError
 from agent.contract.jsonform import Fields
 from agent.contract.rows import event_row
 from agent.contract.tariff.tariff import Tariff
-from agent.contract.zones import parse_zone
 from agent.control import Control
 from agent.daemon.alerting import make_board
 from agent.daemon.answers import Answers
@@ -27,11 +24,12 @@ from agent.daemon.calibrating import Calibrating
 from agent.daemon.clockwatch import ClockRoom, ClockWatch, Confirmed, Heard, Plant
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.health import disk_written_bytes
-from agent.daemon.history import KEEP_DAYS, History
+from agent.daemon.history import KEEP_DAYS
 from agent.daemon.loop import Daemon, Rooms
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.paths import StatePaths, credentials
+from agent.daemon.planmaking import make_planning
 from agent.daemon.realtime import boottime_ms, machine_start, real_ms
 from agent.daemon.slots import make_closer
 from agent.daemon.views import View, slots_between
@@ -48,12 +46,9 @@ from agent.update.slots import ModelSlots
 
 if TYPE_CHECKING:
     from agent.daemon.exchange import Exchange
-    from agent.daemon.meterahead import MeterAhead
-    from agent.daemon.planning import Planning
     from agent.planning.carbon.factors import Factors
     from agent.update.updater import Updater
 
-_SOC_AGE_MS = 3_600_000
 _log = logging.getLogger(__name__)
 
 
@@ -300,58 +295,9 @@ def _make_rooms(
         exchange=exchange,
         control=control,
         notifier=notifier,
-        planning=_make_planning(config, store, history, tariff, costs, factors, ahead),
+        planning=make_planning(config, store, history, tariff, costs, factors, ahead),
         ahead=ahead,
     )
-
-
-def _make_planning(
-    config: Config,
-    store: Store,
-    history: History,
-    tariff: Tariff | None,
-    costs: Costs | None,
-    factors: Factors | None,
-    ahead: MeterAhead | None,
-) -> Planning | None:
-    """Make what only a plant with something to plan needs; its modules are loaded only there."""
-    if tariff is None or costs is None or (config.battery is None and not config.load):
-        return None
-    from agent.daemon.planning import Planning  # noqa: PLC0415 - see above
-    from agent.planning.advice import Wishes  # noqa: PLC0415 - likewise
-
-    site, battery, pv = config.site, config.battery, config.pv
-
-    def wishes(now_ms: int) -> Wishes:
-        return Wishes(
-            site_limit_kw=math.inf if site.import_limit_kw is None else site.import_limit_kw,
-            export_limit_kw=math.inf if site.export_limit_kw is None else site.export_limit_kw,
-            margin_quantile=site.margin_quantile,
-            battery=None if battery is None else battery.battery(_soc(battery.soc_channel, store, now_ms)),
-            loads=tuple(load.daily() for load in config.load),
-            curtailable=pv is not None and pv.curtailable,
-            carbon_price_per_kg=site.carbon_price_per_kg,
-            zone=parse_zone(config.plant.zone),
-        )
-
-    return Planning(
-        store,
-        history,
-        tariff,
-        wishes,
-        pv=None if ahead is None else ahead.pv,
-        demand_before=lambda: costs.earlier,
-        factors=factors,
-        gap=site.gap,
-        limit_s=site.limit_s,
-    )
-
-
-def _soc(channel: str | None, store: Store, now_ms: int) -> float | None:
-    """Return the battery's state of charge as last read within the hour before."""
-    readings = [] if channel is None else store.readings(channel, now_ms - _SOC_AGE_MS, now_ms)
-    values = [reading.value for reading in readings if reading.quality == Quality.GOOD]
-    return min(max(values[-1] / 100, 0.0), 1.0) if values else None
 
 
 def _last_times(store: Store, source: Source, clock: Clock) -> dict[str, int]:

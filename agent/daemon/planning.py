@@ -1,35 +1,53 @@
 """A plan for battery and loads whenever a forecast is made; advice only, nothing is switched.
 
 Decides when a plan is made and what is kept of it. It is solved in a child process beside the loop, which never waits
-for it; a forecast that comes meanwhile is planned next, and of several only the newest.
+for it; a forecast that comes meanwhile is planned next, and of several only the newest. Where a battery meets a demand
+charge the peak is guarded, and what is aimed at is kept with the plan.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from agent.contract import jsonform
 from agent.contract.errors import RejectedError
-from agent.contract.rows import Forecast, event_row
+from agent.contract.rows import Forecast, ForecastSource, event_row
 from agent.contract.tariff.tariff import Tariff
 from agent.daemon.history import History
 from agent.planning.advice import Advised, Task, Wishes, next_task
 from agent.planning.billing.part import Earlier
 from agent.planning.carbon.factors import Factors, Ledger
-from agent.planning.pv import PvAhead
+from agent.planning.pv import PvAhead, forecast_pv
+from agent.planning.schedule.aims import aims_told
 from agent.planning.schedule.child import COMMAND, Made, Making
 from agent.planning.schedule.explain import explain
-from agent.planning.schedule.wire import MAX_BYTES, plan_from_json, plan_to_json, problem_from_json, problem_to_json
+from agent.planning.schedule.parts import Array
+from agent.planning.schedule.problem import Problem
+from agent.planning.schedule.prospect import HISTORY_DAYS, PAST_DAYS, Aims, Prospect, prospect
+from agent.planning.schedule.wire import (
+    MAX_BYTES,
+    aims_from_json,
+    aims_to_json,
+    guard_to_json,
+    plan_from_json,
+    plan_to_json,
+    problem_from_json,
+    problem_to_json,
+)
 
 NOTE = "plan"
+_MEDIAN = 0.5
+_DAY_S = 86_400
+_MADE_WITHIN_MS = 7_200_000  # of its origin a forecast is made, where nothing is wrong
 _log = logging.getLogger(__name__)
 
 
-class Notes(Protocol):
+class Kept(Protocol):
     """What this module needs of the store."""
 
     def note(self, name: str) -> bytes | None:
@@ -40,6 +58,10 @@ class Notes(Protocol):
         """Keep it with the rows that are appended next."""
         ...
 
+    def rows(self, stream: str, start_ms: int, end_ms: int) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of a stream in [start_ms, end_ms)."""
+        ...
+
 
 class Planning:
     """Makes plans, one at a time.
@@ -47,12 +69,12 @@ class Planning:
     Invariants:
         - a turn never waits for the solver;
         - a plan is kept before its event, in the same transaction;
-        - what was advised before is known over restarts.
+        - what was advised before, and what is aimed at this month, is known over restarts.
     """
 
     def __init__(
         self,
-        store: Notes,
+        store: Kept,
         history: History,
         tariff: Tariff,
         wishes: Callable[[int], Wishes],
@@ -67,8 +89,8 @@ class Planning:
         """Begin.
 
         Args:
-            store: keeps the plan.
-            history: slots of the month so far.
+            store: keeps the plan; has the forecasts of the weeks before.
+            history: slots of the month so far, and of the weeks before.
             tariff: prices.
             wishes: battery and loads as they are at a time.
             pv: tells what PV will give in the steps of a forecast; None where there is none.
@@ -92,6 +114,7 @@ class Planning:
         self._task: Task | None = None
         self._making: Making | None = None
         self._advised: Advised | None = None
+        self._aims: Aims | None = None
         self._is_read = False
 
     def begin(self, forecast: Forecast) -> None:
@@ -111,7 +134,9 @@ class Planning:
         if self._making is None and self._due is not None:
             forecast, self._due = self._due, None
             self._task = self._next(forecast)
-            self._making = Making(self._task.problem, gap=self._gap, limit_s=self._limit_s, command=self._command)
+            problem = self._task.problem
+            ahead = self._prospect(forecast, problem)
+            self._making = Making(problem, ahead, gap=self._gap, limit_s=self._limit_s, command=self._command)
         return rows
 
     def close(self) -> None:
@@ -121,7 +146,8 @@ class Planning:
 
     def _next(self, forecast: Forecast) -> Task:
         if not self._is_read:
-            self._advised, self._is_read = _read(self._store.note(NOTE)), True
+            self._advised, self._aims = _read(self._store.note(NOTE))
+            self._is_read = True
         origin_ms, steps = forecast.origin_ms, len(forecast.power_kw)
         kg = None
         if self._factors is not None:
@@ -141,11 +167,35 @@ class Planning:
             carbon_kg_per_kwh=kg,
         )
 
+    def _prospect(self, forecast: Forecast, problem: Problem) -> Prospect | None:
+        """Return what a guard of the peak rests on; None where there is none to guard, or too little is known."""
+        if problem.battery is None or not any(charge.per_kw for charge in problem.demand):
+            return None
+        _, past_kw = self._history.power_kw(forecast.origin_ms)
+        before = medians_before(self._store, forecast)
+        if self._pv is not None:  # what the battery meets is the load less PV
+            pv_kw, per_day = self._history.pv_kw(forecast.origin_ms), _DAY_S // forecast.slot_s
+            past_kw = past_kw - pv_kw
+            for back, median_kw in before.items():
+                known_kw = pv_kw[: max(len(pv_kw) - back * per_day, 0)]
+                before[back] = median_kw - forecast_pv(known_kw, forecast.slot_s, len(median_kw)).power_kw
+        return prospect(
+            self._tariff,
+            forecast.origin_ms,
+            forecast.level(_MEDIAN) - problem.pv_kw,
+            past_kw[-PAST_DAYS * _DAY_S // forecast.slot_s :],
+            before,
+            step_s=forecast.slot_s,
+            aims=self._aims,
+        )
+
     def _take(self, now_ms: int, task: Task, made: Made) -> dict[str, Any]:
         """Keep a plan, and tell of it."""
-        problem, plan = task.problem, made.plan
+        problem, plan = made.problem, made.plan
         told = explain(problem, plan)
         notes = (*task.notes, *told.notes)
+        aims = () if made.aims is None else tuple(aims_told(task.problem, self._aims, made.aims))
+        self._aims = made.aims or self._aims
         money = {
             "cost": round(told.cost, 2),
             "cost_of_nothing": round(told.cost_of_nothing, 2),
@@ -159,7 +209,7 @@ class Planning:
             "made_ms": now_ms,
             **span,
             **money,
-            "notes": list(notes),
+            "notes": [*notes, *aims],
             "actions": [
                 {"what": action.what, "text": action.text, "saving": round(action.saving, 4)} for action in told.actions
             ],
@@ -167,6 +217,8 @@ class Planning:
             "problem": problem_to_json(problem),
             "plan": plan_to_json(plan),
             "settled": list(task.settled),
+            "guard": None if made.guard is None else guard_to_json(made.guard),
+            "aims": None if self._aims is None else aims_to_json(self._aims),
         }
         self._store.keep(NOTE, jsonform.dumps(value))
         self._advised = Advised(problem, plan, task.settled)
@@ -175,17 +227,34 @@ class Planning:
             text += f"; it is one by rules: {plan.notes[0]}"
         elif notes:
             text += f"; {notes[0]}"
+        text = "; ".join([text, *aims[:1]])
         return event_row(now_ms, "plan", text, **span, **money)
 
 
-def _read(data: bytes | None) -> Advised | None:
-    """Return what was advised before the start; None where that cannot be known."""
+def medians_before(store: Kept, forecast: Forecast) -> dict[int, Array]:
+    """Return, by days before, the medians of what was forecast from the same time of day: 28 looks at the store."""
+    found: dict[int, Array] = {}
+    for back in range(1, HISTORY_DAYS + 1):
+        origin_ms = forecast.origin_ms - back * _DAY_S * 1000
+        for row in store.rows("forecasts", origin_ms, origin_ms + _MADE_WITHIN_MS):
+            if row["origin_ms"] != origin_ms or row["source"] == ForecastSource.CANDIDATE:
+                continue
+            with contextlib.suppress(RejectedError, ValueError):  # of a later version
+                before = Forecast.from_row(row)
+                if before.slot_s == forecast.slot_s:
+                    found[back] = before.level(_MEDIAN)
+    return found
+
+
+def _read(data: bytes | None) -> tuple[Advised | None, Aims | None]:
+    """Return what was advised and aimed at before the start; None where that cannot be known."""
     if data is None:
-        return None
+        return None, None
     try:
         value = jsonform.loads(data, where="note plan", max_bytes=MAX_BYTES)
         problem = problem_from_json(value["problem"])
-        return Advised(problem, plan_from_json(problem, value["plan"]), tuple(map(str, value["settled"])))
+        advised = Advised(problem, plan_from_json(problem, value["plan"]), tuple(map(str, value["settled"])))
+        return advised, None if value.get("aims") is None else aims_from_json(value["aims"])
     except (RejectedError, KeyError, TypeError) as exc:
         _log.warning("the last plan cannot be read, planning begins anew: %s", exc)
-        return None
+        return None, None

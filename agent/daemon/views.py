@@ -149,8 +149,11 @@ class View:
         newest = {row["scope"]: dict(row) for row in rows}
         return {**self.head(), "costs": list(newest.values())}
 
-    def plan(self) -> Answer:
-        """The newest plan, with the problem that it answers.
+    def plan(self, now_ms: int | None = None) -> Answer:
+        """The newest plan, with the problem that it answers, and what the battery is to do `now`.
+
+        Args:
+            now_ms: plant clock; as of the newest reading where nobody knows it.
 
         Raises:
             UnavailableError: when there is none yet.
@@ -163,8 +166,14 @@ class View:
                 where=self._config.device.id,
                 todo="Give [tariff], and [battery] or [[load]]; a plan comes with the first forecast",
             )
+        from agent.daemon.setpoint import setpoint  # noqa: PLC0415 - loaded only where something is planned
+
         value = jsonform.loads(data, where="note plan", max_bytes=_MAX_PLAN_BYTES)
-        return {**self.head(), **{name: entry for name, entry in value.items() if name != "settled"}}
+        if now_ms is None:
+            channel = self._config.channels[self._config.plant.power_channel]
+            now_ms = (self._store.last_time_ms("readings", channel.name) or 0) + channel.interval_s * 1000
+        now = setpoint(self._store, self._config, value, now_ms)
+        return {**self.head(), **{name: entry for name, entry in value.items() if name != "settled"}, "now": now}
 
     def alerts(self, *, closed_too: bool = False) -> Answer:
         """Alerts by id, the newest first: open ones, or all of the last 30 days."""

@@ -132,7 +132,8 @@ def next_task(
 def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, *, is_now: bool) -> DemandCharge:
     """A month that has not begun is taken to come to this one's peak: its first hours alone are no reason to shave."""
     return DemandCharge(
-        name=f"{term.name} {term.label}",
+        name=term.name,
+        month=term.label,
         per_kw=max(term.per_kw, 0.0),  # an excess that costs less than the ordinary price is no reason to pass it
         interval_s=term.interval_s,
         counts=term.counts,

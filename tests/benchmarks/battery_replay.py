@@ -1,8 +1,8 @@
 """A battery at a plant, replayed over measured load: planned each hour, followed in each interval, billed at the end.
 
-Decides nothing of how a battery is run: plans are `agent.planning.schedule`'s, and so is what happens between them. The load
-of an interval is known while it lasts, as it is to a controller that looks every few seconds. Before the replay
-begins the battery is not there; the first month's bill holds the peak of those days, too.
+Decides nothing of how a battery is run: plans, what they aim at and what happens between them are the device's own,
+`agent.planning.schedule`. The load of an interval is known while it lasts, as it is to a controller that looks every
+few seconds. Before the replay begins the battery is not there; the first month's bill holds the peak of those days, too.
 """
 
 import dataclasses
@@ -11,23 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.contract.slots import Slot
-from agent.contract.zones import to_local
 from agent.planning.billing.bill import bill
 from agent.planning.billing.marginal import marginal_prices
 from agent.planning.schedule import problem as problems
-from agent.planning.schedule.follow import Aims, aimed, choose_aims, follow, guard, paths_kw
+from agent.planning.schedule.aims import guarded_plan
+from agent.planning.schedule.follow import follow
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery, DemandCharge
 from agent.planning.schedule.problem import Problem
-from agent.planning.schedule.rules import rule_plan
+from agent.planning.schedule.prospect import HISTORY_DAYS, PAST_DAYS, prospect
 
 STEP_S = 900
 PER_HOUR = 3600 // STEP_S
 DAY = 24 * PER_HOUR
 WEEK = 7 * DAY
-HISTORY_DAYS = 28
 _ROUND_TRIP = 0.9
-_LEAST_ERRORS = 7  # days; before that, the errors are those of the naive forecast
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,29 +91,18 @@ class Replay:
         plant, battery = self.plant, self.battery
         peaks, stored = dict(self.before), battery.initial_soc * battery.capacity_kwh
         grid = np.zeros(len(plant.load_kw) - plant.first)
-        aims, month = Aims({}), ""
+        aims = None
         for number, step in enumerate(plant.hours.tolist()):
             median = np.maximum(medians[number], 0)
-            problem = self._problem(step, median, stored, peaks)
-            local = to_local(plant.time_ms(step), plant.tariff.zone)
-            now = plant.tariff.month_at(plant.time_ms(step))
-            days = plant.load_kw[max(step - HISTORY_DAYS * DAY, 0) : step]
-            days = days[len(days) % DAY :].reshape(-1, DAY)
-            paths = paths_kw(median, self._errors(medians, number), days)
+            ahead = self._prospect(medians, number, median, aims)
             if perfect:
-                days = paths = median[None]
-            if local.hour == 0 or now.label != month:
-                month = now.label
-                days_left = (now.end_ms - plant.time_ms(step)) / 86_400_000
-                aims = choose_aims(problem, paths, days, days_left, planner)
-            problem = aimed(problem, aims.peaks_kw)
-            watch = guard(problem, paths, days, insured_kw=aims.insured_kw)
-            problem = dataclasses.replace(problem, reserve_kwh=watch.reserve_kwh)
-            plan = planner(problem) or rule_plan(problem)
+                ahead = dataclasses.replace(ahead, paths_kw=median[None], days_kw=median[None])
+            made = guarded_plan(self._problem(step, median, stored, peaks), ahead, planner)
+            aims = made.aims
             for offset in range(PER_HOUR):
                 at = step + offset
                 load = float(plant.load_kw[at])
-                power = follow(watch, plan, offset, load, stored, battery, STEP_S / 3600)
+                power = follow(made.guard, made.plan, offset, load, stored, battery, STEP_S / 3600)
                 stored += self._flow(power) * STEP_S / 3600
                 grid[at - plant.first] = load - power
             self._raise(peaks, grid, step - plant.first, PER_HOUR)
@@ -163,6 +150,7 @@ class Replay:
         charges = tuple(
             DemandCharge(
                 name=term.name,
+                month=term.label,
                 per_kw=term.per_kw,
                 interval_s=term.interval_s,
                 counts=term.counts[span],
@@ -184,17 +172,18 @@ class Replay:
             battery=dataclasses.replace(self.battery, initial_soc=soc),
         )
 
-    def _errors(self, medians, number):
-        """Errors of the forecasts from this hour of the days before, as far as their truth is known: [days, DAY]."""
-        hours = self.plant.hours
-        days = [number - 24 * back for back in range(1, HISTORY_DAYS + 1) if number >= 24 * back]
-        if len(days) >= _LEAST_ERRORS:
-            steps = hours[days][:, None] + np.arange(DAY)
-            return self.plant.load_kw[steps] - medians[days]
-        step = hours[number]
-        starts = step - DAY * np.arange(1, HISTORY_DAYS + 1)
-        steps = starts[starts >= WEEK][:, None] + np.arange(DAY)
-        return self.plant.load_kw[steps] - self.plant.load_kw[steps - WEEK]
+    def _prospect(self, medians, number, median, aims):
+        """What the device would know at this hour; before the first one there were no forecasts."""
+        step = int(self.plant.hours[number])
+        return prospect(
+            self.plant.tariff,
+            self.plant.time_ms(step),
+            median,
+            self.plant.load_kw[max(step - PAST_DAYS * DAY, 0) : step],
+            {back: medians[number - 24 * back] for back in range(1, HISTORY_DAYS + 1) if number >= 24 * back},
+            step_s=STEP_S,
+            aims=aims,
+        )
 
     def _flow(self, power):
         battery = self.battery

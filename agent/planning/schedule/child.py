@@ -1,8 +1,8 @@
 """Solving in a process that ends: the solver would double the daemon's memory, and a crash of it is not the daemon's.
 
 Decides what happens when that process fails: whatever it is (no solver installed, killed, too slow, garbage), the
-answer is the plan by rules, flagged, with the reason. The problem goes in and the plan comes out as JSON; `python -m`
-of this module is the process itself.
+answer is the plan by rules, flagged, with the reason. The problem goes in and the plan comes out as JSON, with what
+guards its peak where a prospect is given; `python -m` of this module is the process itself.
 """
 
 from __future__ import annotations
@@ -17,20 +17,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import IO, Any
 
 from agent.contract import jsonform
-from agent.contract.errors import EdgewattError, RejectedError
+from agent.contract.errors import EdgewattError, RejectedError, UnavailableError
+from agent.planning.schedule.aims import MOST_SOLVED, aimed, guarded_plan, is_due, keeping, plan_aimed
+from agent.planning.schedule.guard import Guard
 from agent.planning.schedule.pricing import price_plan
 from agent.planning.schedule.problem import Plan, Problem
+from agent.planning.schedule.prospect import Aims, Prospect
 from agent.planning.schedule.rules import rule_plan
 from agent.planning.schedule.wire import (
     MAX_BYTES,
+    aims_from_json,
+    aims_to_json,
+    guard_from_json,
+    guard_to_json,
     plan_from_json,
     plan_to_json,
     problem_from_json,
     problem_to_json,
+    prospect_from_json,
+    prospect_to_json,
 )
 
 COMMAND = (sys.executable, "-m", "agent.planning.schedule.child")
@@ -42,38 +52,54 @@ _NICENESS = 10  # sampling and storing go first
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Made:
-    """A plan and what making it took; memory and processor time are the child's, 0 when it did not tell."""
+    """A plan and what making it took; memory and processor time are the child's, 0 when it did not tell.
 
+    Attributes:
+        problem: that the plan answers, with aims and reserve in it where its peak is guarded.
+        aims, guard: of a guarded plan.
+    """
+
+    problem: Problem
     plan: Plan
     wall_s: float
     cpu_s: float = 0.0
     peak_kib: int = 0
+    aims: Aims | None = None
+    guard: Guard | None = None
 
 
 class Making:
     """A plan in the making, in a child process; `poll` as often as wanted, it never waits.
 
     Invariants:
-        `poll` returns a plan at the latest `limit_s` and a few seconds after the start, whatever the child does;
-        then the child is gone.
+        `poll` returns a plan at the latest `limit_s` (once for each problem that is to be solved) and a few seconds
+        after the start, whatever the child does; then the child is gone.
     """
 
     def __init__(
         self,
         problem: Problem,
+        prospect: Prospect | None = None,
         *,
         gap: float = 1e-3,
         limit_s: float = 10.0,
         threads: int = 1,
         command: Sequence[str] = COMMAND,
     ) -> None:
-        """Start the child."""
-        self._problem = problem
+        """Start the child; with a prospect the plan is a guarded one."""
+        self._problem, self._prospect = problem, prospect
         self._began = time.monotonic()
-        self._until = self._began + limit_s + _GRACE_S
+        self._until = self._began + _whole_s(problem, prospect, limit_s) + _GRACE_S
         self._answer = bytearray()
         self._made: Made | None = None
-        asked = {"problem": problem_to_json(problem), "gap": gap, "limit_s": limit_s, "threads": threads}
+        given_prospect = None if prospect is None else prospect_to_json(prospect)
+        asked = {
+            "problem": problem_to_json(problem),
+            "prospect": given_prospect,
+            "gap": gap,
+            "limit_s": limit_s,
+            "threads": threads,
+        }
         self._errors: IO[bytes] | None = None
         self._child: subprocess.Popen[bytes] | None = None
         try:
@@ -131,18 +157,24 @@ class Making:
             if "error" in answer:
                 self._give_up(str(answer["error"])[:_WORDS])
                 return
-            plan = plan_from_json(self._problem, answer["plan"])
+            problem = self._problem
+            aims: Aims | None = None
+            guard: Guard | None = None
+            if self._prospect is not None:
+                aims, guard = aims_from_json(answer["aims"]), guard_from_json(problem, answer["guard"])
+                problem = keeping(aimed(problem, aims), guard)
+            plan = plan_from_json(problem, answer["plan"])
             used = jsonform.Fields(answer, "optimiser")
             cpu_s, peak_kib = used.number("cpu_s", low=0), used.integer("peak_kib")
         except (RejectedError, KeyError, TypeError):
             self._give_up(f"the optimiser failed ({self._last_words(code)})")
             return
-        priced = price_plan(self._problem, plan)
+        priced = price_plan(problem, plan)
         if plan.source == "highs" and not plan.notes and priced.violations:
             self._give_up(f"the optimiser's plan cannot be run ({priced.violations[0]})")
             return
         plan = dataclasses.replace(plan, objective=priced.total)
-        self._made = Made(plan, time.monotonic() - self._began, cpu_s, peak_kib)
+        self._made = Made(problem, plan, time.monotonic() - self._began, cpu_s, peak_kib, aims, guard)
         self.close()
 
     def _last_words(self, code: int) -> str:
@@ -153,12 +185,20 @@ class Making:
         return f"exit code {code}" + (f": {words[-1]}" if words else "")
 
     def _give_up(self, reason: str) -> None:
+        """Plan by rules, on the aims as they stand; where there are none no peak is guarded."""
         self.close()
-        self._made = Made(rule_plan(self._problem, reason), time.monotonic() - self._began)
+        wall_s = time.monotonic() - self._began
+        if self._prospect is None or not self._prospect.standing.peaks_kw:
+            self._made = Made(self._problem, rule_plan(self._problem, reason), wall_s)
+            return
+        aims = self._prospect.standing
+        made = plan_aimed(self._problem, self._prospect, aims, lambda problem: rule_plan(problem, reason))
+        self._made = Made(made.problem, made.plan, wall_s, aims=made.aims, guard=made.guard)
 
 
 def make_plan(
     problem: Problem,
+    prospect: Prospect | None = None,
     *,
     gap: float = 1e-3,
     limit_s: float = 10.0,
@@ -166,7 +206,7 @@ def make_plan(
     command: Sequence[str] = COMMAND,
 ) -> Made:
     """Make a plan in a child process and wait for it; by rules, with the reason in its notes, when that fails."""
-    making = Making(problem, gap=gap, limit_s=limit_s, threads=threads, command=command)
+    making = Making(problem, prospect, gap=gap, limit_s=limit_s, threads=threads, command=command)
     try:
         while (made := making.poll(1.0)) is None:
             pass
@@ -189,20 +229,41 @@ def main() -> int:
 
 
 def _answer(data: bytes) -> dict[str, Any]:
-    from agent.planning.schedule.optimum import solve  # noqa: PLC0415 - the solver lives in this process alone
-
-    asked = jsonform.loads(data, where="schedule", max_bytes=MAX_BYTES)
-    fields = jsonform.Fields(asked, "schedule")
+    fields = jsonform.Fields(jsonform.loads(data, where="schedule", max_bytes=MAX_BYTES), "schedule")
+    problem, given = problem_from_json(fields.raw("problem")), fields.raw("prospect")
+    prospect = None if given is None else prospect_from_json(given)
     # A solver that hangs ends by itself, also where the daemon was killed and nobody else would end it.
-    signal.alarm(math.ceil(fields.number("limit_s", low=0) + _GRACE_S))
-    plan = solve(
-        problem_from_json(fields.raw("problem")),
+    signal.alarm(math.ceil(_whole_s(problem, prospect, fields.number("limit_s", low=0)) + _GRACE_S))
+    solve = _solver(fields)
+    result: dict[str, Any] = {}
+    if prospect is None:
+        plan = solve(problem)
+    else:
+        made = guarded_plan(problem, prospect, solve)
+        plan, result = made.plan, {"aims": aims_to_json(made.aims), "guard": guard_to_json(made.guard)}
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    result |= {"cpu_s": used.ru_utime + used.ru_stime, "peak_kib": int(used.ru_maxrss)}
+    return result | {"plan": plan_to_json(plan)}
+
+
+def _solver(fields: jsonform.Fields) -> Callable[[Problem], Plan]:
+    """Return what makes plans here: the optimiser, or the rules where it is not installed."""
+    try:
+        from agent.planning.schedule.optimum import solve  # noqa: PLC0415 - the solver lives in this process alone
+    except UnavailableError as exc:
+        reason = str(exc)
+        return lambda problem: rule_plan(problem, reason)
+    return partial(
+        solve,
         gap=fields.number("gap", low=0),
         limit_s=fields.number("limit_s", low=0),
         threads=fields.integer("threads", low=1),
     )
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return {"plan": plan_to_json(plan), "cpu_s": used.ru_utime + used.ru_stime, "peak_kib": int(used.ru_maxrss)}
+
+
+def _whole_s(problem: Problem, prospect: Prospect | None, limit_s: float) -> float:
+    """Return the time for all problems that are to be solved; once a day these are those of the aims, too."""
+    return limit_s * (MOST_SOLVED if prospect is not None and is_due(problem, prospect) else 1)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def explain(problem: Problem, plan: Plan) -> Explanation:
         saving = charge.per_kw * (old - new)
         if abs(saving) > _DUST_MONEY:
             verb = "keeps" if saving > 0 else "lets"
-            words = f"all together {verb} the peak of {charge.name!r} at {new:.4g} kW instead of {old:.4g} kW"
+            words = f"all together {verb} the peak of {charge.title!r} at {new:.4g} kW instead of {old:.4g} kW"
             actions.append(Action("demand", words, saving))
     ranked = sorted(actions, key=lambda action: -action.saving)
     notes = (*plan.notes, *(f"doing nothing: {violation}" for violation in before.violations))

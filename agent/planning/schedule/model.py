@@ -202,7 +202,7 @@ def _demand(builder: Builder, problem: Problem, demand: DemandCharge, imported: 
     builder.offset -= demand.per_kw * demand.floor_kw
     share = min(problem.step_s / demand.interval_s, 1.0)
     known, row_of = np.unique(demand.intervals(problem.clock_ms, problem.step_s)[counted], return_inverse=True)
-    margin = problem.margin_kw[counted]
+    margin = problem.demand_margin_kw[counted]
     drawn = imported[counted]
     if margin.any():  # what the meter would count if the load were as high as its higher quantile
         drawn = builder.columns(len(counted))

@@ -202,6 +202,7 @@ class DemandCharge:
         free_kw: what is paid for anyway (contracted, or the floor of a ratchet).
         peak_so_far_kw: highest mean that the month has seen.
         so_far_kwh: energy imported in the interval that has begun before the problem starts.
+        month: label of the billing month; of one charge there are as many as months in view.
     """
 
     name: str
@@ -211,9 +212,15 @@ class DemandCharge:
     free_kw: float = 0.0
     peak_so_far_kw: float = 0.0
     so_far_kwh: float = 0.0
+    month: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "counts", frozen(self.counts, bool))
+
+    @property
+    def title(self) -> str:
+        """Name and month."""
+        return f"{self.name} {self.month}".rstrip()
 
     @property
     def floor_kw(self) -> float:

@@ -45,7 +45,7 @@ class Priced:
 
 
 def price_plan(problem: Problem, plan: Plan) -> Priced:
-    """Price a plan and list what it breaks."""
+    """Price a plan and list what it breaks; a reserve that it does not keep is a risk, and breaks nothing."""
     grid = grid_kw(problem, plan)
     energy_kwh = np.maximum(grid, 0) * problem.step_h
     carbon_kg = float(energy_kwh @ problem.carbon_kg_per_kwh)
@@ -74,7 +74,7 @@ def grid_kw(problem: Problem, plan: Plan) -> Array:
 
 def peak_kw(problem: Problem, charge: DemandCharge, grid: Array) -> float:
     """Return the highest mean import of the charge's intervals, not below its floor; with the margin on top."""
-    drawn_kw = np.where(charge.counts, np.maximum(grid + problem.margin_kw, 0), 0)
+    drawn_kw = np.where(charge.counts, np.maximum(grid + problem.demand_margin_kw, 0), 0)
     if problem.step_s >= charge.interval_s:
         return max(charge.floor_kw, float(drawn_kw.max()))
     number = charge.intervals(problem.clock_ms, problem.step_s)

@@ -46,8 +46,9 @@ class Problem:
         export_limit_kw: greatest export; infinite: none.
         margin_kw: how far a higher quantile of the load lies above the median: import plus margin must keep the site
             limit, and demand is charged on it.
+        margin_on_demand: False where demand is charged without the margin, since a reserve guards the peak.
         reserve_kwh: what the battery must still hold at the end of each step, for what the plan does not foresee (see
-            `follow`); whoever gives it sees to it that it can be reached.
+            `guard`). A plan that cannot reach it goes without, and says so; what keeps less breaks no rule.
         carbon_kg_per_kwh, carbon_price_per_kg: of imported energy.
         curtailable: whether PV may be held back.
         zone: in which times are told to people, and whose clock billing intervals follow.
@@ -65,6 +66,7 @@ class Problem:
     export_limit_kw: Array = field(default_factory=lambda: np.full((), math.inf))
     margin_kw: Array = field(default_factory=lambda: np.zeros(()))
     reserve_kwh: Array = field(default_factory=lambda: np.zeros(()))
+    margin_on_demand: bool = True
     carbon_kg_per_kwh: Array = field(default_factory=lambda: np.zeros(()))
     carbon_price_per_kg: float = 0.0
     battery: Battery | None = None
@@ -103,6 +105,11 @@ class Problem:
     def step_h(self) -> float:
         """Length of a step in hours."""
         return self.step_s / 3600
+
+    @property
+    def demand_margin_kw(self) -> Array:
+        """The margin that demand is charged with."""
+        return self.margin_kw if self.margin_on_demand else np.zeros(self.steps)
 
     @property
     def energy_per_kwh(self) -> Array:

@@ -28,7 +28,8 @@ def rule_plan(problem: Problem, *notes: str) -> Plan:
     """Return the plan by rules; `notes` say why it was asked for.
 
     It is never dearer than doing nothing, unless that would pass a limit further or leave the battery emptier than
-    asked. What it breaks, where that cannot be helped by these rules, is added to the notes.
+    asked. What it breaks, where that cannot be helped by these rules, is added to the notes. Trading
+    leaves a reserve, and shaving takes it; what it lacks is filled by who follows the plan.
     """
     loads = _place(problem)
     plans = [_finish(problem, loads), do_nothing(problem)]
@@ -145,7 +146,7 @@ def _operate(problem: Problem, battery: Battery, grid: Array, low: float, high: 
     cap = problem.site_limit_kw - problem.margin_kw
     allowed_kw = np.maximum(cap - grid, 0)
     for demand in problem.demand:
-        cap = np.where(demand.counts, np.minimum(cap, demand.floor_kw - problem.margin_kw), cap)
+        cap = np.where(demand.counts, np.minimum(cap, demand.floor_kw - problem.demand_margin_kw), cap)
     room_kw = np.clip(cap - grid, 0, battery.charge_kw)
     least, most = battery.range_kwh
     gain = battery.efficiency_charge * problem.step_h
@@ -163,13 +164,16 @@ def _operate(problem: Problem, battery: Battery, grid: Array, low: float, high: 
             want = room_kw[step]
         want = max(want, min((needed[step] - stored) / gain, allowed_kw[step]), 0.0)
         want = min(want, battery.charge_kw, max((most - stored) / gain, 0.0))
-        give = max(grid[step] - cap[step], 0.0)
+        give = shaved = max(grid[step] - cap[step], 0.0)
         if high < 1 and price >= dear:
             give = max(grid[step], 0.0)
         elif high >= 1:  # only what PV gave
             give = max(give, min(grid[step], (stored - end) * battery.efficiency_discharge / problem.step_h))
-        spare = max(stored - needed[step], 0.0) * battery.efficiency_discharge / problem.step_h
-        give = min(give, battery.discharge_kw, spare) if want == 0 else 0.0
+        spare, tradable = (
+            max(stored - least_kwh, 0.0) * battery.efficiency_discharge / problem.step_h
+            for least_kwh in (needed[step], max(needed[step], problem.reserve_kwh[step]))
+        )
+        give = min(max(min(give, tradable), shaved), battery.discharge_kw, spare) if want == 0 else 0.0
         charge[step], discharge[step] = want, give
         stored += want * gain - give * problem.step_h / battery.efficiency_discharge
     return charge, discharge

@@ -11,13 +11,15 @@ import pytest
 
 from agent.contract import jsonform
 from agent.contract.rows import Forecast, ForecastSource
+from agent.contract.slots import Slot
 from agent.daemon.history import History
-from agent.daemon.planning import NOTE, Planning
+from agent.daemon.planning import NOTE, Planning, medians_before
 from agent.planning.advice import Wishes
 from agent.planning.schedule.daily import Daily, DailyStage
 from agent.planning.schedule.parts import Battery
 from tests.support.agent_process import Agent
 from tests.support.schedules import START_MS, TARIFF
+from tests.support.stores import Bench
 
 WISHES = Wishes(
     battery=Battery(capacity_kwh=40, charge_kw=20, discharge_kw=20),
@@ -36,6 +38,9 @@ class Kept:
 
     def keep(self, name: str, data: bytes) -> None:
         self.notes[name] = data
+
+    def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+        return []
 
 
 def _forecast(at_step: int = 0) -> Forecast:
@@ -153,3 +158,73 @@ def test_a_running_agent_plans_and_its_commands_show_and_explain(tmp_path: Path)
     assert told["live"] is False
     assert told["source"] == "highs"
     assert sum(action["saving"] for action in told["actions"]) == pytest.approx(told["saving"], abs=0.02)
+
+
+SLOT_MS = 1_800_000
+
+
+def _weeks_before(peak_kw: float = 110.0) -> History:
+    """Five weeks of 80 kW, last year with an hour more in each evening."""
+    slots = []
+    for number in range(-36 * 48, 48):
+        kw = peak_kw if number % 48 in (36, 37) and number < -14 * 48 else 80.0
+        slots.append(Slot(START_MS + number * SLOT_MS, 1800, round(kw * 500), kw, 1.0))
+    return History(1800, slots)
+
+
+def _guarding(store: Any, history: History, **more: Any) -> Planning:
+    return Planning(store, history, TARIFF, lambda _: Wishes(battery=WISHES.battery), **more)
+
+
+def _kept(store: Any) -> dict[str, Any]:
+    return jsonform.loads(store.note(NOTE), where="note", max_bytes=1 << 20)
+
+
+def test_aims_outlive_a_power_cut_and_stand_until_the_next_day(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    planning = _guarding(bench.store, _weeks_before())
+    planning.begin(_forecast())
+    (row,) = _until_planned(planning)
+    bench.store.append("events", [row])
+    bench.store.commit()
+    assert "; aims at " in row["text"]
+    first = _kept(bench.store)
+    assert max(first["guard"]["reserve_kwh"]) > 0
+    assert first["problem"]["reserve_kwh"] == first["guard"]["reserve_kwh"]
+
+    bench.crash()
+    again = _guarding(bench.store, _weeks_before(peak_kw=160.0))  # what would now be aimed at is higher
+    again.begin(_forecast(1))
+    (row,) = _until_planned(again)
+    bench.store.append("events", [row])
+    assert _kept(bench.store)["aims"] == first["aims"]
+    assert "aims at" not in row["text"]
+    assert not any("aims at" in note for note in _kept(bench.store)["notes"])
+
+    again.begin(_forecast(48))
+    (row,) = _until_planned(again)
+    bench.store.append("events", [row])
+    assert _kept(bench.store)["aims"]["day"] == "2026-01-16"
+    assert _kept(bench.store)["aims"]["peaks_kw"]["peak"] > first["aims"]["peaks_kw"]["peak"] + 10
+    assert "; aims at " in row["text"]
+    bench.store.close()
+
+
+def test_without_a_week_of_load_nothing_is_guarded() -> None:
+    store = Kept()
+    planning = _guarding(store, History(1800), command=[sys.executable, "-c", "raise SystemExit('none')"])
+    planning.begin(_forecast())
+    _until_planned(planning)
+    assert (_kept(store)["guard"], _kept(store)["aims"]) == (None, None)
+
+
+def test_forecasts_of_the_same_hour_are_found_and_candidates_are_not(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for back, source, shift in ((3, "active", 0), (2, "candidate", 0), (1, "active", SLOT_MS), (1, "naive", 0)):
+        levels = np.full((48, 3), [70.0, 80.0 + back, 95.0])
+        origin_ms = START_MS - back * 86_400_000 + shift
+        made = Forecast(origin_ms, 1800, (0.1, 0.5, 0.9), levels, levels[:1], ForecastSource(source), "m@1")
+        bench.store.append("forecasts", [made.to_row(origin_ms + 5000)])
+    found = medians_before(bench.store, _forecast())
+    assert {back: median[0] for back, median in found.items()} == {1: 81.0, 3: 83.0}
+    bench.store.close()

@@ -8,9 +8,13 @@ import time
 import numpy as np
 import pytest
 
+from agent.planning.schedule.aims import guarded_plan
 from agent.planning.schedule.child import Making, make_plan
+from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery, Deferrable
+from agent.planning.schedule.prospect import Aims, Prospect
 from agent.planning.schedule.rules import rule_plan
+from tests.support import guards
 from tests.support.schedules import broken, demand, problem
 
 BATTERY = Battery(capacity_kwh=40, charge_kw=20, discharge_kw=20)
@@ -133,3 +137,50 @@ def test_polling_does_not_wait_for_the_child() -> None:
         assert making.poll() is making.poll()
     finally:
         making.close()
+
+
+def _guarded(**more):
+    load = guards.two_peaks()
+    ahead = Prospect(paths_kw=load[None], days_kw=np.tile(load, (7, 1)), day="2026-01-15", days_left=20.0, **more)
+    return guards.problem(load, per_kw=40.0), ahead
+
+
+def test_the_child_chooses_aims_and_returns_what_guards_the_peak() -> None:
+    given, ahead = _guarded()
+    made = make_plan(given, ahead)
+    here = guarded_plan(given, ahead, solve)
+    assert made.plan.source == "highs"
+    assert made.aims is not None
+    assert made.aims.day == "2026-01-15"
+    assert made.aims.peaks_kw == pytest.approx(here.aims.peaks_kw)
+    assert made.guard is not None
+    assert made.guard.reserve_kwh == pytest.approx(here.guard.reserve_kwh, abs=1e-3)
+    assert made.problem.reserve_kwh.tolist() == made.guard.reserve_kwh.tolist()
+    assert made.plan.objective == pytest.approx(here.plan.objective, rel=1e-3)
+
+
+def test_a_child_that_fails_leaves_the_aims_as_they_stand_and_still_guards_the_peak() -> None:
+    given, ahead = _guarded(aims=Aims(peaks_kw={"demand": 290.0}, day="2026-01-14"))
+    made = make_plan(given, ahead, command=_python("import sys; sys.exit('no memory')"))
+    assert made.plan.source == "rules"
+    assert made.aims == ahead.aims
+    assert made.guard is not None
+    assert made.guard.charge_to_kw[0] == pytest.approx(290.0)
+    assert made.problem.reserve_kwh.tolist() == made.guard.reserve_kwh.tolist()
+
+
+def test_a_child_that_fails_where_nothing_was_aimed_at_this_month_guards_nothing() -> None:
+    given, ahead = _guarded(month="2026-01", aims=Aims(peaks_kw={"demand": 290.0}, day="2025-12-31", month="2025-12"))
+    made = make_plan(given, ahead, command=_python("import sys; sys.exit('no memory')"))
+    assert (made.aims, made.guard, made.plan.source) == (None, None, "rules")
+
+
+def test_without_highspy_aims_are_chosen_by_rules() -> None:
+    given, ahead = _guarded()
+    made = make_plan(
+        given, ahead, command=_python(f"import sys; sys.modules['highspy'] = None; {START} sys.exit(main())")
+    )
+    assert made.plan.source == "rules"
+    assert "pip install 'edgewatt[plan]'" in made.plan.notes[0]
+    assert made.aims is not None
+    assert made.aims.day == "2026-01-15"

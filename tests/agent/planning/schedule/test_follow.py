@@ -8,43 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.planning.schedule.follow import (
-    Guard,
-    aimed,
-    choose_aims,
-    follow,
-    guard,
-    holdable_kw,
-    limit_kw,
-    needed_kwh,
-    paths_kw,
-)
+from agent.planning.schedule.aims import aimed
+from agent.planning.schedule.follow import follow
+from agent.planning.schedule.guard import Guard, guard, limit_kw, needed_kwh
 from agent.planning.schedule.optimum import solve
-from agent.planning.schedule.parts import Battery, DemandCharge
-from agent.planning.schedule.problem import Problem, plan_of
-
-QUARTER_H = 0.25
-DAY = 96
-
-
-def battery(**changed):
-    given = {"capacity_kwh": 200.0, "charge_kw": 100.0, "discharge_kw": 100.0, "final_soc": 0.0, "initial_soc": 1.0}
-    return Battery(**{"efficiency_charge": 1.0, "efficiency_discharge": 1.0, **given, **changed})
-
-
-def problem(load_kw, *, per_kw=10.0, peak_kw=0.0, price=0.1, counts=None, **changed):
-    steps = len(load_kw)
-    counts = np.ones(steps, dtype=bool) if counts is None else counts
-    charge = DemandCharge(name="demand", per_kw=per_kw, interval_s=900, counts=counts, peak_so_far_kw=peak_kw)
-    return Problem(
-        start_ms=0,
-        step_s=900,
-        load_kw=np.array(load_kw, dtype=float),
-        import_per_kwh=price,
-        export_limit_kw=0.0,
-        demand=(charge,),
-        battery=battery(**changed),
-    )
+from agent.planning.schedule.problem import plan_of
+from agent.planning.schedule.prospect import Aims
+from tests.support.guards import QUARTER_H, battery, problem
 
 
 def watch(*, charge_to=300.0, shave_to=300.0, wanted=0.0, reserve=0.0):
@@ -89,17 +59,7 @@ def test_the_limit_is_the_lowest_of_the_charges_that_count():
     counts = np.array([True, False])
     given = problem([100.0, 100.0], peak_kw=300.0, counts=counts)
     assert limit_kw(given).tolist() == [300.0, math.inf]
-    assert limit_kw(aimed(given, {"demand": 350.0})).tolist() == [350.0, math.inf]
-
-
-def test_a_short_peak_is_held_by_the_battery_s_power_and_a_long_one_by_its_energy():
-    short, long = np.full(DAY, 100.0), np.full(DAY, 100.0)
-    short[40] = 400.0
-    long[40:56] = 400.0  # four hours of which 200 kWh hold 50 kW
-    given = problem(np.full(DAY, 100.0))
-    assert holdable_kw(given, short[None])["demand"] == pytest.approx(300.0, abs=0.1)
-    assert holdable_kw(given, long[None])["demand"] == pytest.approx(350.0, abs=0.1)
-    assert holdable_kw(given, np.stack([short, long]))["demand"] == pytest.approx(350.0, abs=0.1)
+    assert limit_kw(aimed(given, Aims(peaks_kw={"demand": 350.0}))).tolist() == [350.0, math.inf]
 
 
 def test_load_above_the_limit_is_shaved_although_the_plan_rests():
@@ -190,21 +150,9 @@ def test_with_too_little_stored_the_limit_gives_way_before_the_battery_is_empty(
     assert 260.0 < low < 290.0
 
 
-def test_dear_demand_is_held_low_and_insured_and_dear_trading_is_let_go():
-    load = np.full(DAY, 150.0)
-    load[32:64] = 250.0
-    load[40:44] = 320.0
-    days = np.tile(load, (7, 1))
-    price = np.where(np.arange(DAY) < 32, 0.05, 0.1)
-    held = choose_aims(problem(load, per_kw=100.0, price=price), load[None], days, 20.0, solve)
-    lowest = holdable_kw(problem(load), days)["demand"]
-    assert held.peaks_kw["demand"] == pytest.approx(lowest)
-    assert held.insured_kw > 0
-    price = np.where(np.arange(DAY) < 40, 0.05, np.where(np.arange(DAY) < 48, 3.0, 1.0))
-    traded = choose_aims(problem(load, per_kw=0.5, price=price), load[None], days, 20.0, solve)
-    assert traded.peaks_kw["demand"] > lowest + 10
-
-
-def test_no_path_leads_beyond_what_the_plant_ever_drew():
-    days = np.array([[100.0, 300.0]])
-    assert paths_kw(np.array([250.0, 50.0]), np.array([[200.0, -200.0]]), days).tolist() == [[300.0, 50.0]]
+def test_neither_charging_nor_shaving_passes_the_site_limit():
+    load = np.full(4, 150.0)
+    given = dataclasses.replace(problem(load, peak_kw=400.0, initial_soc=0.0), site_limit_kw=200.0)
+    watched = guard(given, np.full((2, 4), 450.0), load[None])
+    assert watched.charge_to_kw.tolist() == watched.shave_to_kw.tolist() == [200.0] * 4
+    assert watched.reserve_kwh[0] == pytest.approx(12.5, rel=1e-4)

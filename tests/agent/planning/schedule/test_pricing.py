@@ -1,5 +1,7 @@
 """The evaluator: bills by hand, and every rule that a plan can break."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,14 @@ def test_a_battery_beyond_its_limits_is_told_with_local_times() -> None:
         "the battery charges and discharges at once from 01:45 to 02:00",
         "the battery leaves 0 to 10 kWh from 01:00 to 02:00",
     )
+
+
+def test_a_reserve_is_charged_nothing_and_breaks_nothing_and_its_demand_has_no_margin() -> None:
+    given = problem(
+        [100.0], margin_kw=20, demand=(demand(1),), battery=Battery(capacity_kwh=9, charge_kw=3, discharge_kw=3)
+    )
+    idle = plan_of(given, np.zeros((0, 1)), source="hand")
+    assert price_plan(given, idle).peaks_kw == (120,)
+    guarded = dataclasses.replace(given, reserve_kwh=[9.0], margin_on_demand=False)
+    assert price_plan(guarded, idle).peaks_kw == (100,)
+    assert broken(guarded, idle) == ()

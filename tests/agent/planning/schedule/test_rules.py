@@ -79,3 +79,24 @@ def test_a_battery_that_must_be_filled_never_passes_the_site_limit_for_it() -> N
     plan = rule_plan(problem([98.0] * 8, battery=empty, site_limit_kw=100))
     assert plan.grid_kw.max() <= 100 + 1e-9
     assert plan.notes == ("the battery ends 4 kWh short",)
+
+
+def test_trading_leaves_the_reserve() -> None:
+    prices = [0.1, 0.1, 0.3, 0.3, 0.3, 0.3]
+    given = problem([40.0] * 6, import_per_kwh=prices, battery=dataclasses.replace(BATTERY, final_soc=0.0))
+    assert rule_plan(given).stored_kwh.tolist() == pytest.approx([15, 20, 15, 10, 5, 0])
+    kept = rule_plan(dataclasses.replace(given, reserve_kwh=[0, 0, 0, 14.0, 0, 0]))
+    assert kept.stored_kwh.tolist() == pytest.approx([15, 20, 15, 14, 9, 4])
+
+
+def test_shaving_takes_the_reserve() -> None:
+    charge = demand(4, peak_so_far_kw=90)
+    given = problem([80.0, 100.0, 80.0, 80.0], battery=BATTERY, demand=(charge,), reserve_kwh=10)
+    plan = rule_plan(given)
+    assert price_plan(given, plan).demand == (0,)
+    assert plan.discharge_kw[1] == pytest.approx(10)
+
+
+def test_a_reserve_out_of_reach_is_no_violation() -> None:
+    given = problem([40.0] * 2, battery=dataclasses.replace(BATTERY, initial_soc=0.0), site_limit_kw=40, reserve_kwh=20)
+    assert rule_plan(given).notes == ()

@@ -7,9 +7,23 @@ import pytest
 
 from agent.contract import jsonform
 from agent.contract.errors import RejectedError
+from agent.planning.schedule.guard import guard
 from agent.planning.schedule.parts import Battery
+from agent.planning.schedule.prospect import Aims, Prospect
 from agent.planning.schedule.rules import do_nothing
-from agent.planning.schedule.wire import plan_from_json, plan_to_json, problem_from_json, problem_to_json
+from agent.planning.schedule.wire import (
+    aims_from_json,
+    aims_to_json,
+    guard_from_json,
+    guard_to_json,
+    plan_from_json,
+    plan_to_json,
+    problem_from_json,
+    problem_to_json,
+    prospect_from_json,
+    prospect_to_json,
+)
+from tests.support import guards
 from tests.support.schedules import problem, random_problem
 
 
@@ -53,3 +67,35 @@ def test_refuses_what_is_no_plan_of_the_problem(wrong) -> None:
 def test_refuses_what_is_no_problem(wrong) -> None:
     with pytest.raises(RejectedError, match="no problem"):
         problem_from_json(problem_to_json(problem([1.0])) | wrong)
+
+
+def test_what_guards_a_peak_comes_back_as_it_was() -> None:
+    given = guards.problem(np.full(4, 100.0), peak_kw=150.0, counts=np.array([False, True, True, True]))
+    watched = guard(given, np.full((2, 4), 180.0), np.full((7, 4), 120.0))
+    back = guard_from_json(given, _through_a_pipe(guard_to_json(watched)))
+    assert np.isinf(back.charge_to_kw[0])
+    assert [getattr(back, entry.name).tolist() for entry in dataclasses.fields(back)] == [
+        np.round(getattr(watched, entry.name), 3).tolist() for entry in dataclasses.fields(watched)
+    ]
+    aims = Aims(peaks_kw={"demand": 150.5}, insured_kw=25.0, day="2026-01-15", month="2026-01")
+    assert aims_from_json(_through_a_pipe(aims_to_json(aims))) == aims
+    ahead = Prospect(paths_kw=np.ones((2, 4)), days_kw=np.ones((7, 4)), day="2026-01-15", days_left=16.5, aims=aims)
+    returned = prospect_from_json(_through_a_pipe(prospect_to_json(ahead)))
+    assert (returned.paths_kw.shape, returned.days_left, returned.aims) == ((2, 4), 16.5, aims)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"reserve_kwh": [1.0]}, {"reserve_kwh": [None] * 4}, {"wanted_kwh": [-1.0] * 4}, {"shave_to_kw": "x"}]
+)
+def test_refuses_what_is_no_guard_of_the_problem(wrong) -> None:
+    given = guards.problem(np.full(4, 100.0))
+    value = guard_to_json(guard(given, np.full((2, 4), 180.0), np.full((7, 4), 120.0)))
+    with pytest.raises(RejectedError, match=r"is (no|a) guard"):
+        guard_from_json(given, value | wrong)
+
+
+@pytest.mark.parametrize("wrong", [5, {}, {"peaks_kw": {"demand": "x"}}, {"peaks_kw": []}])
+def test_refuses_what_are_no_aims(wrong) -> None:
+    value = {"insured_kw": 0.0, "day": "", "month": ""} | wrong if isinstance(wrong, dict) else wrong
+    with pytest.raises(RejectedError):
+        aims_from_json(value)

@@ -1,0 +1,117 @@
+"""What the battery is to do now: the plan and its guard, followed with what is measured at this moment.
+
+Decides which reading is new enough, and what is assumed where there is none. Advice only: nothing is switched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from agent.config import Config
+from agent.contract.channels import Channel, Kind, Quality, Reading
+from agent.planning.schedule.follow import follow
+from agent.planning.schedule.problem import Plan, Problem
+from agent.planning.schedule.wire import guard_from_json, plan_from_json, problem_from_json
+
+_SOC_AGE_MS = 3_600_000
+_LOAD_AGE_MS = 300_000
+_LEAST_LEFT_H = 1 / 60  # of a step: what is to be there at its end cannot all flow in its last second
+
+
+class Measurements(Protocol):
+    """What this module needs of a store."""
+
+    def readings(self, channel: str, start_ms: int, end_ms: int) -> Sequence[Reading]:
+        """Return the readings of one channel in [start_ms, end_ms), by time."""
+        ...
+
+
+def setpoint(store: Measurements, config: Config, note: Mapping[str, Any], now_ms: int) -> dict[str, Any] | None:
+    """Return what the battery is to do now.
+
+    Args:
+        store: has the newest readings.
+        config: names load and battery.
+        note: the newest plan as it is kept.
+        now_ms: plant clock.
+
+    Returns:
+        `battery_kw` (above 0 it gives), `load_kw`, `stored_kwh`, `time_ms`, what it follows from in `keep_below_kw`,
+        `charge_below_kw` (None: no limit) and `reserve_kwh`, and in `assumed` what was not measured. None where no
+        peak is guarded, or the plan is over.
+
+    Raises:
+        RejectedError: when the plan is damaged.
+    """
+    problem = problem_from_json(note["problem"])
+    step, into_ms = divmod(now_ms - problem.start_ms, problem.step_s * 1000)
+    battery = problem.battery
+    if note.get("guard") is None or battery is None or not 0 <= step < problem.steps:
+        return None
+    guard, plan = guard_from_json(problem, note["guard"]), plan_from_json(problem, note["plan"])
+    assumed = []
+    load_kw = _load_kw(store, config, now_ms)
+    if load_kw is None:
+        load_kw = float(plan.grid_kw[step] + plan.discharge_kw[step] - plan.charge_kw[step])
+        assumed.append("the load is as forecast: there is no reading of the last minutes")
+    channel = None if config.battery is None else config.battery.soc_channel
+    soc = read_soc(store, channel, now_ms)
+    if soc is not None:
+        stored_kwh = soc * battery.capacity_kwh
+    else:
+        stored_kwh = _planned_kwh(problem, plan, step, into_ms / (problem.step_s * 1000))
+        why = "battery.soc_channel is not set" if channel is None else f"{channel} told nothing for an hour"
+        assumed.append(f"as much is stored as planned: {why}")
+    left_h = max(problem.step_h - into_ms / 3_600_000, _LEAST_LEFT_H)
+    power_kw = follow(guard, plan, step, load_kw, stored_kwh, battery, left_h)
+    return {
+        "time_ms": now_ms,
+        "battery_kw": round(power_kw, 3) + 0.0,
+        "load_kw": round(load_kw, 3),
+        "stored_kwh": round(stored_kwh, 3),
+        "keep_below_kw": _limit(guard.shave_to_kw[step]),
+        "charge_below_kw": _limit(guard.charge_to_kw[step]),
+        "reserve_kwh": round(float(guard.reserve_kwh[step]), 3),
+        "assumed": assumed,
+    }
+
+
+def _load_kw(store: Measurements, config: Config, now_ms: int) -> float | None:
+    """Return what the meter would show without the battery; None where the newest readings do not tell."""
+    meter_kw = read_kw(store, config.channels[config.plant.power_channel], now_ms)
+    channel = None if config.battery is None else config.battery.power_channel
+    own_kw = 0.0 if channel is None else read_kw(store, config.channels[channel], now_ms)
+    return None if meter_kw is None or own_kw is None else meter_kw + own_kw
+
+
+def read_kw(store: Measurements, channel: Channel, now_ms: int) -> float | None:
+    """Return the newest power of a gauge in kW, or of a counter in kWh; None where it is older than some minutes."""
+    reach_ms = _LOAD_AGE_MS + 2 * channel.interval_s * 1000  # a mean is known when its interval is over
+    known = store.readings(channel.name, now_ms - reach_ms, now_ms + 1)
+    readings = [reading for reading in known if reading.quality == Quality.GOOD]
+    if channel.kind is Kind.GAUGE:
+        return readings[-1].value if readings else None
+    if len(readings) < 2 or readings[-1].value < readings[-2].value:
+        return None
+    before, last = readings[-2:]
+    return (last.value - before.value) * 3_600_000 / (last.time_ms - before.time_ms)
+
+
+def read_soc(store: Measurements, channel: str | None, now_ms: int) -> float | None:
+    """Return the battery's state of charge, 0 to 1, as last read within the hour before."""
+    readings = [] if channel is None else store.readings(channel, now_ms - _SOC_AGE_MS, now_ms)
+    values = [reading.value for reading in readings if reading.quality == Quality.GOOD]
+    return min(max(values[-1] / 100, 0.0), 1.0) if values else None
+
+
+def _planned_kwh(problem: Problem, plan: Plan, step: int, share: float) -> float:
+    battery = problem.battery
+    assert battery is not None  # noqa: S101 - the caller has looked
+    begin = float(plan.stored_kwh[step - 1]) if step else battery.initial_soc * battery.capacity_kwh
+    return begin + share * (float(plan.stored_kwh[step]) - begin)
+
+
+def _limit(kw: float) -> float | None:
+    return round(float(kw), 3) if math.isfinite(kw) else None

@@ -1,0 +1,58 @@
+"""`edgewatt plan show` with a guarded peak: what is kept, and what the battery is to do now."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from agent.cli.main import run_command
+from agent.contract.channels import Reading
+from agent.store.identity import Identity
+from agent.store.store import Store
+from tests.support.guards import configured, keep_plan
+from tests.support.schedules import START_MS
+
+AT_MS = START_MS + 42 * 900_000  # 10:30
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> list[str]:
+    """A command line for a plant whose agent is down: a plan, a load of 334 kW, no state of charge."""
+    config = configured(tmp_path)
+    (tmp_path / "state").mkdir()
+    identity = Identity.open(tmp_path / "state" / "identity")
+    identity.begin_boot()
+    path = tmp_path / "state" / "store.db"
+    store = Store(path, identity, config.channels, now_ms=lambda: AT_MS, monotonic=time.monotonic)
+    store.append("events", [keep_plan(store)])
+    store.append("readings", [Reading("power", AT_MS, 334.0)])
+    store.close()
+    return ["--config", str(tmp_path / "agent.toml")]
+
+
+def test_the_guard_and_what_to_do_now_are_told_in_a_line_each(
+    plant: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command([*plant, "plan", "show"]) == 0
+    lines = {line.split("  ")[0]: line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()}
+    assert lines["guard"].startswith("keep the meter below 280 kW; charge only below 280 kW")
+    assert lines["now"].startswith("battery gives 54 kW, at 10:30 with 334 kW of load, ")
+    assert lines["assumed"] == "as much is stored as planned: charged told nothing for an hour"
+
+
+def test_json_has_what_to_do_now_and_what_is_aimed_at(plant: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command([*plant, "plan", "show", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["now"] | {"stored_kwh": 0, "reserve_kwh": 0} == {
+        "time_ms": AT_MS,
+        "battery_kw": 54.0,
+        "load_kw": 334.0,
+        "stored_kwh": 0,
+        "keep_below_kw": 280.0,
+        "charge_below_kw": 280.0,
+        "reserve_kwh": 0,
+        "assumed": ["as much is stored as planned: charged told nothing for an hour"],
+    }
+    assert answer["aims"]["day"] == "2026-01-15"
+    assert len(answer["guard"]["reserve_kwh"]) == 96

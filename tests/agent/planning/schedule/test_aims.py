@@ -1,0 +1,156 @@
+"""Which peak a month aims at: bought from trading, chosen once a day, told when it changes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from agent.planning.schedule.aims import MOST_SOLVED, aimed, aims_told, choose_aims, guarded_plan, holdable_kw, is_due
+from agent.planning.schedule.explain import explain
+from agent.planning.schedule.optimum import solve
+from agent.planning.schedule.parts import DemandCharge
+from agent.planning.schedule.pricing import price_plan
+from agent.planning.schedule.prospect import Aims, Prospect
+from agent.planning.schedule.rules import do_nothing, rule_plan
+from tests.support.guards import DAY, problem, two_peaks
+
+
+def ahead(load, **more):
+    return Prospect(paths_kw=load[None], days_kw=np.tile(load, (7, 1)), **{"days_left": 20.0} | more)
+
+
+def counted(found):
+    """A solver, and the list of the problems that it was asked."""
+    asked = []
+
+    def solving(given):
+        asked.append(given)
+        return found(given)
+
+    return solving, asked
+
+
+def test_a_short_peak_is_held_by_the_battery_s_power_and_a_long_one_by_its_energy():
+    short, long = np.full(DAY, 100.0), np.full(DAY, 100.0)
+    short[40] = 400.0
+    long[40:56] = 400.0  # four hours of which 200 kWh hold 50 kW
+    given = problem(np.full(DAY, 100.0))
+    assert holdable_kw(given, short[None])["demand"] == pytest.approx(300.0, abs=0.1)
+    assert holdable_kw(given, long[None])["demand"] == pytest.approx(350.0, abs=0.1)
+    assert holdable_kw(given, np.stack([short, long]))["demand"] == pytest.approx(350.0, abs=0.1)
+
+
+def test_dear_demand_is_held_low_and_insured_and_dear_trading_is_let_go():
+    load = two_peaks()
+    days = np.tile(load, (7, 1))
+    price = np.where(np.arange(DAY) < 32, 0.05, 0.1)
+    held = choose_aims(problem(load, per_kw=100.0, price=price), ahead(load), solve)
+    lowest = holdable_kw(problem(load), days)["demand"]
+    assert held.peaks_kw["demand"] == pytest.approx(lowest)
+    assert held.insured_kw > 0
+    price = np.where(np.arange(DAY) < 40, 0.05, np.where(np.arange(DAY) < 48, 3.0, 1.0))
+    traded = choose_aims(problem(load, per_kw=0.5, price=price), ahead(load), solve)
+    assert traded.peaks_kw["demand"] > lowest + 10
+
+
+def test_aims_are_chosen_once_a_day_and_stand_in_between():
+    load, (solving, asked) = two_peaks(), counted(rule_plan)
+    given = problem(load, month="2026-01")
+    first = guarded_plan(given, ahead(load, day="2026-01-05", month="2026-01"), solving)
+    assert len(asked) <= MOST_SOLVED
+    assert (first.aims.day, first.aims.month) == ("2026-01-05", "2026-01")
+    asked.clear()
+    later = guarded_plan(given, ahead(load * 1.2, day="2026-01-05", month="2026-01", aims=first.aims), solving)
+    assert later.aims == first.aims
+    assert len(asked) == 1
+    next_day = guarded_plan(given, ahead(load * 1.2, day="2026-01-06", month="2026-01", aims=first.aims), solving)
+    assert next_day.aims.peaks_kw["demand"] > first.aims.peaks_kw["demand"] + 10
+
+
+def test_aims_are_due_for_a_charge_that_comes_into_view_and_had_none_this_month():
+    given = problem(two_peaks(), month="2026-01")
+    aims = Aims(peaks_kw={"demand": 300.0}, day="2026-01-05", month="2026-01")
+    now = ahead(two_peaks(), day="2026-01-05", month="2026-01", aims=aims)
+    new = dataclasses.replace(given.demand[0], name="weekday")
+    assert not is_due(given, now)
+    assert is_due(dataclasses.replace(given, demand=(*given.demand, new)), now)
+    coming = dataclasses.replace(new, month="2026-02")
+    assert not is_due(dataclasses.replace(given, demand=(*given.demand, coming)), now)
+
+
+def test_the_plan_keeps_the_reserve_of_its_guard_and_sees_demand_without_the_margin():
+    load = two_peaks()
+    given = dataclasses.replace(problem(load, per_kw=40.0, initial_soc=0.3), margin_kw=np.full(DAY, 60.0))
+    made = guarded_plan(given, ahead(load), solve)
+    assert made.guard.reserve_kwh.max() > 20
+    assert (made.plan.stored_kwh >= made.guard.reserve_kwh - 1e-3).all()
+    aim = made.aims.peaks_kw["demand"]
+    assert price_plan(made.problem, made.plan).peaks_kw[0] == pytest.approx(aim, abs=0.1)
+
+
+def test_a_charge_that_is_not_in_view_keeps_what_was_aimed_at_this_month():
+    load = two_peaks()
+    before = Aims(peaks_kw={"weekday": 300.0, "demand": 1.0}, day="2026-01-04", month="2026-01")
+    kept = choose_aims(problem(load), ahead(load, day="2026-01-05", month="2026-01", aims=before), rule_plan)
+    assert kept.peaks_kw["weekday"] == 300.0
+    assert kept.peaks_kw["demand"] > 100.0
+    gone = choose_aims(problem(load), ahead(load, day="2026-02-01", month="2026-02", aims=before), rule_plan)
+    assert set(gone.peaks_kw) == {"demand"}
+
+
+def test_a_month_that_has_not_begun_is_held_at_the_aim_and_not_at_this_month_s_peak():
+    this = problem(np.full(2, 100.0), peak_kw=500.0, month="2026-01")
+    coming = dataclasses.replace(this.demand[0], month="2026-02")
+    given = aimed(
+        dataclasses.replace(this, demand=(*this.demand, coming)), Aims(peaks_kw={"demand": 400.0}, month="2026-01")
+    )
+    assert [charge.floor_kw for charge in given.demand] == [500.0, 400.0]
+
+
+def test_a_peak_of_two_months_in_view_is_the_highest_of_both():
+    load = np.full(DAY, 100.0)
+    load[10], load[80] = 400.0, 300.0
+    before = np.arange(DAY) < 48
+    charges = [
+        DemandCharge(name="demand", per_kw=1.0, interval_s=900, counts=counts, month=month)
+        for counts, month in ((before, "2026-01"), (~before, "2026-02"))
+    ]
+    given = dataclasses.replace(problem(load), demand=tuple(charges))
+    assert holdable_kw(given, load[None])["demand"] == pytest.approx(300.0, abs=0.1)
+
+
+def test_wear_and_what_export_brings_count_in_what_trading_earns():
+    load = two_peaks()
+    price = np.where(np.arange(DAY) < 40, 0.05, np.where(np.arange(DAY) < 48, 3.0, 1.0))
+    free = choose_aims(problem(load, per_kw=0.5, price=price), ahead(load), solve)
+    worn = choose_aims(problem(load, per_kw=0.5, price=price, wear_per_kwh=5.0), ahead(load), solve)
+    assert worn.peaks_kw["demand"] < free.peaks_kw["demand"]
+
+
+def test_a_longer_horizon_is_no_reason_to_trade_more():
+    load = two_peaks()
+    price = np.where(np.arange(DAY) < 32, 0.05, 0.1)
+    one = choose_aims(problem(load, per_kw=2.0, price=price), ahead(load), solve)
+    double = np.tile(load, 2)
+    two = choose_aims(problem(double, per_kw=2.0, price=np.tile(price, 2)), ahead(double), solve)
+    assert two.peaks_kw["demand"] == pytest.approx(one.peaks_kw["demand"], abs=1)
+
+
+def test_doing_nothing_that_would_break_the_reserve_is_no_violation():
+    load = np.full(8, 150.0)
+    given = dataclasses.replace(problem(load, peak_kw=200.0, initial_soc=0.0), reserve_kwh=np.full(8, 10.0))
+    assert price_plan(given, do_nothing(given)).violations == ()
+    assert explain(given, solve(dataclasses.replace(given, reserve_kwh=np.zeros(8)))).notes == ()
+
+
+def test_an_aim_is_told_when_it_changes_and_not_again():
+    given = problem(np.full(2, 100.0), peak_kw=380.0, month="2026-01")
+    aims = Aims(peaks_kw={"demand": 412.0}, month="2026-01")
+    text = "aims at 412 kW of 'demand' this month: 380 kW are paid for already"
+    assert list(aims_told(given, None, aims)) == [text]
+    assert list(aims_told(given, aims, dataclasses.replace(aims, peaks_kw={"demand": 413.0}))) == []
+    assert list(aims_told(given, dataclasses.replace(aims, month="2025-12"), aims)) == [text]
+    low = dataclasses.replace(aims, peaks_kw={"demand": 300.0})
+    held = ["holds 380 kW of 'demand' this month, which is paid for anyway"]
+    assert list(aims_told(given, aims, low)) == held
+    assert list(aims_told(given, low, dataclasses.replace(aims, peaks_kw={"demand": 280.0}))) == []
