@@ -1,5 +1,6 @@
 """Plans beside the loop: made with each forecast, kept with their event, known over restarts."""
 
+import dataclasses
 import json
 import sys
 import time
@@ -15,10 +16,11 @@ from agent.contract.slots import Slot
 from agent.daemon.history import History
 from agent.daemon.planning import NOTE, Planning, medians_before
 from agent.planning.advice import Wishes
+from agent.planning.pv import PvAhead
 from agent.planning.schedule.daily import Daily, DailyStage
 from agent.planning.schedule.parts import Battery
 from tests.support.agent_process import Agent
-from tests.support.schedules import START_MS, TARIFF
+from tests.support.schedules import START_MS, TARIFF, demand, problem
 from tests.support.stores import Bench
 
 WISHES = Wishes(
@@ -227,4 +229,24 @@ def test_forecasts_of_the_same_hour_are_found_and_candidates_are_not(tmp_path: P
         bench.store.append("forecasts", [made.to_row(origin_ms + 5000)])
     found = medians_before(bench.store, _forecast())
     assert {back: median[0] for back, median in found.items()} == {1: 81.0, 3: 83.0}
+    bench.store.close()
+
+
+def test_where_pv_is_measured_the_guard_rests_on_what_the_battery_meets(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    shines = np.isin(np.arange(48), np.arange(20, 29))
+    slots = [
+        Slot(START_MS + n * SLOT_MS, 1800, 25_000, 50.0 if shines[n % 48] else 80.0, 1.0, (), 30.0 * shines[n % 48])
+        for n in range(-36 * 48, 0)
+    ]
+    for back in range(1, 8):
+        made = dataclasses.replace(_forecast(), origin_ms=START_MS - back * 86_400_000)
+        bench.store.append("forecasts", [made.to_row(made.origin_ms + 5000)])
+    given = problem(np.full(48, 80.0), step_s=1800, pv_kw=30.0 * shines, battery=WISHES.battery, demand=(demand(48),))
+    planning = _guarding(bench.store, History(1800, slots), pv=lambda _: PvAhead(30.0 * shines))
+    found = planning._prospect(_forecast(), given)
+    assert found is not None
+    meter_kw = np.where(shines, 50.0, 80.0)
+    assert np.unique(found.days_kw, axis=0) == pytest.approx(meter_kw[None])
+    assert found.paths_kw == pytest.approx(np.tile(meter_kw, (7, 1)), abs=1e-6)
     bench.store.close()
