@@ -22,7 +22,7 @@ FLAG_SUSPECT = "suspect"  # a reading of it was flagged by the source
 FLAG_RESET = "reset"  # a counter went back and was taken as started anew
 FLAG_GROSS_UNKNOWN = "gross-unknown"  # PV or battery should be known and is not: nor is the gross load
 _JITTER = 0.1  # of its value: a counter that goes back by less has not begun anew
-MIN_COMPLETENESS = 0.5  # below this a forecast treats the slot as missing
+MIN_COMPLETENESS = 0.5  # below this a slot counts as missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,11 @@ class Slot:
     def end_ms(self) -> int:
         """The instant at which the slot is over."""
         return self.start_ms + self.length_s * 1000
+
+    @property
+    def known_kw(self) -> float | None:
+        """Mean power as bills, demand and alerts go by it: None where less than half was measured."""
+        return self.power_kw if self.completeness >= MIN_COMPLETENESS else None
 
     @property
     def own_kw(self) -> float | None:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from agent.contract.channels import Channel, Reading
-from agent.contract.slots import FLAG_GROSS_UNKNOWN, MIN_COMPLETENESS, Slot, build_slot
+from agent.contract.slots import FLAG_GROSS_UNKNOWN, Slot, build_slot
 
 HOLD_S = 60.0
 
@@ -68,5 +68,4 @@ class OwnPower:
             return None
         found = self._readings(channel.name, slot.start_ms - self.reach_ms, slot.end_ms)
         by_time = sorted(found, key=lambda reading: reading.time_ms)
-        part = build_slot(slot.start_ms, slot.length_s, channel, by_time, hold_s=HOLD_S)
-        return part.power_kw if part.completeness >= MIN_COMPLETENESS else None
+        return build_slot(slot.start_ms, slot.length_s, channel, by_time, hold_s=HOLD_S).known_kw

@@ -21,7 +21,7 @@ from agent.contract.channels import Quality, Reading
 from agent.contract.errors import RejectedError
 from agent.contract.jsonform import MAX_TIME_MS, Fields
 from agent.contract.rows import Forecast, ForecastSource
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import parse_zone, to_local
 from agent.daemon.forecasting import Made
@@ -255,7 +255,7 @@ class Watching:
         """Whether the month's peak so far is one that the plant could keep."""
         if month_ms != self._before[0]:
             slots = self._history.between(0, month_ms)
-            known = (slot.power_kw or 0.0 for slot in slots if slot.completeness >= MIN_COMPLETENESS)
+            known = (kw for slot in slots if (kw := slot.known_kw) is not None)
             self._before = month_ms, max(known, default=0.0)
         return now_ms - month_ms >= _SETTLED_MS and peak_kw >= _SETTLED_SHARE * self._before[1]
 
@@ -319,7 +319,6 @@ class Watching:
 
 def _watched(slot: Slot, forecasts: Sequence[Forecast]) -> WatchedSlot:
     """Put a slot beside the band, as it was at the meter, of the newest forecast that was made before it began."""
-    known_kw = slot.power_kw if slot.completeness >= MIN_COMPLETENESS else None
     low_kw = high_kw = None
     own_kw = slot.own_kw
     for forecast in reversed(forecasts):
@@ -327,7 +326,7 @@ def _watched(slot: Slot, forecasts: Sequence[Forecast]) -> WatchedSlot:
         if own_kw is not None and 0 <= step < len(forecast.power_kw) and forecast.slot_s == slot.length_s:
             low_kw, high_kw = float(forecast.power_kw[step, 0]) - own_kw, float(forecast.power_kw[step, -1]) - own_kw
             break
-    return WatchedSlot(slot.start_ms, known_kw, low_kw, high_kw, slot.flags)
+    return WatchedSlot(slot.start_ms, slot.known_kw, low_kw, high_kw, slot.flags)
 
 
 def _excess_kw(demand: Demand) -> float:

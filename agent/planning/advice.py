@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agent.contract.rows import Forecast
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import clock_ms
 from agent.planning.billing.marginal import DemandTerm, marginal_prices
@@ -102,7 +102,7 @@ def next_task(
     runs = [run for daily in wishes.loads for run in occurrences(daily, zone, start_ms, step_s, steps)]
     names = {daily.name for daily in wishes.loads}
     loads, settled, notes = _loads(runs, names, earlier, start_ms, step_s, steps)
-    known = [slot for slot in past if slot.length_s == step_s and slot.completeness >= MIN_COMPLETENESS]
+    known = [slot for slot in past if slot.length_s == step_s and slot.known_kw is not None]
     peaks = _peaks_so_far(tariff, known, start_ms, step_s)
     now = tariff.month_at(start_ms).label
     problem = Problem(

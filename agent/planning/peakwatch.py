@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from agent.contract.errors import ConfigError
 from agent.contract.rows import Forecast
-from agent.contract.slots import DEMAND_INTERVALS_S, MIN_COMPLETENESS, Slot
+from agent.contract.slots import DEMAND_INTERVALS_S, Slot
 from agent.contract.zones import clock_ms, to_local
 
 
@@ -146,8 +146,7 @@ def month_peak(terms: Terms, slots: Iterable[Slot], now_ms: int) -> MonthPeak:
     for start_ms, parts in itertools.groupby(month, lambda slot: terms.interval(slot.start_ms)[0]):
         if not terms.counts(start_ms):
             continue
-        told = [(slot.power_kw, slot.length_s) for slot in parts if slot.completeness >= MIN_COMPLETENESS]
-        measured = [(kw, length_s) for kw, length_s in told if kw is not None]
+        measured = [(kw, slot.length_s) for slot in parts if (kw := slot.known_kw) is not None]
         known_s = sum(length_s for _, length_s in measured)
         if known_s < terms.interval_s:
             unknown += 1

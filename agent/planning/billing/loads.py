@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.contract.errors import ConfigError, UnavailableError
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import Slot
 
 MISSING, KNOWN, FORECAST = 0, 1, 2
 LOW, MIDDLE, HIGH = 0, 1, 2  # rows of `Load.energy`
@@ -88,7 +88,7 @@ def make_load(
 
     Args:
         slots: of one length, in any order; of two with one start the later counts. One counts as known when at least
-            half of it is covered by readings (`MIN_COMPLETENESS`), as for forecasts.
+            half of it is covered by readings (`Slot.known_kw`), as for forecasts.
         span_ms: what is to be billed; None: all slots, or without any the forecast.
         since_ms: earlier slots are not of interest.
         forecast: for the slots of the span that are not known.
@@ -104,7 +104,7 @@ def make_load(
     start_ms, end_ms = span_ms or _span(by_start, length_ms, forecast)
     if end_ms <= start_ms:
         raise ConfigError(f"the span {start_ms}..{end_ms} is empty", where="bill")
-    known = [slot for slot in by_start.values() if slot.power_kw is not None and slot.completeness >= MIN_COMPLETENESS]
+    known = [slot for slot in by_start.values() if slot.known_kw is not None]
     starts = np.fromiter((slot.start_ms for slot in known), np.int64, len(known))
     values = np.fromiter((slot.energy_wh for slot in known), np.int64, len(known))
     inside = (starts > since_ms - length_ms) & (starts < end_ms)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from agent.contract.rows import Forecast
 from agent.contract.slotcalendar import SlotCalendar
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import Slot
 from agent.contract.tariff.tariff import Tariff
 
 Floats = NDArray[np.float64]
@@ -56,7 +56,7 @@ def project(
     Returns:
         None where less than a whole day is known, or nothing is ahead.
     """
-    known = [slot for slot in slots if slot.power_kw is not None and slot.completeness >= MIN_COMPLETENESS]
+    known = [slot for slot in slots if slot.known_kw is not None]
     if end_ms <= start_ms or not known or len(known) * known[0].length_s < _DAY_S:
         return None
     slot_s = known[0].length_s

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from agent.contract.errors import EdgewattError
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import Slot
 from agent.contract.tariff.calendar import ALWAYS
 from agent.contract.tariff.tariff import Tariff
 from agent.contract.tariff.version import Version
@@ -135,7 +135,7 @@ def _ratio(wanted: Mapping[str, tuple[Fraction, Fraction]]) -> Iterator[_Trial]:
 
 def _gaps(question: Question, more_kwh: Fraction) -> Iterator[_Trial]:
     """Yield what our missing slots would hold if they explained the difference: a load between nothing and the most."""
-    count, known = question.bill.missing_slots, [slot for slot in question.slots if _is_known(slot)]
+    count, known = question.bill.missing_slots, [slot for slot in question.slots if slot.known_kw is not None]
     if not count or more_kwh <= 0 or not known:
         return
     length_ms = known[0].length_s * 1000
@@ -293,7 +293,3 @@ def _ours(one: Difference) -> Fraction:
     assert one.pair.ours is not None  # noqa: S101 - `_quantities` has seen it
     assert one.pair.ours.quantity is not None  # noqa: S101 - likewise
     return one.pair.ours.quantity
-
-
-def _is_known(slot: Slot) -> bool:
-    return slot.power_kw is not None and slot.completeness >= MIN_COMPLETENESS

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.contract.features import Floats
-from agent.contract.slots import MIN_COMPLETENESS, Slot
+from agent.contract.slots import Slot
 from agent.contract.zones import local_day_bounds_ms, parse_zone
 
 
@@ -50,7 +50,7 @@ def daily_energy(slots: Sequence[Slot], zone: str, first: dt.date, last: dt.date
     count = (last - first).days + 1
     days = [first + dt.timedelta(days=number) for number in range(count)]
     bounds = np.array([local_day_bounds_ms(day, place)[0] for day in days] + [local_day_bounds_ms(last, place)[1]])
-    known = [slot for slot in slots if slot.power_kw is not None and slot.completeness >= MIN_COMPLETENESS]
+    known = [slot for slot in slots if slot.known_kw is not None]
     starts = np.array([slot.start_ms for slot in known], dtype=np.int64)
     lengths_ms = np.array([slot.length_s * 1000 for slot in known], dtype=np.int64)
     energies_kwh = np.array([slot.energy_wh for slot in known], dtype=np.float64) / 1000
