@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from agent.contract.acknowledgement import Mark
+from agent.contract.channels import Reading
 from tests.support.disks import Disk, small_disk
 from tests.support.stores import T0, Bench, alert, readings
 
@@ -75,3 +79,19 @@ def test_a_note_that_follows_is_tried_with_it_and_closing_tries_once_more(disk, 
     store = bench.restart()
     assert (store.note("learnt"), store.note("another")) == (LARGE, b"small")
     assert len(store.rows("alerts", 0, T0 * 2)) == 3
+
+
+def test_what_the_centre_holds_makes_room_for_it(bench):
+    drawn, db = random.Random(5), bench.store._journal.shelves.db
+    noise = [Reading("load_kw", T0 + 1000 * at, drawn.randrange(10**6) / 10) for at in range(60_000)]
+    bench.store.append("readings", noise)
+    bench.store.commit()
+    bench.store.apply_marks([Mark(bench.identity.epoch, "readings", len(noise), ())])
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+    bench.store.keep("learnt", bytes(100_000))
+    bench.store.append("alerts", [alert(1)])
+    assert "full" in bench.store.stats().storage_error
+    for _ in range(3):
+        bench.pass_time(61)
+    assert bench.store.stats().storage_error == ""
+    assert bench.crash().note("learnt") == bytes(100_000)
