@@ -8,6 +8,7 @@ damaged or gone, the blocks are read.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ KEEP_WEEKS = 58  # as far back as the store keeps slots that the centre has
 _DAY_MS = 86_400_000
 _STREAM = "slots"
 _HEAD_BYTES, _BODY_BYTES = 1 << 16, 1 << 22
+_COLUMNS = [field.name for field in dataclasses.fields(Slot)]
+_WHERE = "note slot-weeks"
 _log = logging.getLogger(__name__)
 
 
@@ -155,14 +158,15 @@ def _to_note(weeks: Mapping[int, _Week]) -> bytes:
         {"number": number, "fingerprint": weeks[number].fingerprint, "size": len(weeks[number].body)}
         for number in numbers
     ]
-    return b"".join([jsonform.dumps({"schema": 1, "weeks": told}), b"\n", *(weeks[number].body for number in numbers)])
+    head = jsonform.dumps({"schema": 1, "columns": _COLUMNS, "weeks": told})
+    return b"".join([head, b"\n", *(weeks[number].body for number in numbers)])
 
 
 def _from_note(data: bytes) -> dict[int, _Week]:
     head, _, bodies = data.partition(b"\n")
-    fields = Fields(jsonform.loads(head, where="note slot-weeks", max_bytes=_HEAD_BYTES), "note slot-weeks")
-    if fields.integer("schema") != 1:
-        return {}
+    fields = Fields(jsonform.loads(head, where=_WHERE, max_bytes=_HEAD_BYTES), _WHERE)
+    if fields.integer("schema") != 1 or fields.raw("columns") != _COLUMNS:
+        return {}  # of a version in which a slot is something else
     weeks, at = dict[int, _Week](), 0
     for week in fields.children("weeks", 2 * KEEP_WEEKS):
         size = week.integer("size")
@@ -173,28 +177,19 @@ def _from_note(data: bytes) -> dict[int, _Week]:
 
 def _to_body(slots: Sequence[Slot]) -> bytes:
     """Columns, compressed: the same slots come back to the last bit."""
-    starts = [slot.start_ms for slot in slots]
-    flags = list(dict.fromkeys(slot.flags for slot in slots))
-    columns = {
-        "steps_ms": [after - before for before, after in itertools.pairwise([0, *starts])],
-        "length_s": [slot.length_s for slot in slots],
-        "energy_wh": [slot.energy_wh for slot in slots],
-        "power_kw": [slot.power_kw for slot in slots],
-        "completeness": [slot.completeness for slot in slots],
-        "flags": [flags.index(slot.flags) for slot in slots],
-        "kinds": flags,
-    }
-    return deflate.compress([jsonform.dumps(columns)], noise=False)
+    columns: dict[str, list[Any]] = {name: [getattr(slot, name) for slot in slots] for name in _COLUMNS}
+    columns["start_ms"] = [after - before for before, after in itertools.pairwise([0, *columns["start_ms"]])]
+    kinds = list(dict.fromkeys(columns["flags"]))
+    columns["flags"] = [kinds.index(flags) for flags in columns["flags"]]
+    return deflate.compress([jsonform.dumps({**columns, "kinds": kinds})], noise=False)
 
 
 def _from_body(body: bytes) -> list[Slot]:
-    where = "note slot-weeks"
-    columns = jsonform.loads(deflate.decompress(body, _BODY_BYTES, where), where=where, max_bytes=_BODY_BYTES)
+    columns = jsonform.loads(deflate.decompress(body, _BODY_BYTES, _WHERE), where=_WHERE, max_bytes=_BODY_BYTES)
     try:
         kinds = [tuple(flags) for flags in columns["kinds"]]
-        names = ("length_s", "energy_wh", "power_kw", "completeness")
-        starts = itertools.accumulate(columns["steps_ms"])
-        flags = (kinds[kind] for kind in columns["flags"])
-        return [Slot(*values) for values in zip(starts, *(columns[name] for name in names), flags, strict=True)]
+        columns["flags"] = [kinds[kind] for kind in columns["flags"]]
+        columns["start_ms"] = itertools.accumulate(columns["start_ms"])
+        return [Slot(*values) for values in zip(*(columns[name] for name in _COLUMNS), strict=True)]
     except (KeyError, TypeError, ValueError, IndexError) as exc:
-        raise RejectedError(f"does not hold what is wanted ({exc})", where=where) from exc
+        raise RejectedError(f"does not hold what is wanted ({exc})", where=_WHERE) from exc

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import hmac
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

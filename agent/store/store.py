@@ -217,7 +217,7 @@ class Store:
         """Do what is due: commit, pack, set damaged pieces apart, retention. To be called every second or so."""
         now = self._monotonic()
         if now >= self._retain_at and self._journal.no_room is not None:
-            self._guarded(self._custody.free_acknowledged)
+            self._guard.run(self._custody.free_acknowledged)
             self._journal.no_room = None
         # Each commit begins a new window; packing must not wait for a turn in which there was none.
         well = self.commit() if now >= self._guard.due_at else self._guard.error is None

@@ -31,7 +31,9 @@ def _slot(start_ms: int) -> Slot:
         return Slot(start_ms, 3600, 0, None, 0.0, ("empty",))
     power_kw = drawn.uniform(-20, 400)
     flags = drawn.choice([(), ("partial", "suspect"), ("reset",)])
-    return Slot(start_ms, 3600, round(power_kw * 1000), power_kw, round(drawn.random(), 4), flags)
+    pv_kw = drawn.choice([None, 0.0, drawn.uniform(0, 90)])
+    share = round(drawn.random(), 4)
+    return Slot(start_ms, 3600, round(power_kw * 1000), power_kw, share, flags, pv_kw, None if pv_kw is None else -1.5)
 
 
 def _fill(bench: Bench, start_ms: int, end_ms: int) -> None:
@@ -205,10 +207,10 @@ def test_a_slot_that_waits_for_the_disk_counts(bench, monkeypatch):
         b"",
         b"{}",
         b'{"schema":2,"weeks":[]}\n',
-        b'{"schema":1,"weeks":[{"number":2923,"fingerprint":"","size":4}]}\nbody',
+        b'{"columns":["start_ms","length_s"],"schema":1,"weeks":[{"number":2923,"fingerprint":"","size":4}]}\nbody',
         None,
     ],
-    ids=["empty", "another thing", "a later version", "another body", "other bytes"],
+    ids=["empty", "another thing", "a later version", "slots of another version", "other bytes"],
 )
 def test_a_damaged_copy_costs_time_only_and_is_made_again(bench, monkeypatch, data):
     _look_after(bench)
