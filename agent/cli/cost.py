@@ -21,7 +21,6 @@ _SCOPES = {
     "month_end": "month at its end",
     "next_24h": "next 24 h",
 }
-_WEEKS_MS = 36 * 86_400_000  # what days are like is told from as many as the agent remembers
 
 
 @click.group(invoke_without_command=True)
@@ -94,10 +93,10 @@ cost.add_command(reconcile)
 def _rows(plant: Plant) -> dict[str, dict[str, Any]]:
     """Return the costs as the agent computes them, by scope, from all slots that count."""
     from agent.planning.billing.bill import since_ms as looks_back_ms
-    from agent.planning.costs import CostWatch
+    from agent.planning.costs import LATELY_MS, CostWatch
 
     tariff, now_ms = plant.tariff, plant.now_ms
-    since_ms = min(looks_back_ms(tariff, (tariff.month_start_ms(now_ms - 1), now_ms)), now_ms - _WEEKS_MS)
+    since_ms = min(looks_back_ms(tariff, (tariff.month_start_ms(now_ms - 1), now_ms)), now_ms - LATELY_MS)
     slots = plant.slots(since_ms, now_ms)
     return {row["scope"]: row for row in CostWatch(tariff, factors=plant.factors).rows(now_ms, slots, plant.forecast())}
 

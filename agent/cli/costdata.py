@@ -108,7 +108,7 @@ class Plant:
 
     def slots(self, start_ms: int, end_ms: int) -> list[Slot]:
         """Return the slots that start in [start_ms, end_ms)."""
-        from agent.daemon.views import slots_between
+        from agent.daemon.slotweeks import slots_between
 
         length_s = self._config.plant.slot_s
         return [slot for slot in slots_between(self._store, start_ms, end_ms) if slot.length_s == length_s]

@@ -214,7 +214,8 @@ def _observe(
     session: Session, first: dt.date, last: dt.date, by: str, file: Path | None, use: Sequence[str]
 ) -> tuple[Observations, list[str]]:
     """Read slots and variables of the days; return them with the names of the variables of the file."""
-    from agent.contract.slots import SLOT_LENGTHS_S, Slot, latest_rows
+    from agent.contract.slots import SLOT_LENGTHS_S
+    from agent.daemon.slotweeks import slots_between
     from agent.daemon.views import open_offline_store
     from agent.planning.performance.days import daily_energy, span_ms
     from agent.planning.performance.observations import observe
@@ -224,8 +225,7 @@ def _observe(
     variables = read_variables(file, zone, use) if file is not None else None
     start_ms, end_ms = span_ms(first, last, zone)
     with open_offline_store(session.config) as (store, _):
-        rows = store.rows("slots", start_ms - SLOT_LENGTHS_S[-1] * 1000, end_ms)
-    slots = [Slot.from_row(dict(row)) for row in latest_rows(rows)]
+        slots = slots_between(store, start_ms - SLOT_LENGTHS_S[-1] * 1000, end_ms)
     names = list(variables.values) if variables is not None else list(use)
     return observe(daily_energy(slots, zone, first, last), variables, names, by), names
 

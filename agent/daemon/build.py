@@ -32,7 +32,8 @@ from agent.daemon.paths import StatePaths, credentials
 from agent.daemon.planmaking import make_planning
 from agent.daemon.realtime import boottime_ms, machine_start, real_ms
 from agent.daemon.slots import make_closer
-from agent.daemon.views import View, slots_between
+from agent.daemon.slotweeks import SlotWeeks, slots_between
+from agent.daemon.views import View
 from agent.daemon.watching import Watching
 from agent.inference.forecaster import Model
 from agent.inference.ladder import Ladder
@@ -289,6 +290,7 @@ def _make_rooms(
         calibrating=calibrating,
         forecasting=forecasting,
         costs=costs,
+        slot_weeks=SlotWeeks(store),
         board=make_board(config, tariff, store),
         watching=Watching(store, config, history, tariff, clock.now_ms(), ahead),
         models=models,

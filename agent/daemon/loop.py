@@ -29,6 +29,7 @@ from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.sampling import Sampling
 from agent.daemon.slots import SlotCloser
+from agent.daemon.slotweeks import SlotWeeks
 from agent.daemon.troubles import Troubles
 from agent.daemon.views import stored_slots
 from agent.daemon.watching import Watching
@@ -69,6 +70,7 @@ class Rooms:
     calibrating: Calibrating
     forecasting: Forecasting
     costs: Costs | None
+    slot_weeks: SlotWeeks
     board: AlertBoard
     watching: Watching
     models: Models
@@ -180,6 +182,7 @@ class Daemon:
             run("forecast", lambda: self._forecast(now_ms))
             run("costs", self._cost)
             run("plan", lambda: self._plan(now_ms))
+            run("slot weeks", lambda: self.rooms.slot_weeks.turn(self.rooms.history.end_ms))
         run("alerts", lambda: self._watch(now_ms))
         if self._whole:
             run("sync", self._exchange)

@@ -18,12 +18,13 @@ from agent.contract import jsonform
 from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError, StorageError, UnavailableError
 from agent.contract.rows import Forecast, ForecastSource
-from agent.contract.slots import Slot, latest_rows
+from agent.contract.slots import Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.daemon.calibrating import read_coverage
 from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.paths import StatePaths, credentials
 from agent.daemon.peaks import Peaks, demand_terms
+from agent.daemon.slotweeks import slots_between
 from agent.planning.billing.earlier import earlier_peaks
 from agent.store.identity import Enrolled, Identity
 from agent.store.reader import Reader, StoreStats
@@ -51,6 +52,10 @@ class Readable(Protocol):
 
     def last_time_ms(self, stream: str, channel: str | None = None) -> int | None:
         """Return the newest time of a stream, or of one channel of the readings."""
+        ...
+
+    def fingerprints(self, stream: str, width_ms: int, since_ms: int) -> dict[int, str]:
+        """Return what is another whenever the rows of a span may be, by number of the span."""
         ...
 
     def note(self, name: str) -> bytes | None:
@@ -299,13 +304,7 @@ class View:
 def stored_slots(store: Readable, days: int) -> list[Slot]:
     """Return the slots of the last days that a store has and that count."""
     last_ms = store.last_time_ms("slots")
-    rows = [] if last_ms is None else store.rows("slots", last_ms - days * _DAY_MS, last_ms + 1)
-    return [Slot.from_row(dict(row)) for row in latest_rows(rows)]
-
-
-def slots_between(store: Readable, start_ms: int, end_ms: int) -> list[Slot]:
-    """Return the slots that a store has of a span and that count."""
-    return [Slot.from_row(dict(row)) for row in latest_rows(store.rows("slots", start_ms, end_ms))]
+    return [] if last_ms is None else slots_between(store, last_ms - days * _DAY_MS, last_ms + 1)
 
 
 def stored_alerts(store: Readable) -> list[Mapping[str, Any]]:

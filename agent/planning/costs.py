@@ -23,6 +23,7 @@ from agent.planning.billing.projection import project
 if TYPE_CHECKING:
     from agent.planning.carbon.factors import Factors
 
+LATELY_MS = 36 * 86_400_000  # what days are like is told from as many as the agent remembers
 _DAY_MS = 86_400_000
 _Rested = tuple[dict[str, Any], Ahead | None]  # a row, and what it rests on of the time ahead
 
@@ -62,7 +63,7 @@ class CostWatch:
 
         Args:
             now_ms: plant clock.
-            slots: closed slots from the start of the billing month on; of one length. Weeks before it tell what days
+            slots: closed slots from the start of the billing month on; of one length. The last 36 days tell what days
                 are like, months before it earlier demand. The end of the last one is where measuring ends and
                 forecasting begins: slots that stayed empty belong to them.
             forecast: the latest one, or None.
@@ -100,7 +101,8 @@ class CostWatch:
 
     def _month_end(self, now_ms: int, until_ms: int, past: Sequence[Slot], forecast: Forecast | None) -> list[_Rested]:
         month = self.tariff.month_at(now_ms)
-        ahead = project(self.tariff, past, _from(forecast, until_ms), until_ms, month.end_ms)
+        lately = [slot for slot in past if slot.start_ms >= until_ms - LATELY_MS]
+        ahead = project(self.tariff, lately, _from(forecast, until_ms), until_ms, month.end_ms)
         whole = None if ahead is None else self._bill(month.start_ms, month.end_ms, past, ahead)
         if ahead is None or whole is None:
             return []

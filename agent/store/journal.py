@@ -33,7 +33,7 @@ from agent.store.marks import Span
 from agent.store.pieces import BLOCK, RING, Piece
 from agent.store.reader import Reader
 from agent.store.ring import RingFullError
-from agent.store.schema import DamagedError, open_database, transaction, translated
+from agent.store.schema import DamagedError, FullError, open_database, transaction, translated
 from agent.store.shelves import Shelves
 from agent.store.wear import Wear
 
@@ -56,6 +56,7 @@ class Journal:
         durable: last sequence number on disk, by stream, of the present epoch.
         pieces: the journal, not packed yet.
         notes: notes that wait for the next transaction, by name.
+        no_room: why they wait although rows do not: there was no room for them. None lets them be tried again.
         check: what readings are accepted, and each channel's latest time.
         clocks: by which clock each epoch was stamped.
         writes: transactions that succeeded.
@@ -89,6 +90,7 @@ class Journal:
         self.durable = dict.fromkeys(STREAMS, 0)
         self.pieces: list[Piece] = []
         self.notes: dict[str, bytes] = {}
+        self.no_room: FullError | None = None
         self.writes = self.ring_writes = self.births = self.salvaged = 0
         self._moving: set[Piece] = set()  # of the ring, in the transaction at hand
         self._legacy = Legacy(path)
@@ -272,7 +274,11 @@ class Journal:
     @property
     def unwritten(self) -> bool:
         """Whether something in memory waits for the disk."""
-        return bool(self.notes) or any(buffer.rows or buffer.dropped for buffer in self.buffers.values())
+        return bool(self._due_notes) or any(buffer.rows or buffer.dropped for buffer in self.buffers.values())
+
+    @property
+    def _due_notes(self) -> dict[str, bytes]:
+        return self.notes if self.no_room is None else {}
 
     def change(self) -> None:
         """Make everything in memory durable.
@@ -280,6 +286,15 @@ class Journal:
         Raises:
             StorageError: when the disk cannot be used; it is in memory still, but for readings that the ring took.
         """
+        try:
+            self._change()
+        except FullError as exc:
+            if not self.notes or self.no_room is not None:
+                raise
+            self.no_room = exc  # a note may be a thousand times a row: rows first
+            self._change()
+
+    def _change(self) -> None:
         self._fill_ring()
         if self.unwritten:
             with self._transaction():
@@ -292,7 +307,7 @@ class Journal:
         into one transaction with it.
         """
         buffer = self.buffers["readings"]
-        alone = not (buffer.dropped or self.notes or self.clocks.unsaved)
+        alone = not (buffer.dropped or self._due_notes or self.clocks.unsaved)
         if not buffer.rows or not alone or len(buffer.rows) >= DIRECT_ROWS:
             return
         try:
@@ -338,7 +353,7 @@ class Journal:
                 if self.buffers["readings"].rows:
                     self._moving = self._pack_into([piece for piece in self.pieces if piece.place == RING])
                     released = self._note_released(self._moving)
-                for name, data in self.notes.items():
+                for name, data in self._due_notes.items():
                     self.shelves.notes.put(name, data)
                 self.clocks.save(self.shelves.clocks)
                 yield
@@ -350,7 +365,7 @@ class Journal:
             self._forget(self._moving, released)
             self._moving = set()
         self.pieces += pieces
-        self.notes.clear()
+        self._due_notes.clear()
         self.clocks.saved()
         for stream, buffer in self.buffers.items():
             self.durable[stream] = buffer.last

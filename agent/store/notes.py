@@ -15,7 +15,7 @@ from sqlite_utils import Database
 
 from agent.contract.errors import RejectedError
 
-MOST_NOTES = 8  # the one written longest ago goes: models are replaced, and so are their notes
+MOST_NOTES = 12  # the one written longest ago goes: models are replaced, and so are their notes
 _NONCE = 12
 _PURPOSE = b"edgewatt/note/v1\0"
 

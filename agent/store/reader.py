@@ -26,7 +26,7 @@ from agent.store.outbox import of_stream
 from agent.store.pieces import BLOCK, GoneError, Piece
 from agent.store.retention import KEPT
 from agent.store.schema import DamagedError, open_database_read_only, transaction, translated
-from agent.store.shelves import Shelves
+from agent.store.shelves import RAW, Shelves
 
 _T = TypeVar("_T")
 _VERIFY_STEP = 2**20
@@ -178,15 +178,32 @@ class Reader:
         """
         found: list[dict[str, Any]] = []
         with transaction(self._shelves.db, self._path):
-            journal = self._shelves.journal()
-            clocks = self._shelves.corrected(stream, journal)
+            clocks = self._shelves.corrected(stream)
             shifts = {} if stream in DERIVED else {epoch: clock.shift_ms for epoch, clock in clocks.items()}
             for shift_ms in sorted({0, *shifts.values()}):
-                for piece in self._overlapping(stream, start_ms - shift_ms, end_ms - shift_ms, journal):
+                for piece in self._overlapping(stream, start_ms - shift_ms, end_ms - shift_ms):
                     if shifts.get(piece.epoch, 0) == shift_ms:
                         rows = self._try(piece, decode_rows)
                         found += _corrected(stream, rows, piece.epoch, clocks.get(piece.epoch), start_ms, end_ms)
         return sorted(found, key=lambda row: int(row["time_ms"]))
+
+    def fingerprints(self, stream: str, width_ms: int, since_ms: int) -> dict[int, str]:
+        """Return what tells whether `rows` gives the same as before for whole spans, without opening a block.
+
+        Args:
+            stream: any but the readings.
+            width_ms: of a span; they begin at its multiples.
+            since_ms: from when on spans are of interest.
+
+        Returns:
+            By number of the span a text that is another whenever its rows may be: a block came or went, a clock was
+            corrected. A span without blocks, or with rows that are no block yet, has none.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+        with transaction(self._shelves.db, self._path):
+            return self._shelves.fingerprints(stream, width_ms, since_ms)
 
     def note(self, name: str) -> bytes | None:
         """Return a note, None where there is none.
@@ -207,7 +224,7 @@ class Reader:
         with transaction(self._shelves.db, self._path):
             if channel is not None:
                 return self.channel_times([channel]).get(channel)
-            journal = [piece for piece in self._shelves.journal() if piece.stream == stream]
+            journal = [piece for piece in self._shelves.journal() if piece.stream == stream] if stream == RAW else []
             clocks = self._shelves.corrected(stream, journal)
             ends = [*((piece.epoch, piece.end_ms) for piece in journal), *self._shelves.ends(stream, clocks)]
         times = (_end(stream, end_ms, epoch, clocks.get(epoch)) for epoch, end_ms in ends)
@@ -362,13 +379,15 @@ class Reader:
         where = "WHERE stream = ? AND acknowledged = 0 ORDER BY epoch, first LIMIT 1"
         return self._shelves.pieces(BLOCK, where, [stream])
 
-    def _overlapping(self, stream: str, start_ms: int, end_ms: int, journal: Sequence[Piece]) -> list[Piece]:
-        """List the pieces that may hold rows in [start_ms, end_ms), blocks first."""
+    def _overlapping(
+        self, stream: str, start_ms: int, end_ms: int, journal: Sequence[Piece] | None = None
+    ) -> list[Piece]:
+        """List the pieces that may hold rows in [start_ms, end_ms), blocks first; of readings with the `journal`."""
+        blocks = self._shelves.pieces(BLOCK, _OVERLAPS, [stream, start_ms, end_ms])
+        if journal is None:
+            return [*blocks, *self._shelves.journal_of(stream, start_ms, end_ms)]
         mine = (piece for piece in journal if piece.stream == stream)
-        return [
-            *self._shelves.pieces(BLOCK, _OVERLAPS, [stream, start_ms, end_ms]),
-            *(piece for piece in mine if piece.end_ms >= start_ms and piece.start_ms < end_ms),
-        ]
+        return [*blocks, *(piece for piece in mine if piece.end_ms >= start_ms and piece.start_ms < end_ms)]
 
     def _columns(self, piece: Piece, channel: str) -> _Columns:
         key = piece.id, channel

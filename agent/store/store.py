@@ -54,7 +54,8 @@ class Store:
 
     Invariants: a sequence number of an epoch is given out once; what is offered to the centre is durable; a row leaves
     only acknowledged, or in the transaction that makes its gap event durable; no method but `readings`, `rows`, `note`,
-    `last_time_ms` and the constructor raises StorageError: rows wait in memory and `stats().storage_error` says why.
+    `fingerprints`, `last_time_ms` and the constructor raises StorageError: rows wait in memory and
+    `stats().storage_error` says why.
     So it is, too, as long as the database could not be opened: all that is known then is what is in memory.
 
     Args:
@@ -146,7 +147,8 @@ class Store:
         """Take a note in, in place of the one of that name.
 
         It is durable with the next commit, in one transaction with the rows that wait: what is kept before `append` is
-        on disk with those rows or not at all. The eight notes written last are kept.
+        on disk with those rows or not at all. Where the disk has no room for it rows go first, and it is tried again
+        every minute. The twelve notes written last are kept.
         """
         self._journal.notes[name] = data
 
@@ -214,6 +216,9 @@ class Store:
     def tick(self) -> None:
         """Do what is due: commit, pack, set damaged pieces apart, retention. To be called every second or so."""
         now = self._monotonic()
+        if now >= self._retain_at and self._journal.no_room is not None:
+            self._guard.run(self._custody.free_acknowledged)
+            self._journal.no_room = None
         # Each commit begins a new window; packing must not wait for a turn in which there was none.
         well = self.commit() if now >= self._guard.due_at else self._guard.error is None
         if not well:
@@ -261,6 +266,7 @@ class Store:
 
     def close(self) -> None:
         """Commit what is in memory and close."""
+        self._journal.no_room = None
         self.commit()
         if self._guard.is_whole and self._guard.error is None:
             self._guard.run(self._journal.close_clock)
@@ -401,6 +407,16 @@ class Store:
         stored: list[dict[str, Any]] = self._guard.ask(lambda reader: reader.rows(stream, start_ms, end_ms), [])
         return sorted(stored + fresh, key=lambda row: int(row["time_ms"]))
 
+    def fingerprints(self, stream: str, width_ms: int, since_ms: int) -> dict[int, str]:
+        """Return what tells whether `rows` gives the same as before for whole spans; see `Reader.fingerprints`.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+        fresh = {int(row["time_ms"]) // width_ms for row in self._journal.buffers[stream].rows}
+        stored: dict[int, str] = self._guard.ask(lambda reader: reader.fingerprints(stream, width_ms, since_ms), {})
+        return {number: text for number, text in stored.items() if number not in fresh}
+
     def note(self, name: str) -> bytes | None:
         """Return what `keep` took in last under this name; None where there is none.
 
@@ -476,7 +492,7 @@ class Store:
             boot=self._identity.boot,
             scrubbed_ms=self._journal.scrub.finished_ms if self._guard.is_open else 0,
             pending_rows=sum(len(buffer.rows) for buffer in self._journal.buffers.values()),
-            storage_error=str(self._guard.error) if self._guard.error else "",
+            storage_error=str(self._guard.error or self._journal.no_room or ""),
             written_today_bytes=today,
             written_yesterday_bytes=yesterday,
         )

@@ -21,6 +21,7 @@ from agent.daemon.loop import Daemon, Rooms
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.slots import SlotCloser
+from agent.daemon.slotweeks import SlotWeeks
 from agent.daemon.watching import Watching
 from agent.inference.ladder import Ladder
 from agent.planning.costs import CostWatch
@@ -126,6 +127,7 @@ class PlantDay:
             calibrating=calibrating,
             forecasting=forecasting,
             costs=Costs(CostWatch(tariff), history),
+            slot_weeks=SlotWeeks(self.store),
             board=make_board(config, tariff, self.store),
             watching=Watching(self.store, config, history, tariff, self.now_ms()),
             models=models,

@@ -13,6 +13,7 @@ import pytest
 from agent.contract import jsonform
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot
+from agent.daemon import planning as daemon_planning
 from agent.daemon.history import History
 from agent.daemon.planning import NOTE, Planning, medians_before
 from agent.planning.advice import Wishes
@@ -20,6 +21,7 @@ from agent.planning.pv import PvAhead
 from agent.planning.schedule.daily import Daily, DailyStage
 from agent.planning.schedule.parts import Battery
 from tests.support.agent_process import Agent
+from tests.support.disks import small_disk
 from tests.support.schedules import START_MS, TARIFF, demand, problem
 from tests.support.stores import Bench
 
@@ -51,7 +53,7 @@ def _forecast(at_step: int = 0) -> Forecast:
     return Forecast(origin_ms, 1800, (0.1, 0.5, 0.9), levels, levels[:1], ForecastSource.ACTIVE, "m@1")
 
 
-def _planning(store: Kept, **more: Any) -> Planning:
+def _planning(store: daemon_planning.Kept, **more: Any) -> Planning:
     return Planning(store, History(1800), TARIFF, lambda _: WISHES, **more)
 
 
@@ -108,6 +110,30 @@ def test_a_note_that_is_damaged_lets_planning_begin_anew() -> None:
     planning = _planning(store)
     planning.begin(_forecast())
     assert _until_planned(planning)[0]["source"] == "highs"
+
+
+def test_a_plan_for_which_the_disk_has_no_room_is_told_and_the_one_before_stays_whole(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", size_kib=6144) as disk:
+        bench = Bench(disk.folder)
+        planning = _planning(bench.store)
+        planning.begin(_forecast())
+        bench.store.append("events", _until_planned(planning))
+        before = bench.store.note(NOTE)
+        disk.fill()
+        planning.begin(_forecast(2))
+        rows = _until_planned(planning)
+        bench.store.append("events", rows)
+        assert "full" in bench.store.stats().storage_error
+        newest = bench.store.note(NOTE)
+        assert newest != before
+        planning.begin(_forecast(4))  # planning goes on
+        assert _until_planned(planning)[0]["start_ms"] == START_MS + 4 * 1_800_000
+        disk.make_room()
+        assert bench.crash().note(NOTE) == before
+        bench.store.keep(NOTE, newest)
+        bench.store.append("events", rows)
+        assert bench.crash().note(NOTE) == newest
+        bench.store.close()
 
 
 def test_a_solver_that_fails_leaves_a_plan_by_rules_and_says_so() -> None:

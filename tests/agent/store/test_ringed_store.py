@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -270,9 +271,11 @@ def test_nothing_is_lost_however_often_a_new_store_cannot_be_begun(bench, monkey
     assert len(list(bench.folder.glob("*.damaged-*"))) <= 3  # the database, its log and its ring
 
 
-def test_a_note_and_the_readings_beside_it_are_on_disk_together_or_not_at_all(bench):
-    db = bench.store._journal.shelves.db
-    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+def test_a_note_and_the_readings_beside_it_are_on_disk_together_or_not_at_all(bench, monkeypatch):
+    def put(*_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(bench.store._journal.shelves.notes, "put", put)
     bench.store.keep("learnt", bytes(100_000))
     bench.store.append("readings", readings(0, 10))
     bench.pass_time(1.1)
@@ -316,7 +319,7 @@ def test_a_gap_of_the_memory_ring_is_as_durable_as_the_rows_after_it(tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(ring.os, "pwritev", failing())
         db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
-        bench.store.keep("note", bytes(100_000))
+        bench.store.append("alerts", [{**alert(0), "text": random.Random(2).randbytes(30_000).hex()}])
         for at in range(0, 100, 10):
             bench.store.append("readings", readings(at, 10))
             bench.pass_time(1.1)

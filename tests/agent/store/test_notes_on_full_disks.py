@@ -1,0 +1,97 @@
+"""Notes on a disk that is full: rows go first, and none waits for a note that has no room."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from agent.contract.acknowledgement import Mark
+from agent.contract.channels import Reading
+from tests.support.disks import Disk, small_disk
+from tests.support.stores import T0, Bench, alert, readings
+
+LARGE = bytes(range(256)) * 4000
+
+
+@pytest.fixture
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk", size_kib=6144) as disk:
+        yield disk
+
+
+@pytest.fixture
+def bench(disk: Disk) -> Bench:
+    bench = Bench(disk.folder)
+    bench.store.keep("learnt", b"before")
+    bench.store.append("alerts", [alert(0)])
+    return bench
+
+
+def test_a_note_without_room_keeps_no_row_from_the_disk_and_the_one_before_stays(disk, bench):
+    disk.fill(leave_kib=256)
+    bench.store.keep("learnt", LARGE)
+    bench.store.append("alerts", [alert(1)])
+    bench.store.append("readings", readings(0, 5))
+    bench.pass_time(1.1)
+    stats = bench.store.stats()
+    assert stats.pending_rows == 0
+    assert "full" in stats.storage_error
+    assert bench.store.note("learnt") == LARGE  # whoever asks the agent gets the newest
+    disk.make_room()
+    store = bench.crash()
+    assert store.note("learnt") == b"before"
+    assert store.rows("alerts", 0, T0 * 2) == [alert(0), alert(1)]
+    assert store.readings("load_kw", 0, T0 * 2) == readings(0, 5)
+
+
+def test_readings_stay_durable_in_their_ring_while_a_note_waits(disk, bench):
+    disk.fill()
+    bench.store.keep("learnt", LARGE)
+    for first in range(0, 50, 5):
+        bench.store.append("readings", readings(first, 5))
+        bench.pass_time(1.1)
+        assert bench.store.durable_through()["readings"] == first + 5
+    assert "full" in bench.store.stats().storage_error
+    disk.make_room()
+    store = bench.crash()
+    assert store.readings("load_kw", 0, T0 * 2) == readings(0, 50)
+
+
+def test_it_comes_to_the_disk_when_there_is_room(disk, bench):
+    disk.fill(leave_kib=256)
+    bench.store.keep("learnt", LARGE)
+    bench.store.append("alerts", [alert(1)])
+    disk.make_room()
+    for _ in range(62):
+        bench.pass_time(1.1)
+    assert bench.store.stats().storage_error == ""
+    assert bench.crash().note("learnt") == LARGE
+
+
+def test_a_note_that_follows_is_tried_with_it_and_closing_tries_once_more(disk, bench):
+    disk.fill(leave_kib=256)
+    bench.store.keep("learnt", LARGE)
+    bench.store.append("alerts", [alert(1)])
+    bench.store.keep("another", b"small")
+    bench.store.append("alerts", [alert(2)])
+    disk.make_room()
+    store = bench.restart()
+    assert (store.note("learnt"), store.note("another")) == (LARGE, b"small")
+    assert len(store.rows("alerts", 0, T0 * 2)) == 3
+
+
+def test_what_the_centre_holds_makes_room_for_it(bench):
+    drawn, db = random.Random(5), bench.store._journal.shelves.db
+    noise = [Reading("load_kw", T0 + 1000 * at, drawn.randrange(10**6) / 10) for at in range(60_000)]
+    bench.store.append("readings", noise)
+    bench.store.commit()
+    bench.store.apply_marks([Mark(bench.identity.epoch, "readings", len(noise), ())])
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+    bench.store.keep("learnt", bytes(100_000))
+    bench.store.append("alerts", [alert(1)])
+    assert "full" in bench.store.stats().storage_error
+    for _ in range(3):
+        bench.pass_time(61)
+    assert bench.store.stats().storage_error == ""
+    assert bench.crash().note("learnt") == bytes(100_000)
