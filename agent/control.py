@@ -164,7 +164,7 @@ class Control:
 
     def _hear(self, connection: socket.socket) -> bytes:
         try:
-            question = _parse(_read_line(connection, MAX_REQUEST_BYTES, _READ_S), connection)
+            question = _Question(*_parse(_read_line(connection, MAX_REQUEST_BYTES, _READ_S)), connection)
         except EdgewattError as exc:
             return _refusal(exc)
         self._questions.put(question)
@@ -269,13 +269,13 @@ def _has_left(caller: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _parse(data: bytes, caller: socket.socket) -> _Question:
+def _parse(data: bytes) -> tuple[Operation, dict[str, Any]]:
     fields = Fields(jsonform.loads(data, where="request", max_bytes=MAX_REQUEST_BYTES), "request")
     operation = fields.text("operation", max_length=64)
     if operation not in set(Operation):
         fields.fail("operation", f"{operation!r} is unknown; possible: {', '.join(Operation)}")
     arguments = fields.child("arguments").as_dict() if "arguments" in fields else {}
-    return _Question(Operation(operation), arguments, caller)
+    return Operation(operation), arguments
 
 
 def _reply(handler: Handler, question: _Question) -> bytes:

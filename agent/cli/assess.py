@@ -78,7 +78,8 @@ def assess(
 
 
 def _stored(session: Session) -> list[Slot]:
-    from agent.daemon.views import open_offline_store, stored_slots
+    from agent.daemon.offline import open_offline_store
+    from agent.daemon.views import stored_slots
 
     with open_offline_store(session.config) as (reader, _):
         return stored_slots(reader, _DAYS)

@@ -50,8 +50,8 @@ def buffer_verify(session: Session, as_json: bool) -> None:
     import dataclasses
 
     from agent.contract.errors import RejectedError
+    from agent.daemon.offline import open_offline_store
     from agent.daemon.paths import StatePaths
-    from agent.daemon.views import open_offline_store
 
     told = _REMARK_EVERY
 

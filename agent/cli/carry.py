@@ -39,7 +39,7 @@ def export(session: Session, file: Path, as_json: bool) -> None:
     from agent.contract.durable import new_file
     from agent.contract.export import EXPORT_MAGIC
     from agent.contract.givenfiles import check_replaceable
-    from agent.daemon.views import open_offline_store
+    from agent.daemon.offline import open_offline_store
     from agent.sync.acks import last_seen
     from agent.sync.export import write_export
 

@@ -138,8 +138,9 @@ def open_plant(session: Session) -> Iterator[Plant]:
         StorageError: when there is no store, or this user cannot open it.
         UnavailableError: when there is nothing in it to bill.
     """
+    from agent.daemon.offline import open_offline_store
     from agent.daemon.paths import StatePaths, credentials
-    from agent.daemon.views import View, open_offline_store
+    from agent.daemon.views import View
 
     identity = StatePaths(session.config.device.state_dir).identity
     try:

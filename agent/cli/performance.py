@@ -215,8 +215,8 @@ def _observe(
 ) -> tuple[Observations, list[str]]:
     """Read slots and variables of the days; return them with the names of the variables of the file."""
     from agent.contract.slots import SLOT_LENGTHS_S
+    from agent.daemon.offline import open_offline_store
     from agent.daemon.slotweeks import slots_between
-    from agent.daemon.views import open_offline_store
     from agent.planning.performance.days import daily_energy, span_ms
     from agent.planning.performance.observations import observe
     from agent.planning.performance.variables import read_variables
@@ -233,7 +233,7 @@ def _observe(
 def _last_day(session: Session) -> dt.date:
     """The last day that is over, as far as the store knows."""
     from agent.contract.zones import parse_zone, to_local
-    from agent.daemon.views import open_offline_store
+    from agent.daemon.offline import open_offline_store
 
     with open_offline_store(session.config) as (store, _):
         last_ms = store.last_time_ms("slots")

@@ -48,10 +48,11 @@ class Session:
         try:
             return {"live": True, **self.ask(operation, **arguments)}
         except UnavailableError as exc:
-            from agent.daemon.views import open_offline
+            from agent.daemon.offline import open_offline_store
+            from agent.daemon.views import View
 
-            with open_offline(self.config) as view:
-                answer = offline(view)
+            with open_offline_store(self.config) as (store, identity):
+                answer = offline(View(store, self.config, identity.enrolment))
             remark(f"{exc.what} ({exc.where}): read from the store instead, as it was left")
             return {"live": False, **answer}
 

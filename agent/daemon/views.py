@@ -5,29 +5,26 @@ Read only. Live facts (connection, memory, troubles) are added by whoever is ali
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.alerts.alert import CLEARED, SHELVED, as_they_stand
 from agent.config import Config
 from agent.contract import jsonform
 from agent.contract.channels import Reading
-from agent.contract.errors import RejectedError, StorageError, UnavailableError
+from agent.contract.errors import RejectedError, UnavailableError
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.daemon.calibrating import read_coverage
 from agent.daemon.history import KEEP_DAYS, History
-from agent.daemon.paths import StatePaths, credentials
 from agent.daemon.peaks import Peaks, demand_terms
 from agent.daemon.slotweeks import slots_between
 from agent.planning.billing.earlier import earlier_peaks
-from agent.store.identity import Enrolled, Identity
-from agent.store.reader import Reader, StoreStats
+from agent.store.identity import Enrolled
+from agent.store.reader import StoreStats
 
 if TYPE_CHECKING:
     from agent.daemon.meterahead import MeterAhead
@@ -316,44 +313,3 @@ def stored_alerts(store: Readable) -> list[Mapping[str, Any]]:
 def broker_of(config: Config, enrolled: Enrolled) -> str:
     """Return host:port of the broker that is used."""
     return f"{config.sync.host or enrolled.broker.host}:{config.sync.port or enrolled.broker.port}"
-
-
-@contextlib.contextmanager
-def open_offline(config: Config) -> Iterator[View]:
-    """Look into the store of a daemon that is down.
-
-    Raises:
-        StorageError: when there is no store, or this user may not read it.
-    """
-    with open_offline_store(config) as (store, identity):
-        yield View(store, config, identity.enrolment)
-
-
-@contextlib.contextmanager
-def open_offline_store(config: Config) -> Iterator[tuple[Reader, Identity]]:
-    """Open the store beside the daemon or without one, read only; nothing is made.
-
-    Raises:
-        StorageError: when there is no store, or this user may not read it.
-    """
-    paths = StatePaths(config.device.state_dir)
-    _must_exist(paths.store)
-    identity = Identity.read(paths.identity, credentials=credentials())
-    store = Reader.open(paths.store, identity.storage_key)
-    try:
-        yield store, identity
-    finally:
-        store.close()
-
-
-def _must_exist(store: Path) -> None:
-    try:
-        found = store.exists()
-    except OSError as exc:
-        raise StorageError(
-            f"cannot be read ({exc.strerror})", where=str(store), todo="Join the group edgewatt, or use sudo"
-        ) from exc
-    if not found:
-        raise StorageError(
-            "there is no store yet", where=str(store), todo="Start the agent (edgewatt run), or mend device.state_dir"
-        )

@@ -17,8 +17,9 @@ from agent.cli.main import run_command
 from agent.config import Config, load
 from agent.daemon.build import build
 from agent.daemon.loop import Daemon
+from agent.daemon.offline import open_offline_store
 from agent.daemon.realtime import real_ms
-from agent.daemon.views import open_offline, stored_slots
+from agent.daemon.views import View, stored_slots
 from tests.support.schedules import TARIFF_TEXT
 
 DAYS, STEPS = 8, 48
@@ -149,7 +150,8 @@ def test_what_is_expected_at_the_meter_is_the_plan(lived: Daemon) -> None:
 
 def test_commands_read_the_same_and_say_gross(lived: Daemon, config: Config) -> None:
     expected = lived.rooms.expected()
-    with open_offline(config) as view:
+    with open_offline_store(config) as (store, identity):
+        view = View(store, config, identity.enrolment)
         told = view.expected()
         assert told is not None
         assert expected is not None
