@@ -74,6 +74,12 @@ class Slot:
         """Gross load as forecasts are made from it and judged by it: None where less than half was measured."""
         return self.gross_kw if self.completeness >= MIN_COMPLETENESS else None
 
+    @property
+    def known_net_kw(self) -> float | None:
+        """What a battery meets, gross load less PV, as its peaks are guarded by it: None likewise."""
+        gross_kw = self.known_gross_kw
+        return None if gross_kw is None else gross_kw - (self.pv_kw or 0.0)
+
     def to_row(self) -> dict[str, Any]:
         """The row of the `slots` stream; without PV or battery their fields are absent."""
         own = {"pv_kw": self.pv_kw, "battery_kw": self.battery_kw}

@@ -65,6 +65,10 @@ class History:
         """
         return self._series(until_ms, lambda slot: slot.known_gross_kw)
 
+    def net_kw(self, until_ms: int) -> Floats:
+        """Return gross load less PV [T] of every slot up to `until_ms`: what a battery meets; NaN where unknown."""
+        return self._series(until_ms, lambda slot: slot.known_net_kw)[1]
+
     def pv_kw(self, until_ms: int) -> Floats:
         """Return what PV gave [T] in every slot up to `until_ms`; NaN where unknown."""
         return self._series(until_ms, lambda slot: slot.pv_kw)[1]

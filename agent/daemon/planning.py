@@ -171,12 +171,11 @@ class Planning:
         """Return what a guard of the peak rests on; None where there is none to guard, or too little is known."""
         if problem.battery is None or not any(charge.per_kw for charge in problem.demand):
             return None
-        _, past_kw = self._history.power_kw(forecast.origin_ms)
+        past_kw = self._history.net_kw(forecast.origin_ms)
         before = medians_before(self._store, forecast)
-        if self._pv is not None:  # what the battery meets is the load less PV
+        if self._pv is not None:
             pv_kw, per_day = self._history.pv_kw(forecast.origin_ms), _DAY_S // forecast.slot_s
-            past_kw = past_kw - pv_kw
-            for back, median_kw in before.items():
+            for back, median_kw in before.items():  # less PV as it was expected then: the battery meets what is left
                 known_kw = pv_kw[: max(len(pv_kw) - back * per_day, 0)]
                 before[back] = median_kw - forecast_pv(known_kw, forecast.slot_s, len(median_kw)).power_kw
         return prospect(
