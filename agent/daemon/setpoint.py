@@ -56,6 +56,8 @@ def setpoint(store: Measurements, config: Config, note: Mapping[str, Any], now_m
     if load_kw is None:
         load_kw = float(plan.grid_kw[step] + plan.discharge_kw[step] - plan.charge_kw[step])
         assumed.append("the load is as forecast: there is no reading of the last minutes")
+    elif config.battery is None or config.battery.power_channel is None:
+        assumed.append("the battery rests, and the meter shows the load alone: battery.power_channel is not set")
     channel = None if config.battery is None else config.battery.soc_channel
     soc = read_soc(store, channel, now_ms)
     if soc is not None:
