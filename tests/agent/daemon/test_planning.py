@@ -15,7 +15,8 @@ from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot
 from agent.daemon import planning as daemon_planning
 from agent.daemon.history import History
-from agent.daemon.planning import NOTE, Planning, medians_before
+from agent.daemon.planning import Planning, medians_before
+from agent.daemon.plannote import NOTE
 from agent.planning.advice import Wishes
 from agent.planning.pv import PvAhead
 from agent.planning.schedule.daily import Daily, DailyStage
