@@ -8,7 +8,7 @@ import pytest
 from agent.contract import jsonform
 from agent.contract.channels import Channel, Kind, Quality, Reading
 from agent.daemon.plannote import NOTE
-from agent.daemon.setpoint import read_kw, setpoint
+from agent.daemon.setpoint import read_kw, read_soc, setpoint
 from tests.support.guards import configured, keep_plan
 from tests.support.schedules import START_MS
 
@@ -108,3 +108,12 @@ def test_a_mean_stands_until_the_next_one_is_due_and_what_is_suspect_does_not_co
     assert read_kw(Kept(power=[(NOW_MS - 1_700_000, 250.0)]), profile, NOW_MS) == 250.0
     store = Kept(power=[(NOW_MS - 10_000, 250.0), (NOW_MS, 999.0, Quality.SUSPECT)])  # type: ignore[list-item]
     assert read_kw(store, Channel("power", "kW"), NOW_MS) == 250.0
+
+
+def test_what_a_source_estimates_counts_as_it_does_in_slots() -> None:
+    store = Kept(
+        power=[(NOW_MS, 250.0, Quality.ESTIMATED)],  # type: ignore[list-item]
+        charged=[(NOW_MS - 1, 70.0, Quality.ESTIMATED)],  # type: ignore[list-item]
+    )
+    assert read_kw(store, Channel("power", "kW"), NOW_MS) == 250.0
+    assert read_soc(store, "charged", NOW_MS) == 0.7
