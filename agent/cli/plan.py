@@ -37,6 +37,8 @@ def plan() -> None:
 def show(session: Session, plot: bool, as_json: bool) -> None:
     """Show what to do, hour by hour.
 
+    The battery gives where its power is above 0, and takes below.
+
     \b
     Example:
       edgewatt plan show --plot
@@ -128,7 +130,7 @@ def _rows(answer: Payload) -> Iterator[list[object]]:
     while begin < steps:
         # Rows end with the hour, wherever the plan begins.
         end = min(begin + size - (first // 1000 // step_s + begin) % size, steps)
-        battery = [a - b for a, b in zip(made["charge_kw"][begin:end], made["discharge_kw"][begin:end], strict=True)]
+        gives = [a - b for a, b in zip(made["discharge_kw"][begin:end], made["charge_kw"][begin:end], strict=True)]
         runs = [
             load["name"].split(" ")[0]
             for load, power in zip(problem["loads"], made["loads_kw"], strict=True)
@@ -140,7 +142,7 @@ def _rows(answer: Payload) -> Iterator[list[object]]:
             f"{_mean(problem['import_per_kwh'][begin:end]):.3f}",
             round(_mean(problem["load_kw"][begin:end]), 1),
             round(_mean(problem["pv_kw"][begin:end]) - _mean(made["curtail_kw"][begin:end]), 1),
-            round(_mean(battery), 1),
+            round(_mean(gives), 1) + 0.0,
             round(made["stored_kwh"][end - 1], 1),
             round(_mean(made["grid_kw"][begin:end]), 1),
             ", ".join(runs) or "-",

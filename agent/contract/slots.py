@@ -22,6 +22,7 @@ FLAG_SUSPECT = "suspect"  # a reading of it was flagged by the source
 FLAG_RESET = "reset"  # a counter went back and was taken as started anew
 FLAG_GROSS_UNKNOWN = "gross-unknown"  # PV or battery should be known and is not: nor is the gross load
 _JITTER = 0.1  # of its value: a counter that goes back by less has not begun anew
+HOLD_S = 60.0  # how long a momentary reading of a gauge stands for the load
 MIN_COMPLETENESS = 0.5  # below this a slot counts as missing
 
 
@@ -149,7 +150,7 @@ def floor_slot(time_ms: int, length_s: int) -> int:
 
 
 def build_slot(
-    start_ms: int, length_s: int, channel: Channel, readings: Sequence[Reading], *, hold_s: float = 60.0
+    start_ms: int, length_s: int, channel: Channel, readings: Sequence[Reading], *, hold_s: float = HOLD_S
 ) -> Slot:
     """Build one slot from the readings of its power or energy channel.
 

@@ -358,7 +358,6 @@ class Daemon:
         if self.rooms.store.salvaged != self._salvaged:
             self._take_up()
             self._salvaged = self.rooms.store.salvaged
-            self.rooms.watching.history_was_made_anew()
         now_s = self._monotonic()
         if now_s - self._looked_s >= _LOOK_EVERY_S:
             self._looked_s = now_s

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from agent.config import Config
-from agent.contract import jsonform
 from agent.contract.errors import RejectedError, StorageError
 from agent.contract.features import Floats
 from agent.contract.rows import Forecast
 from agent.daemon.history import History
+from agent.daemon.plannote import read_plan_note
 from agent.planning.atmeter import at_meter
 from agent.planning.pv import PvAhead, forecast_pv
 
-_NOTE = "plan"
-_MAX_BYTES = 8 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -84,10 +81,9 @@ class MeterAhead:
 def _planned(note: Callable[[str], bytes | None], *, pv: bool, battery: bool) -> tuple[int, int, Floats] | None:
     """Return what the newest plan lets the battery give, less what it holds back of PV; None without a plan."""
     try:
-        data = note(_NOTE)
-        if data is None:
+        value = read_plan_note(note)
+        if value is None:
             return None
-        value: dict[str, Any] = jsonform.loads(data, where="note plan", max_bytes=_MAX_BYTES)
         given, held = (np.array(value["plan"][name], dtype=np.float64) for name in ("discharge_kw", "curtail_kw"))
         given = (given - np.array(value["plan"]["charge_kw"], dtype=np.float64)) * battery - held * pv
         return int(value["problem"]["start_ms"]), int(value["problem"]["step_s"]), given

@@ -9,9 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from agent.contract.channels import Channel, Reading
-from agent.contract.slots import FLAG_GROSS_UNKNOWN, Slot, build_slot
-
-HOLD_S = 60.0
+from agent.contract.slots import FLAG_GROSS_UNKNOWN, HOLD_S, Slot, build_slot
 
 
 class OwnPower:
@@ -68,4 +66,4 @@ class OwnPower:
             return None
         found = self._readings(channel.name, slot.start_ms - self.reach_ms, slot.end_ms)
         by_time = sorted(found, key=lambda reading: reading.time_ms)
-        return build_slot(slot.start_ms, slot.length_s, channel, by_time, hold_s=HOLD_S).known_kw
+        return build_slot(slot.start_ms, slot.length_s, channel, by_time).known_kw

@@ -19,6 +19,7 @@ from agent.contract.errors import RejectedError
 from agent.contract.rows import Forecast, ForecastSource, event_row
 from agent.contract.tariff.tariff import Tariff
 from agent.daemon.history import History
+from agent.daemon.plannote import NOTE, read_plan_note
 from agent.planning.advice import Advised, Task, Wishes, next_task
 from agent.planning.billing.part import Earlier
 from agent.planning.carbon.factors import Factors, Ledger
@@ -30,7 +31,6 @@ from agent.planning.schedule.parts import Array
 from agent.planning.schedule.problem import Problem
 from agent.planning.schedule.prospect import HISTORY_DAYS, PAST_DAYS, Aims, Prospect, prospect
 from agent.planning.schedule.wire import (
-    MAX_BYTES,
     aims_from_json,
     aims_to_json,
     guard_to_json,
@@ -40,7 +40,6 @@ from agent.planning.schedule.wire import (
     problem_to_json,
 )
 
-NOTE = "plan"
 _MEDIAN = 0.5
 _DAY_S = 86_400
 _MADE_WITHIN_MS = 7_200_000  # of its origin a forecast is made, where nothing is wrong
@@ -146,7 +145,7 @@ class Planning:
 
     def _next(self, forecast: Forecast) -> Task:
         if not self._is_read:
-            self._advised, self._aims = _read(self._store.note(NOTE))
+            self._advised, self._aims = _read(self._store)
             self._is_read = True
         origin_ms, steps = forecast.origin_ms, len(forecast.power_kw)
         kg = None
@@ -245,12 +244,12 @@ def medians_before(store: Kept, forecast: Forecast) -> dict[int, Array]:
     return found
 
 
-def _read(data: bytes | None) -> tuple[Advised | None, Aims | None]:
+def _read(store: Kept) -> tuple[Advised | None, Aims | None]:
     """Return what was advised and aimed at before the start; None where that cannot be known."""
-    if data is None:
-        return None, None
     try:
-        value = jsonform.loads(data, where="note plan", max_bytes=MAX_BYTES)
+        value = read_plan_note(store.note)
+        if value is None:
+            return None, None
         problem = problem_from_json(value["problem"])
         advised = Advised(problem, plan_from_json(problem, value["plan"]), tuple(map(str, value["settled"])))
         return advised, None if value.get("aims") is None else aims_from_json(value["aims"])

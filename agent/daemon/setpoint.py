@@ -56,6 +56,8 @@ def setpoint(store: Measurements, config: Config, note: Mapping[str, Any], now_m
     if load_kw is None:
         load_kw = float(plan.grid_kw[step] + plan.discharge_kw[step] - plan.charge_kw[step])
         assumed.append("the load is as forecast: there is no reading of the last minutes")
+    elif config.battery is None or config.battery.power_channel is None:
+        assumed.append("the battery rests, and the meter shows the load alone: battery.power_channel is not set")
     channel = None if config.battery is None else config.battery.soc_channel
     soc = read_soc(store, channel, now_ms)
     if soc is not None:
@@ -90,7 +92,7 @@ def read_kw(store: Measurements, channel: Channel, now_ms: int) -> float | None:
     """Return the newest power of a gauge in kW, or of a counter in kWh; None where it is older than some minutes."""
     reach_ms = _LOAD_AGE_MS + 2 * channel.interval_s * 1000  # a mean is known when its interval is over
     known = store.readings(channel.name, now_ms - reach_ms, now_ms + 1)
-    readings = [reading for reading in known if reading.quality == Quality.GOOD]
+    readings = [reading for reading in known if reading.quality < Quality.SUSPECT]
     if channel.kind is Kind.GAUGE:
         return readings[-1].value if readings else None
     if len(readings) < 2 or readings[-1].value < readings[-2].value:
@@ -102,7 +104,7 @@ def read_kw(store: Measurements, channel: Channel, now_ms: int) -> float | None:
 def read_soc(store: Measurements, channel: str | None, now_ms: int) -> float | None:
     """Return the battery's state of charge, 0 to 1, as last read within the hour before."""
     readings = [] if channel is None else store.readings(channel, now_ms - _SOC_AGE_MS, now_ms)
-    values = [reading.value for reading in readings if reading.quality == Quality.GOOD]
+    values = [reading.value for reading in readings if reading.quality < Quality.SUSPECT]
     return min(max(values[-1] / 100, 0.0), 1.0) if values else None
 
 

@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING
 
 from agent.config import Config
 from agent.contract.channels import Channel, Kind, Reading
-from agent.contract.slots import Slot, build_slot, floor_slot
+from agent.contract.slots import HOLD_S, Slot, build_slot, floor_slot
 
 if TYPE_CHECKING:
     from agent.daemon.ownpower import OwnPower
 
-MAX_SILENCE_MS = (
-    62 * 86_400_000
-)  # a longer silence is a clock that was wrong, or a stored device: no empty slots for it
+MAX_SILENCE_MS = 62 * 86_400_000  # a longer one is a clock that was wrong, or a stored device: no empty slots for it
 _MOST_AT_ONCE = 256  # slots of one turn of the loop, which must go on sampling while it catches up
-_HOLD_S = 60.0
 
 ReadStored = Callable[[str, int, int], Sequence[Reading]]
 
@@ -68,7 +65,7 @@ class SlotCloser:
         self._readings = readings
         self._own = own
         # How far beyond a slot its readings may stand: what they stand for, or the neighbour of a counter.
-        self._reach_ms = round(max(channel.interval_s, _HOLD_S, slot_s if channel.kind is Kind.COUNTER else 0) * 1000)
+        self._reach_ms = round(max(channel.interval_s, HOLD_S, slot_s if channel.kind is Kind.COUNTER else 0) * 1000)
         self.begin(last_slot_ms=last_slot_ms, first_reading_ms=first_reading_ms, last_reading_ms=last_reading_ms)
 
     def begin(self, *, last_slot_ms: int | None, first_reading_ms: int | None, last_reading_ms: int | None) -> None:
@@ -145,7 +142,7 @@ class SlotCloser:
         found.sort(key=lambda reading: reading.time_ms)
         if found:
             self._used_ms = found[0].time_ms
-        slot = build_slot(start_ms, self._slot_s, self._channel, found, hold_s=_HOLD_S)
+        slot = build_slot(start_ms, self._slot_s, self._channel, found)
         return slot if self._own is None else self._own.beside(slot)
 
     def _with_neighbours(self, found: list[Reading], start_ms: int, end_ms: int) -> list[Reading]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.alerts.alert import CLEARED, SHELVED, as_they_stand
 from agent.config import Config
-from agent.contract import jsonform
 from agent.contract.channels import Reading
 from agent.contract.errors import RejectedError, UnavailableError
 from agent.contract.rows import Forecast, ForecastSource
@@ -21,6 +20,7 @@ from agent.contract.tariff.tariff import Tariff
 from agent.daemon.calibrating import read_coverage
 from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.peaks import Peaks, demand_terms
+from agent.daemon.plannote import read_plan_note
 from agent.daemon.slotweeks import slots_between
 from agent.planning.billing.earlier import earlier_peaks
 from agent.store.identity import Enrolled
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 ALERT_DAYS = 30
 _DAY_MS = 86_400_000
 _MAX_ALERTS = 1000
-_MAX_PLAN_BYTES = 8 << 20
 Answer = dict[str, Any]
 
 
@@ -161,8 +160,8 @@ class View:
             UnavailableError: when there is none yet.
             RejectedError: when it is damaged.
         """
-        data = self._store.note("plan")
-        if data is None:
+        value = read_plan_note(self._store.note)
+        if value is None:
             raise UnavailableError(
                 "there is no plan yet",
                 where=self._config.device.id,
@@ -170,7 +169,6 @@ class View:
             )
         from agent.daemon.setpoint import setpoint  # noqa: PLC0415 - loaded only where something is planned
 
-        value = jsonform.loads(data, where="note plan", max_bytes=_MAX_PLAN_BYTES)
         if now_ms is None:
             channel = self._config.channels[self._config.plant.power_channel]
             now_ms = (self._store.last_time_ms("readings", channel.name) or 0) + channel.interval_s * 1000

@@ -32,8 +32,9 @@ _MEDIAN = 0.5
 class Wishes:
     """What the plant has and wants: limits (infinite: none) and the quantile that they are kept for, battery, loads.
 
-    `curtailable`: PV may be held back.
-    `zone` is that of the loads' windows; the tariff's where None.
+    Attributes:
+        curtailable: whether PV may be held back.
+        zone: of the loads' windows; the tariff's where None.
     """
 
     site_limit_kw: float = math.inf

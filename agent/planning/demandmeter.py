@@ -10,13 +10,12 @@ from collections import deque
 from collections.abc import Iterable
 
 from agent.contract.channels import Channel, Kind, Reading
-from agent.contract.slots import FLAG_RESET, counter_step, is_back
+from agent.contract.slots import FLAG_RESET, HOLD_S, counter_step, is_back
 from agent.planning.peakwatch import Measured, Terms
 
 RECENT_S = 300
 _BIN_MS = 10_000
 _LEAST_RECENT = 0.2  # of the last minutes must be measured
-_HOLD_S = 60.0
 
 
 class DemandMeter:
@@ -27,7 +26,7 @@ class DemandMeter:
         - readings that do not go on in time, and of other channels, are left out.
     """
 
-    def __init__(self, channel: Channel, terms: Terms, *, hold_s: float = _HOLD_S) -> None:
+    def __init__(self, channel: Channel, terms: Terms, *, hold_s: float = HOLD_S) -> None:
         """Begin with nothing measured.
 
         Args:

@@ -52,7 +52,22 @@ def test_json_has_what_to_do_now_and_what_is_aimed_at(plant: list[str], capsys: 
         "keep_below_kw": 280.0,
         "charge_below_kw": 280.0,
         "reserve_kwh": 0,
-        "assumed": ["as much is stored as planned: charged told nothing for an hour"],
+        "assumed": [
+            "the battery rests, and the meter shows the load alone: battery.power_channel is not set",
+            "as much is stored as planned: charged told nothing for an hour",
+        ],
     }
     assert answer["aims"]["day"] == "2026-01-15"
     assert len(answer["guard"]["reserve_kwh"]) == 96
+
+
+def test_the_battery_s_power_is_above_0_where_it_gives(plant: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command([*plant, "plan", "show"]) == 0
+    out = capsys.readouterr().out
+    head, rows = next(line for line in out.splitlines() if "battery kW" in line), out.splitlines()
+    names = head.split("  ")
+    columns = [name.strip() for name in names if name.strip()]
+    shaved = next(line for line in rows if line.startswith("10:00"))
+    row = dict(zip(columns, shaved.split(), strict=True))
+    assert float(row["battery kW"]) == pytest.approx(40.0, abs=0.1)
+    assert float(row["grid kW"]) == pytest.approx(280.0, abs=0.1)

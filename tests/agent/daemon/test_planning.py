@@ -15,7 +15,8 @@ from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot
 from agent.daemon import planning as daemon_planning
 from agent.daemon.history import History
-from agent.daemon.planning import NOTE, Planning, medians_before
+from agent.daemon.planning import Planning, medians_before
+from agent.daemon.plannote import NOTE
 from agent.planning.advice import Wishes
 from agent.planning.pv import PvAhead
 from agent.planning.schedule.daily import Daily, DailyStage
@@ -276,3 +277,15 @@ def test_where_pv_is_measured_the_guard_rests_on_what_the_battery_meets(tmp_path
     assert np.unique(found.days_kw, axis=0) == pytest.approx(meter_kw[None])
     assert found.paths_kw == pytest.approx(np.tile(meter_kw, (7, 1)), abs=1e-6)
     bench.store.close()
+
+
+def test_where_the_battery_is_measured_and_no_pv_the_peak_is_guarded_by_the_load_without_it() -> None:
+    doings = np.where(np.arange(48) == 36, 20.0, 0.0)
+    slots = [
+        Slot(START_MS + n * SLOT_MS, 1800, 40_000, 80.0 - doings[n % 48], 1.0, (), None, doings[n % 48])
+        for n in range(-36 * 48, 0)
+    ]
+    given = problem(np.full(48, 80.0), step_s=1800, battery=WISHES.battery, demand=(demand(48),))
+    found = _guarding(Kept(), History(1800, slots), pv=lambda _: None)._prospect(_forecast(), given)
+    assert found is not None
+    assert np.unique(found.days_kw) == pytest.approx([80.0])

@@ -7,8 +7,8 @@ import pytest
 
 from agent.contract import jsonform
 from agent.contract.channels import Channel, Kind, Quality, Reading
-from agent.daemon.planning import NOTE
-from agent.daemon.setpoint import read_kw, setpoint
+from agent.daemon.plannote import NOTE
+from agent.daemon.setpoint import read_kw, read_soc, setpoint
 from tests.support.guards import configured, keep_plan
 from tests.support.schedules import START_MS
 
@@ -52,7 +52,8 @@ def _now(
 
 
 def test_load_above_the_limit_is_shaved_by_what_is_measured(tmp_path: Path) -> None:
-    now = _now(tmp_path, power=[(NOW_MS - 20_000, 334.0)], charged=[(NOW_MS - 60_000, 70.0)])
+    measured = {"power": [(NOW_MS - 20_000, 334.0)], "charged": [(NOW_MS - 60_000, 70.0)]}
+    now = _now(tmp_path, power_channel=True, own=[(NOW_MS, 0.0)], **measured)
     assert now["assumed"] == []
     assert (now["time_ms"], now["load_kw"], now["stored_kwh"]) == (NOW_MS, 334.0, 140.0)
     assert now["charge_below_kw"] == 280.0
@@ -75,7 +76,10 @@ def test_without_a_new_reading_the_forecast_and_the_plan_are_assumed_and_said(tm
         "as much is stored as planned: charged told nothing for an hour",
     ]
     bare = _now(tmp_path, soc_channel=False, power=[(NOW_MS, 320.0)])
-    assert bare["assumed"] == ["as much is stored as planned: battery.soc_channel is not set"]
+    assert bare["assumed"] == [
+        "the battery rests, and the meter shows the load alone: battery.power_channel is not set",
+        "as much is stored as planned: battery.soc_channel is not set",
+    ]
 
 
 def test_a_plan_that_is_over_says_nothing_of_now(tmp_path: Path) -> None:
@@ -104,3 +108,12 @@ def test_a_mean_stands_until_the_next_one_is_due_and_what_is_suspect_does_not_co
     assert read_kw(Kept(power=[(NOW_MS - 1_700_000, 250.0)]), profile, NOW_MS) == 250.0
     store = Kept(power=[(NOW_MS - 10_000, 250.0), (NOW_MS, 999.0, Quality.SUSPECT)])  # type: ignore[list-item]
     assert read_kw(store, Channel("power", "kW"), NOW_MS) == 250.0
+
+
+def test_what_a_source_estimates_counts_as_it_does_in_slots() -> None:
+    store = Kept(
+        power=[(NOW_MS, 250.0, Quality.ESTIMATED)],  # type: ignore[list-item]
+        charged=[(NOW_MS - 1, 70.0, Quality.ESTIMATED)],  # type: ignore[list-item]
+    )
+    assert read_kw(store, Channel("power", "kW"), NOW_MS) == 250.0
+    assert read_soc(store, "charged", NOW_MS) == 0.7
