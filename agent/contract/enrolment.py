@@ -9,66 +9,29 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 
 from agent.contract import jsonform, signed
 from agent.contract.errors import RejectedError
 from agent.contract.jsonform import Fields
-from agent.contract.keys import SIGNATURE_BYTES, SealingKey, SigningKey, key_id, verify_key
+from agent.contract.keys import (
+    MAX_CHAIN_CHARS,
+    MAX_CSR_CHARS,
+    SIGNATURE_BYTES,
+    SealingKey,
+    SigningKey,
+    key_id,
+    verify_key,
+)
 from agent.contract.topics import DEVICE_ID
-from agent.contract.trust import FleetTrust, check_schema
+from agent.contract.trust import Broker, FleetTrust, check_schema
 
 MAX_ENROLMENT_BYTES = 262_144
 MAX_REQUEST_BYTES = 8192
-MAX_CSR_CHARS, MAX_CHAIN_CHARS = 2048, 8192
 _REQUEST_CONTEXT = b"edgewatt/enrol-request/v1\0"
 _RESPONSE_KIND = "enrol-response"
 _MAGIC = b"EWR1"
-_HOST = "[A-Za-z0-9._:-]+"
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where the centre's MQTT broker listens.
-
-    Attributes:
-        host, port: its address.
-        ca_pem: who vouches for it; empty where it has no TLS.
-        enrol_port: a listener of its own for devices that have no certificate yet; 0 where enrolment uses `port`.
-        server_name: the name in its certificate; empty where that is `host`.
-    """
-
-    host: str
-    port: int
-    ca_pem: str = ""
-    enrol_port: int = 0
-    server_name: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The form in enrolment files; what is empty is left out."""
-        value: dict[str, Any] = {"host": self.host, "port": self.port, "ca_pem": self.ca_pem}
-        if self.enrol_port:
-            value["enrol_port"] = self.enrol_port
-        if self.server_name:
-            value["server_name"] = self.server_name
-        return value
-
-    @classmethod
-    def from_json(cls, fields: Fields) -> Broker:
-        """Parse the form of `to_json`.
-
-        Raises:
-            RejectedError: when malformed.
-        """
-        return cls(
-            host=fields.text("host", pattern=_HOST),
-            port=fields.integer("port", 1, 65_535),
-            ca_pem=fields.text("ca_pem", max_length=16_384),
-            enrol_port=fields.integer("enrol_port", 1, 65_535) if "enrol_port" in fields else 0,
-            server_name=fields.text("server_name", pattern=_HOST) if "server_name" in fields else "",
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ SEAL_PUBLIC_BYTES = 1184 + 32  # ML-KEM-768 encapsulation key, X25519 public key
 SEAL_PRIVATE_BYTES = 64 + 32  # ML-KEM-768 seed, X25519 private key
 SIGNATURE_BYTES = 64
 SEAL_OVERHEAD_BYTES = 1088 + 32 + 16
+MAX_CSR_CHARS, MAX_CHAIN_CHARS = 2048, 8192  # of a request for a certificate, and of one with those above it
 
 # Fixed by the recipient key, never negotiated: a new suite would come with new keys.
 SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.contract import signed
-from agent.contract.enrolment import MAX_CHAIN_CHARS, MAX_CSR_CHARS
 from agent.contract.jsonform import Fields
-from agent.contract.keys import SigningKey
+from agent.contract.keys import MAX_CHAIN_CHARS, MAX_CSR_CHARS, SigningKey
 
 _REQUEST, _RESPONSE = "cert-request", "cert-response"
 _MAX_BYTES = 16_384

@@ -1,4 +1,4 @@
-"""Whom a device trusts: the fleet's keys, as `trust/fleet.json` and the enrolment file name them."""
+"""Whom a device trusts, and where it finds them: the fleet's keys, as in `trust/fleet.json`, and its broker."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from agent.contract.keys import SEAL_PUBLIC_BYTES, SealTo, key_id
 
 MAX_KEYS = 32
 MAX_TRUST_BYTES = 262_144
+_HOST = "[A-Za-z0-9._:-]+"
 
 
 class KeyUse(enum.StrEnum):
@@ -133,3 +134,45 @@ def check_schema(fields: Fields) -> None:
     """
     if fields.integer("schema") != 1:
         fields.fail("schema", "is newer than this version reads: update the agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the centre's MQTT broker listens.
+
+    Attributes:
+        host, port: its address.
+        ca_pem: who vouches for it; empty where it has no TLS.
+        enrol_port: a listener of its own for devices that have no certificate yet; 0 where enrolment uses `port`.
+        server_name: the name in its certificate; empty where that is `host`.
+    """
+
+    host: str
+    port: int
+    ca_pem: str = ""
+    enrol_port: int = 0
+    server_name: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in enrolment files; what is empty is left out."""
+        value: dict[str, Any] = {"host": self.host, "port": self.port, "ca_pem": self.ca_pem}
+        if self.enrol_port:
+            value["enrol_port"] = self.enrol_port
+        if self.server_name:
+            value["server_name"] = self.server_name
+        return value
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> Broker:
+        """Parse the form of `to_json`.
+
+        Raises:
+            RejectedError: when malformed.
+        """
+        return cls(
+            host=fields.text("host", pattern=_HOST),
+            port=fields.integer("port", 1, 65_535),
+            ca_pem=fields.text("ca_pem", max_length=16_384),
+            enrol_port=fields.integer("enrol_port", 1, 65_535) if "enrol_port" in fields else 0,
+            server_name=fields.text("server_name", pattern=_HOST) if "server_name" in fields else "",
+        )

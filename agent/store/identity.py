@@ -17,9 +17,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from agent.contract.enrolment import Enrolment
 from agent.contract.errors import StorageError
 from agent.contract.keys import SigningKey, TlsKey
 from agent.contract.trust import FleetTrust
@@ -28,6 +27,9 @@ from agent.store.kept.counters import Counters
 from agent.store.kept.enrolled import ClientTls, Enrolled
 from agent.store.kept.folder import Folder
 from agent.store.kept.storagekey import CREDENTIAL, KEY_BYTES, StorageKey
+
+if TYPE_CHECKING:
+    from agent.contract.enrolment import Enrolment
 
 __all__ = ["CLOCK_FLOOR", "CREDENTIAL", "KEY_BYTES", "ClientTls", "Enrolled", "Identity"]
 

@@ -21,7 +21,8 @@ import venv
 from pathlib import Path
 
 from agent.contract.bundle import Bundle
-from agent.contract.enrolment import Broker, Enrolment
+from agent.contract.enrolment import Enrolment
+from agent.contract.trust import Broker
 from agent.store.identity import Identity
 from agent.store.store import Store
 from agent.update.slots import ModelSlots, SlotRecord

@@ -29,14 +29,14 @@ from agent.contract.blocks import Block
 from agent.contract.bundle import Bundle
 from agent.contract.certificates import certificate_request, check_certificate
 from agent.contract.channels import Channel, Reading
-from agent.contract.enrolment import Broker, Enrolment, EnrolmentResponse, open_request, seal_request
+from agent.contract.enrolment import Enrolment, EnrolmentResponse, open_request, seal_request
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.export import ExportReader, ExportWriter, answers_to_bytes, read_answers
 from agent.contract.featurespec import FeatureSpec
 from agent.contract.keys import SealingKey, SealTo, SigningKey, TlsKey
 from agent.contract.messages import RepoData, RepoGet, Status
 from agent.contract.tariff.tariff import Tariff
-from agent.contract.trust import FleetKey, FleetTrust, KeyState, KeyUse
+from agent.contract.trust import Broker, FleetKey, FleetTrust, KeyState, KeyUse
 from agent.planning.assess.reading import parse as parse_assessment
 from tests.support.bundles import MANIFEST, SPEC, tiny_bytes, zip_stored
 from tests.support.nasty import NASTY

@@ -6,7 +6,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from agent.contract.enrolment import Broker, Enrolment, seal_request
+from agent.contract.enrolment import Enrolment, seal_request
+from agent.contract.trust import Broker
 from tests.support.field_device import FieldDevice
 from trainer.fleet import database as db
 from trainer.fleet.certificates import Authority

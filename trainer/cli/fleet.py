@@ -96,8 +96,9 @@ def add_device(
       edgewatt-trainer device add press-1 --out press-1.json
     """
     from agent.contract.durable import new_file
-    from agent.contract.enrolment import Broker, Enrolment
+    from agent.contract.enrolment import Enrolment
     from agent.contract.givenfiles import check_replaceable
+    from agent.contract.trust import Broker
     from trainer.fleet import trusted
     from trainer.fleet.certificates import Authority
     from trainer.fleet.registry import Registry

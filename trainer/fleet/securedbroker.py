@@ -18,9 +18,9 @@ from sqlalchemy.engine import Engine
 
 from agent.contract import jsonform
 from agent.contract.durable import write_durable
-from agent.contract.enrolment import Broker
 from agent.contract.errors import ConfigError, RejectedError, UnavailableError
 from agent.contract.jsonform import Fields
+from agent.contract.trust import Broker
 from trainer.fleet import certificates
 from trainer.fleet import database as db
 from trainer.fleet.certificates import Authority

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.contract.enrolment import MAX_CHAIN_CHARS, Broker
 from agent.contract.errors import RejectedError
-from agent.contract.keys import SigningKey, TlsKey
+from agent.contract.keys import MAX_CHAIN_CHARS, SigningKey, TlsKey
 from agent.contract.topics import DEVICE_ID
-from agent.contract.trust import FleetTrust
+from agent.contract.trust import Broker, FleetTrust
 from agent.store.kept import twofold
 
 NAME = "enrolment.json"

@@ -17,9 +17,10 @@ from agent.cli import cost
 from agent.cli.main import edgewatt, run_command
 from agent.cli.plot import draw_fan
 from agent.contract import errors
-from agent.contract.enrolment import Broker, Enrolment, EnrolmentResponse, open_request
+from agent.contract.enrolment import Enrolment, EnrolmentResponse, open_request
 from agent.contract.keys import key_id
 from agent.contract.rows import Forecast, ForecastSource
+from agent.contract.trust import Broker
 from agent.contract.zones import parse_zone
 from agent.store.identity import CLOCK_FLOOR, CREDENTIAL, Identity
 from tests.support.agent_process import TARIFF

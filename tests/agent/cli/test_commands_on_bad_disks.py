@@ -11,10 +11,11 @@ import pytest
 
 from agent.contract.channels import Reading
 from agent.contract.durable import new_file
-from agent.contract.enrolment import Broker, Enrolment
+from agent.contract.enrolment import Enrolment
 from agent.contract.errors import StorageError
 from agent.contract.keys import SigningKey
 from agent.contract.rows import event_row
+from agent.contract.trust import Broker
 from tests.support.agent_process import Agent
 from tests.support.disks import Disk, small_disk
 from tests.support.small_centre import SmallCentre

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from agent.cli.enrolmentfile import check_parts
 from agent.cli.main import run_command
-from agent.contract.enrolment import Broker, Enrolment
+from agent.contract.enrolment import Enrolment
 from agent.contract.errors import RejectedError
 from agent.contract.keys import SEAL_PUBLIC_BYTES
-from agent.contract.trust import FleetKey, FleetTrust, KeyState, KeyUse
+from agent.contract.trust import Broker, FleetKey, FleetTrust, KeyState, KeyUse
 from tests.support.centre import make_centre
 from trainer.fleet.certificates import Authority
 

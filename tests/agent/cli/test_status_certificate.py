@@ -9,8 +9,9 @@ import pytest
 
 from agent.cli.status import _certificate
 from agent.contract.certificates import certificate_request
-from agent.contract.enrolment import Broker, Enrolment
+from agent.contract.enrolment import Enrolment
 from agent.contract.keys import SigningKey, TlsKey
+from agent.contract.trust import Broker
 from agent.store.identity import ClientTls
 from tests.support.agent_process import Agent
 from tests.support.small_centre import SmallCentre

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from agent.contract import acknowledgement, renewal, signed
 from agent.contract.acknowledgement import MAX_MARKS, MAX_MISSING, Acknowledgement, Mark
 from agent.contract.assignment import Assignment, Item, ItemKind
-from agent.contract.enrolment import Broker, Enrolment, EnrolmentResponse, open_request, seal_request
+from agent.contract.enrolment import Enrolment, EnrolmentResponse, open_request, seal_request
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.keys import SealingKey, SigningKey
 from agent.contract.topics import STREAMS
-from agent.contract.trust import FleetKey, FleetTrust, KeyState, KeyUse
+from agent.contract.trust import Broker, FleetKey, FleetTrust, KeyState, KeyUse
 from tests.support.nasty import mutations
 
 T = 1_764_000_000_000

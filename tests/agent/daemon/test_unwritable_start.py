@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from agent.config import load
-from agent.contract.enrolment import Broker, Enrolment
+from agent.contract.enrolment import Enrolment
 from agent.contract.keys import SigningKey
+from agent.contract.trust import Broker
 from agent.daemon.build import build
 from agent.store.identity import Identity
 from agent.store.reader import Reader

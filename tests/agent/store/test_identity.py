@@ -11,10 +11,10 @@ import stat
 import pytest
 
 from agent.contract import durable
-from agent.contract.enrolment import Broker, Enrolment
+from agent.contract.enrolment import Enrolment
 from agent.contract.errors import StorageError
 from agent.contract.keys import SealingKey, SigningKey, TlsKey
-from agent.contract.trust import FleetKey, FleetTrust, KeyState, KeyUse
+from agent.contract.trust import Broker, FleetKey, FleetTrust, KeyState, KeyUse
 from agent.store.identity import CREDENTIAL, ClientTls, Identity
 from agent.store.kept import folder as module
 

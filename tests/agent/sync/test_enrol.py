@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.contract.enrolment import Broker, Enrolment, EnrolmentResponse, open_request
+from agent.contract.enrolment import Enrolment, EnrolmentResponse, open_request
 from agent.contract.errors import RejectedError, UnavailableError
 from agent.contract.keys import SigningKey, key_id
 from agent.contract.topics import ENROL_REQUEST, DeviceTopics, device_of
+from agent.contract.trust import Broker
 from agent.sync.enrol import _unreached, enrol_over_mqtt, request_file, response_file
 from agent.sync.mqtt import MqttLink
 from tests.support.broker import Mosquitto, free_port, running_mosquitto

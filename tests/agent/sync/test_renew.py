@@ -6,10 +6,11 @@ import pytest
 
 from agent.contract import renewal
 from agent.contract.certificates import certificate_request
-from agent.contract.enrolment import Broker, Enrolment
+from agent.contract.enrolment import Enrolment
 from agent.contract.errors import RejectedError
 from agent.contract.keys import SigningKey, TlsKey
 from agent.contract.topics import DeviceTopics
+from agent.contract.trust import Broker
 from agent.store.identity import CLOCK_FLOOR, ClientTls, Identity
 from agent.sync.renew import Renewal
 from tests.support.small_centre import SmallCentre, Wire
