@@ -152,8 +152,14 @@ class Custody:
             yield
         self._makes_space = False
 
-    def free_acknowledged(self) -> None:
-        """Let what was salvaged go, or a batch of acknowledged blocks, to make space for what is in memory.
+    def make_room(self, *, for_notes: bool = False) -> None:
+        """Let what was salvaged go, or a batch of acknowledged blocks, to make space for what waits.
+
+        Where the database has pages to spare already, blocks that went would make no room: then it is others that fill
+        the disk, and the log that cannot grow. What is in that goes to the database, so that it is written anew.
+
+        Args:
+            for_notes: what waits are notes alone. A copy of slots is not worth the slots.
 
         Raises:
             StorageError: when the disk cannot be used.
@@ -161,7 +167,9 @@ class Custody:
         journal = self._journal
         if journal.salvage.discard_kept():
             return
-        pieces, _ = retention.victims(journal.shelves, only_acknowledged=True)
+        if not journal.shelves.checkpoint() or retention.spare_bytes(journal.shelves) > journal.waiting_bytes:
+            return
+        pieces, _ = retention.victims(journal.shelves, only_acknowledged=True, may_take_kept=not for_notes)
         if pieces:
             with transaction(journal.shelves.db, self._path):
                 journal.shelves.remove(pieces, acknowledged=True)

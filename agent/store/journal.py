@@ -40,6 +40,8 @@ from agent.store.wear import Wear
 DIRECT_ROWS = 8_192  # a commit of so many readings is a block at once
 MOST_PIECES = 2_000
 _FULL_RING = 0.5
+_ROW_BYTES = 256  # and more than a row takes on disk
+_LEAST_ROOM = 65_536  # for tables and indices
 _LOG_LOST = "the log of the store has lost them"
 _REMOVED = "the store was removed or destroyed, these at least were in it"
 _log = logging.getLogger(__name__)
@@ -279,6 +281,13 @@ class Journal:
     @property
     def _due_notes(self) -> dict[str, bytes]:
         return self.notes if self.no_room is None else {}
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much room is surely enough for what is to be written next: rows, notes, and the journal as blocks."""
+        rows = sum(len(buffer.rows) for buffer in self.buffers.values())
+        notes = sum(map(len, self._due_notes.values()))
+        return _LEAST_ROOM + _ROW_BYTES * rows + notes + sum(piece.size for piece in self.pieces)
 
     def change(self) -> None:
         """Make everything in memory durable.

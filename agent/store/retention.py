@@ -88,11 +88,13 @@ def _ending(shelves: Shelves, stream: str, before_ms: int, state: str) -> list[P
     return found
 
 
-def victims(shelves: Shelves, *, only_acknowledged: bool = False) -> tuple[list[Piece], bool]:
+def victims(
+    shelves: Shelves, *, only_acknowledged: bool = False, may_take_kept: bool = True
+) -> tuple[list[Piece], bool]:
     """Choose the next batch to make space, all of one class, and say whether they are acknowledged."""
     safe = _acknowledged_rows(shelves)
     for streams, acknowledged in ORDER:
-        if only_acknowledged and not acknowledged:
+        if (only_acknowledged and not acknowledged) or (streams is KEPT and not may_take_kept):
             continue
         for stream in streams:
             if acknowledged and not safe.get(stream):

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import hmac
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -334,6 +335,14 @@ class Shelves:
             number: hashlib.sha256(json.dumps([groups, clocks]).encode()).hexdigest()[:_PRINT]
             for number, groups in found.items()
         }
+
+    def checkpoint(self) -> bool:
+        """Let the database have what is in its log, which is written from its begin then; False: it has no room."""
+        try:
+            self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.OperationalError:
+            return False
+        return True
 
     def counted(self, stream: str, epoch: int) -> list[int]:
         """Count rows, and of what waits rows, blocks and bytes; reads every block of the stream."""

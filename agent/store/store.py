@@ -108,7 +108,7 @@ class Store:
             path,
             monotonic,
             commit_window_s,
-            make_room=self._custody.free_acknowledged,
+            make_room=self._custody.make_room,
             succeeded=self._time_packing,
         )
         self._raw_from_ms: int | None = None
@@ -217,8 +217,8 @@ class Store:
         """Do what is due: commit, pack, set damaged pieces apart, retention. To be called every second or so."""
         now = self._monotonic()
         if now >= self._retain_at and self._journal.no_room is not None:
-            self._guard.run(self._custody.free_acknowledged)
             self._journal.no_room = None
+            self._guard.run(lambda: self._custody.make_room(for_notes=True))
         # Each commit begins a new window; packing must not wait for a turn in which there was none.
         well = self.commit() if now >= self._guard.due_at else self._guard.error is None
         if not well:

@@ -8,6 +8,7 @@ import pytest
 
 from agent.contract.acknowledgement import Mark
 from agent.contract.channels import Reading
+from agent.contract.slots import Slot
 from tests.support.disks import Disk, small_disk
 from tests.support.stores import T0, Bench, alert, readings
 
@@ -95,3 +96,39 @@ def test_what_the_centre_holds_makes_room_for_it(bench):
         bench.pass_time(61)
     assert bench.store.stats().storage_error == ""
     assert bench.crash().note("learnt") == bytes(100_000)
+
+
+def _held_by_the_centre(bench: Bench, days: int = 3) -> list[dict]:
+    for day in range(days):
+        starts = [T0 + (24 * day + hour) * 3_600_000 for hour in range(24)]
+        bench.store.append("slots", [Slot(start_ms, 3600, 1000, 1.0, 1.0).to_row() for start_ms in starts])
+        bench.pass_time(61)
+    bench.store.apply_marks([Mark(bench.identity.epoch, "slots", 24 * days, ())])
+    return bench.store.rows("slots", 0, 2 * T0)
+
+
+def test_slots_that_the_centre_has_do_not_leave_for_a_note(disk, bench):
+    slots = _held_by_the_centre(bench)
+    disk.fill(leave_kib=256)
+    bench.store.keep("learnt", LARGE)
+    for _ in range(3):
+        bench.store.append("alerts", [alert(1)])
+        bench.pass_time(61)
+    assert "full" in bench.store.stats().storage_error
+    assert bench.store.rows("slots", 0, 2 * T0) == slots
+
+
+def test_rows_go_on_in_the_log_and_nothing_leaves_while_the_database_has_pages_to_spare(disk, bench):
+    slots = _held_by_the_centre(bench)
+    db = bench.store._journal.shelves.db
+    db.execute("CREATE TABLE ballast (data BLOB)")
+    db.execute("INSERT INTO ballast VALUES (zeroblob(500000))")
+    db.execute("DROP TABLE ballast")
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    bench.store.append("alerts", [alert(1)])
+    disk.fill()
+    for number in range(400):
+        bench.store.append("alerts", [alert(number)])
+        bench.pass_time(1.1)
+    assert bench.store.stats().pending_rows <= 2
+    assert bench.store.rows("slots", 0, 2 * T0) == slots
