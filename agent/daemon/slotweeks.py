@@ -87,7 +87,7 @@ class SlotWeeks:
         self._store = store
         self._day = -1
         self._weeks: dict[int, _Week] = {}
-        self._wanted: dict[int, str] = {}
+        self._wanted: list[int] = []
 
     def turn(self, end_ms: int | None) -> None:
         """Do what is due.
@@ -99,9 +99,12 @@ class SlotWeeks:
             StorageError: when the disk cannot be read; the next day tries again.
         """
         if self._wanted:
-            number, fingerprint = self._wanted.popitem()
-            slots = _from_rows(self._store, number * WEEK_MS, (number + 1) * WEEK_MS)
-            self._weeks[number] = _Week(fingerprint, _to_body(slots))
+            number = self._wanted.pop()
+            # Of this turn: rows that were others meanwhile may be by now what they were when it was looked.
+            fingerprint = self._store.fingerprints(_STREAM, WEEK_MS, number * WEEK_MS).get(number)
+            if fingerprint is not None:
+                slots = _from_rows(self._store, number * WEEK_MS, (number + 1) * WEEK_MS)
+                self._weeks[number] = _Week(fingerprint, _to_body(slots))
             if not self._wanted:
                 self._store.keep(NOTE, _to_note(self._weeks))
                 self._weeks = {}
@@ -115,9 +118,7 @@ class SlotWeeks:
         prints = self._store.fingerprints(_STREAM, WEEK_MS, first * WEEK_MS)
         known = _read(self._store)
         weeks = {number: week for number, week in known.items() if week.fingerprint == prints.get(number)}
-        self._wanted = {
-            number: print_ for number, print_ in prints.items() if first <= number <= last and number not in weeks
-        }
+        self._wanted = [number for number in prints if first <= number <= last and number not in weeks]
         self._weeks = weeks if self._wanted else {}
 
 

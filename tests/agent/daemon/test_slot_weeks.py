@@ -188,6 +188,18 @@ def test_a_clock_that_is_corrected_makes_them_anew(bench, monkeypatch):
     assert _rows_read(bench, monkeypatch) == 5 * 24
 
 
+def test_a_clock_that_was_wrong_only_while_the_copy_was_made_leaves_no_week_of_that_time(bench, monkeypatch):
+    weeks, shelves = SlotWeeks(bench.store), bench.store._journal.shelves
+    weeks.turn(END_MS)
+    for shift_ms in (HOUR_MS, 0):
+        with transaction(shelves.db, bench.path):
+            shelves.clocks.put(1, EpochClock(shift_ms=shift_ms, slots_from_ms=BEGIN_MS + WEEK_MS))
+        for _ in range(WEEKS):
+            weeks.turn(END_MS)
+    assert len(_of_the_blocks(bench)) == WEEKS * 168
+    _rows_read(bench, monkeypatch)
+
+
 def test_a_slot_that_waits_for_the_disk_counts(bench, monkeypatch):
     _look_after(bench)
     db = bench.store._journal.shelves.db
