@@ -5,6 +5,7 @@ Decides which reading is new enough, and what is assumed where there is none. Ad
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from agent.planning.schedule.wire import guard_from_json, plan_from_json, proble
 
 _SOC_AGE_MS = 3_600_000
 _LOAD_AGE_MS = 300_000
+_COUNTED_MS = 60_000  # over less a counter's own steps are no power
 _LEAST_LEFT_H = 1 / 60  # of a step: what is to be there at its end cannot all flow in its last second
 
 
@@ -95,9 +97,12 @@ def read_kw(store: Measurements, channel: Channel, now_ms: int) -> float | None:
     readings = [reading for reading in known if reading.quality < Quality.SUSPECT]
     if channel.kind is Kind.GAUGE:
         return readings[-1].value if readings else None
-    if len(readings) < 2 or readings[-1].value < readings[-2].value:
+    earlier = sum(reading.time_ms <= readings[-1].time_ms - _COUNTED_MS for reading in readings)
+    counted = readings[max(earlier - 1, 0) :]
+    falls = any(after.value < before.value for before, after in itertools.pairwise(counted))
+    if not counted or falls or counted[0].time_ms == counted[-1].time_ms:
         return None
-    before, last = readings[-2:]
+    before, last = counted[0], counted[-1]
     return (last.value - before.value) * 3_600_000 / (last.time_ms - before.time_ms)
 
 

@@ -103,6 +103,15 @@ def test_a_counter_tells_the_load_by_its_last_two_readings() -> None:
     assert read_kw(Kept(power=[(NOW_MS, 100.0)]), counter, NOW_MS) is None
 
 
+def test_a_counter_that_is_read_more_often_than_it_steps_tells_the_mean_of_a_minute() -> None:
+    counter = Channel("power", "kWh", kind=Kind.COUNTER)
+    store = Kept(power=[(NOW_MS - 1000 * back, 100.0 - back // 10) for back in range(120, -1, -1)])
+    assert read_kw(store, counter, NOW_MS) == pytest.approx(360.0)
+    store.readings_of["power"].append((NOW_MS, 100.0))  # one more at the same instant
+    assert read_kw(store, counter, NOW_MS) == pytest.approx(360.0)
+    assert read_kw(Kept(power=[(NOW_MS, 100.0), (NOW_MS, 100.0)]), counter, NOW_MS) is None
+
+
 def test_a_mean_stands_until_the_next_one_is_due_and_what_is_suspect_does_not_count() -> None:
     profile = Channel("power", "kW", interval_s=900)
     assert read_kw(Kept(power=[(NOW_MS - 1_700_000, 250.0)]), profile, NOW_MS) == 250.0
