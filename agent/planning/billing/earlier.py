@@ -33,7 +33,8 @@ def earlier_peaks(
 ) -> dict[str, dict[str, Decimal]]:
     """Return the highest demand (kW) of the months that still count, by charge and month, as `bill` takes it.
 
-    Months of which no slot is known are left out; what was measured of the others counts as their demand.
+    Months of which no slot is known are left out; what was measured of the others counts as their demand. Slots of two
+    lengths, where the plant's length was changed, each tell of their part of a month.
 
     Args:
         tariff: whose charges.
@@ -42,12 +43,17 @@ def earlier_peaks(
     """
     version, peaks = tariff.version_at(now_ms), dict[str, dict[str, Decimal]]()
     for month, demands in looks_back(tariff, now_ms).items():
-        try:
-            load, _ = make_load(read(month.start_ms, month.end_ms), span_ms=(month.start_ms, month.end_ms))
-        except UnavailableError:
-            continue
-        books = Books(tariff, {MAIN: load}, {}, {})
-        for demand in demands:
-            kw, _ = books.peak_of(version, demand, month, month.end_ms)
-            peaks.setdefault(demand.name, {})[month.label] = shown(kw, 6)
+        lengths: dict[int, list[Slot]] = {}
+        for slot in read(month.start_ms, month.end_ms):
+            lengths.setdefault(slot.length_s, []).append(slot)
+        for slots in lengths.values():
+            try:
+                load, _ = make_load(slots, span_ms=(month.start_ms, month.end_ms))
+            except UnavailableError:
+                continue
+            books = Books(tariff, {MAIN: load}, {}, {})
+            for demand in demands:
+                kw = shown(books.peak_of(version, demand, month, month.end_ms)[0], 6)
+                known = peaks.setdefault(demand.name, {})
+                known[month.label] = max(kw, known.get(month.label, kw))
     return peaks

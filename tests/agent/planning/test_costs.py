@@ -281,6 +281,19 @@ def test_the_agent_reads_the_demand_of_earlier_months_once_a_month():
     assert asked == [(at(2014, 9, 1), at(2014, 10, 1))]
 
 
+@pytest.mark.parametrize("kw", [(20.0, 4.0), (4.0, 20.0)], ids=["before it", "after it"])
+def test_an_earlier_month_in_which_the_slot_length_was_changed_has_the_higher_demand_of_its_parts(kw):
+    start_ms, changed_ms, end_ms = at(2014, 9, 1), at(2014, 9, 12), at(2014, 10, 1)
+    after = [Slot(start, 900, round(kw[1] * 250), kw[1], 1.0) for start in range(changed_ms, end_ms, HOUR_MS // 4)]
+    stored = [*hours(start_ms, changed_ms, kw=kw[0]), *after]
+    history = History(900, [Slot(at(2014, 10, 1), 900, 1000, 4.0, 1.0)])
+    rooms = Costs(
+        CostWatch(DEMAND), history, lambda *span: [one for one in stored if span[0] <= one.start_ms < span[1]]
+    )
+    rows = {row["scope"]: row for row in rooms.rows(at(2014, 10, 1, 1), None)}
+    assert lines(rows["month"])["demand"] == "100.00"
+
+
 CARBON = parse_factors("""
 name = "test"
 zone = "Australia/Melbourne"
