@@ -216,11 +216,13 @@ class Store:
     def tick(self) -> None:
         """Do what is due: commit, pack, set damaged pieces apart, retention. To be called every second or so."""
         now = self._monotonic()
-        if now >= self._retain_at and self._journal.no_room is not None:
+        tries_notes = now >= self._retain_at and self._journal.no_room is not None
+        if tries_notes:
             self._journal.no_room = None
             self._guard.run(lambda: self._custody.make_room(for_notes=True))
-        # Each commit begins a new window; packing must not wait for a turn in which there was none.
-        well = self.commit() if now >= self._guard.due_at else self._guard.error is None
+        # Each commit begins a new window; packing must not wait for a turn in which there was none. Notes are tried in
+        # this turn: between two it would seem that there is room.
+        well = self.commit() if tries_notes or now >= self._guard.due_at else self._guard.error is None
         if not well:
             return
         due = self._pack_at is not None and now >= self._pack_at

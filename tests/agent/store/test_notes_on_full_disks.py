@@ -132,3 +132,19 @@ def test_rows_go_on_in_the_log_and_nothing_leaves_while_the_database_has_pages_t
         bench.pass_time(1.1)
     assert bench.store.stats().pending_rows <= 2
     assert bench.store.rows("slots", 0, 2 * T0) == slots
+
+
+def test_that_a_note_waits_is_told_until_it_is_on_the_disk_whatever_the_window(disk):
+    bench = Bench(disk.folder, commit_window_s=10.0)
+    disk.fill(leave_kib=512)
+    bench.store.keep("learnt", LARGE)
+    bench.store.commit()
+    for second in range(200):
+        bench.store.append("readings", readings(second, 1))
+        bench.pass_time(1.0)
+        assert "full" in bench.store.stats().storage_error
+    disk.make_room()
+    for second in range(200, 280):
+        bench.store.append("readings", readings(second, 1))
+        bench.pass_time(1.0)
+    assert bench.store.stats().storage_error == ""
