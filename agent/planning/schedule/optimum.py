@@ -150,10 +150,10 @@ class _Search:
         """Search the coarse plans, then those near the best of them."""
         coarse = self._part(_coarse(self._model, apart), None, _PART_OF_GAP, _SHARE_OF_TIME)
         if coarse.point is None or self._within(coarse, _POLISHED):
-            return coarse if coarse.point is not None else None
+            return None if coarse.point is None else coarse
         done = self._within(coarse, 1.0)
         part, share = (_POLISHED, _SHARE_TO_POLISH) if done else (_PART_OF_GAP, _SHARE_OF_TIME)
-        near = self._part(_near(self._model, coarse.point, apart), coarse.point, part, share)
+        near = self._part(_near(self._model, coarse.point, apart * 3 // 2), coarse.point, part, share)
         return coarse if near.point is None or near.objective > coarse.objective else near
 
     def _within(self, solved: Solved, part: float) -> bool:
