@@ -12,7 +12,7 @@ from agent.planning.schedule.pricing import price_plan
 from agent.planning.schedule.rules import do_nothing
 from tests.benchmarks.battery_replay import DAY, Plant, Replay, battery_for, naive, truth
 from tests.benchmarks.schedule_brute import brute_force
-from tests.benchmarks.schedule_cases import cases, from_json, make, small, to_json
+from tests.benchmarks.schedule_cases import cases, from_json, full, make, small, to_json
 from tests.support.schedules import TARIFF_TEXT
 
 TARIFF = Tariff.from_toml(TARIFF_TEXT.replace("interval_minutes = 30", "interval_minutes = 15"))  # the step
@@ -55,6 +55,13 @@ def test_a_peer_without_a_plan_is_told_as_one():
 def test_trying_all_plans_finds_none_that_is_cheaper(seed):
     problem = small(seed)
     assert solve(problem, gap=0.0).objective == pytest.approx(brute_force(problem), abs=1e-6)
+
+
+def test_a_plant_with_stages_and_margin_at_a_binding_peak_is_planned_within_a_percent():
+    problem = full(96, 900)
+    plan = solve(problem, gap=1e-2, limit_s=60.0)
+    assert not price_plan(problem, plan).violations
+    assert plan.gap <= 1e-2
 
 
 def test_a_naive_forecast_knows_nothing_of_what_comes(plant):

@@ -22,6 +22,7 @@ except ImportError as exc:
 
 _DUST = 1e-6
 _LEAST_S = 0.05
+_DIGGING = ("mip_heuristic_run_rins", "mip_heuristic_run_rens", "mip_heuristic_run_root_reduced_cost")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,15 +41,30 @@ class Solved:
     bound: float
 
 
-def minimise(milp: Milp, *, gap: float, limit_s: float, threads: int, start: Array | None = None) -> Solved:
-    """Solve to a relative gap, or until the time is over; `start` is a point to begin with (NaN: unknown)."""
+def minimise(
+    milp: Milp,
+    *,
+    gap: float,
+    limit_s: float,
+    threads: int,
+    start: Array | None = None,
+    target: float = -np.inf,
+    dig: bool = True,
+) -> Solved:
+    """Solve to a relative gap, down to a target, or until the time is over.
+
+    `start` is a point to begin with (NaN: unknown). `dig` seeks good points by small programs on the way, which takes
+    most of the time.
+    """
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     for name, value in (
         ("output_flag", False),
         ("threads", threads),
         ("mip_rel_gap", gap),
-        ("time_limit", limit_s),
+        ("time_limit", max(limit_s, _LEAST_S)),
         ("random_seed", 0),
+        ("objective_target", target),
+        *((name, dig) for name in _DIGGING),
     ):
         solver.setOptionValue(name, value)
     solver.passModel(_lp(milp))
@@ -68,8 +84,11 @@ def minimise(milp: Milp, *, gap: float, limit_s: float, threads: int, start: Arr
     told = float(info.objective_function_value)
     if start is not None and objective > told + _DUST * max(abs(told), 1.0):
         # HiGHS 1.16 can return the point that it was given although it found, and tells the cost of, a better one.
-        return minimise(milp, gap=gap, limit_s=max(limit_s - solver.getRunTime(), _LEAST_S), threads=threads)
+        left_s = max(limit_s - solver.getRunTime(), _LEAST_S)
+        return minimise(milp, gap=gap, limit_s=left_s, threads=threads, target=target, dig=dig)
     bound = float(info.mip_dual_bound) if milp.integer.any() else told
+    if status == found.kObjectiveTarget or (status != found.kOptimal and not milp.integer.any()):
+        bound = -np.inf  # what HiGHS tells then is the point's own cost
     return Solved("optimal" if status == found.kOptimal else "limit", point, objective, bound)
 
 

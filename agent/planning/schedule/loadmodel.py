@@ -24,10 +24,16 @@ class Give:
 
 @dataclass(frozen=True, slots=True)
 class LoadColumns:
-    """One load in the program: its power at a step is the sum of value * x[column] over the entries of the step."""
+    """One load in the program: its power at a step is the sum of value * x[column] over the entries of the step.
 
-    choices: Indices
+    Attributes:
+        entries: (step, column, value).
+        turns: columns of consecutive steps, 1 where a run begins, with 0; or 1 where one ends, with the steps that all
+            runs together last.
+    """
+
     entries: list[tuple[Indices, Indices, Array]] = field(default_factory=list)
+    turns: list[tuple[Indices, int]] = field(default_factory=list)
 
     def power_kw(self, point: Array, steps: int) -> Array:
         """Return the power of each step at a point of the program."""
@@ -84,7 +90,8 @@ def _whole(builder: Builder, load: Load, steps: int, step_h: float, give: Give |
     if give is not None:
         left_out = builder.columns(1, upper=1.0, cost=give.short_per_kwh * energy_kwh, integer=True)
     rest = load.steps
-    entries, choices = [], []
+    entries: list[tuple[Indices, Indices, Array]] = []
+    turns: list[tuple[Indices, int]] = []
     before: tuple[Indices, int, int] | None = None
     for stage in stages:
         length = len(stage.profile_kw)
@@ -106,13 +113,13 @@ def _whole(builder: Builder, load: Load, steps: int, step_h: float, give: Give |
             first + np.arange(len(starts))[:, None] + np.arange(length), starts[:, None], np.array(stage.profile_kw)
         )
         entries.append((step.ravel(), column.ravel(), value.ravel()))
-        choices.append(starts)
+        turns.append((starts, 0))
         if len(stages) > 1:
             begun = _begun(builder, starts)
             if before is not None:
                 _follow(builder, before, (begun, first), stage)
             before = begun, first, length
-    return LoadColumns(np.concatenate(choices if left_out is None else [*choices, left_out]), entries)
+    return LoadColumns(entries, turns)
 
 
 def _begun(builder: Builder, starts: Indices) -> Indices:
@@ -150,9 +157,9 @@ def _breakable(builder: Builder, load: Deferrable, steps: int, step_h: float, gi
     builder.add(needed, on, 1.0)
     if give is not None:
         builder.add(needed, builder.columns(1, cost=give.short_per_kwh * step_kwh, upper=load.steps), 1.0)
-    result = LoadColumns(on, [(step, on, np.full(count, load.power_kw))])
+    entries = [(step, on, np.full(count, load.power_kw))]
     if load.min_on == load.min_off == 1:
-        return result
+        return LoadColumns(entries)
     up = builder.columns(count, upper=step + load.min_on <= end)
     down = builder.columns(count, upper=1.0)
     was_on = np.where(step == 0, float(load.on_before > 0), 0.0)
@@ -164,4 +171,4 @@ def _breakable(builder: Builder, load: Deferrable, steps: int, step_h: float, gi
         builder.add(rows, on, side)
         for back in range(min(length, count)):
             builder.add(rows[back:], turned[: count - back], 1.0)
-    return result
+    return LoadColumns(entries, [(up, 0), (down, load.steps)])

@@ -149,7 +149,8 @@ def _battery(
     worth = np.minimum(problem.energy_per_kwh, problem.export_per_kwh)
     pv_kw = 0.0 if problem.curtailable else problem.pv_kw  # else it is held back before anything is burnt
     no_way_out = battery.discharge_kw + pv_kw - problem.load_kw > problem.export_limit_kw
-    burns = (worth * loss + battery.wear_per_kwh < 0) | no_way_out
+    worn = battery.wear_per_kwh * (1 - loss)  # of a kWh taken in, as much is given out
+    burns = (worth * loss + worn < 0) | no_way_out
     _either(builder, charge[burns], battery.charge_kw, discharge[burns], battery.discharge_kw)
     return charge, discharge, short
 

@@ -41,6 +41,16 @@ def rule_plan(problem: Problem, *notes: str) -> Plan:
     return dataclasses.replace(best, notes=(*notes, *price_plan(problem, best).violations))
 
 
+def cheaper_by_rules(problem: Problem, plan: Plan) -> Plan:
+    """Return the plan, or a cheaper one by rules (or doing nothing) that breaks nothing and keeps the reserve."""
+    kept_kwh = np.minimum(problem.reserve_kwh, plan.stored_kwh) - 1e-6
+    for other in (rule_plan(problem), do_nothing(problem)):
+        keeps = bool((other.stored_kwh >= kept_kwh).all()) and not price_plan(problem, other).violations
+        if keeps and other.objective < plan.objective:
+            plan = dataclasses.replace(other, notes=("by rules: the optimiser found no better plan in its time",))
+    return plan
+
+
 def first_start(load: Load) -> int:
     """Return the step at which a load starts if nobody plans."""
     if isinstance(load, Deferrable):

@@ -28,7 +28,7 @@ def test_no_plan_of_all_is_cheaper_and_what_none_can_meet_is_said(seed: int) -> 
         assert plan.objective == pytest.approx(best, abs=1e-4)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3, 52, 95, 118, 469, 801])
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 52, 80, 92, 95, 118, 469, 801])
 def test_with_battery_and_any_prices_all_rules_are_kept_and_no_other_plan_lies_below_the_bound(seed: int) -> None:
     given = random_site(seed)
     plan = solve(given, gap=1e-4)
@@ -136,7 +136,7 @@ def test_steps_are_counted_not_hours_so_that_days_of_92_and_100_quarters_are_lik
         given = problem(
             [50.0] * steps, import_per_kwh=np.linspace(0.3, 0.1, steps), loads=(Sequence(name="batch", stages=stages),)
         )
-        plan = solve(given)
+        plan = solve(given, gap=0.0)
         assert plan.loads_kw.shape == (1, steps)
         assert not broken(given, plan)
         assert np.flatnonzero(plan.loads_kw[0])[-1] == steps - 1
@@ -169,3 +169,37 @@ def test_demand_that_a_reserve_guards_is_planned_without_the_margin() -> None:
     with_margin, without = solve(given), solve(dataclasses.replace(given, margin_on_demand=False))
     assert with_margin.discharge_kw[1] > 12
     assert without.discharge_kw[1] == pytest.approx(10)
+
+
+@pytest.mark.parametrize("limit_s", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("seed", [3, 4])
+def test_when_the_limit_ends_a_search_no_plan_by_rules_is_cheaper(seed: int, limit_s: float) -> None:
+    rng = np.random.default_rng(seed)
+    stages = (Stage(profile_kw=(60.0,) * 4), Stage(profile_kw=(30.0,) * 3, max_gap=8))
+    loads = (
+        Deferrable(name="furnace", power_kw=80, steps=12),
+        Deferrable(name="pumps", power_kw=25, steps=20, breakable=True, min_on=2, min_off=2),
+        *(Sequence(name=f"batch {index}", stages=stages) for index in range(3)),
+    )
+    given = problem(
+        rng.uniform(50, 150, 288), loads=loads, battery=BATTERY, demand=(demand(288, per_kw=30),), margin_kw=10.0
+    )
+    plan = solve(given, gap=0.0, limit_s=limit_s)
+    assert not broken(given, plan)
+    assert plan.objective == pytest.approx(price_plan(given, plan).total)
+    assert plan.objective <= min(rule_plan(given).objective, do_nothing(given).objective) + 1e-6
+    assert plan.gap is None or 0 <= plan.gap < math.inf
+
+
+def test_a_gap_is_counted_from_what_is_proven_not_from_the_plan_that_was_good_enough() -> None:
+    rng = np.random.default_rng(0)
+    loads = tuple(Deferrable(name=f"l{i}", power_kw=20 + i, steps=5) for i in range(3))
+    given = problem(
+        rng.uniform(50, 60, 48), loads=loads, import_per_kwh=rng.uniform(0.1, 0.3, 48), demand=(demand(48),)
+    )
+    best = solve(given, gap=0.0).objective
+    for gap in (0.3, 0.1, 0.01):
+        plan = solve(given, gap=gap)
+        assert plan.gap is not None
+        assert plan.objective * (1 - plan.gap) <= best + 1e-6
+        assert plan.gap <= gap

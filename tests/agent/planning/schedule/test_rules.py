@@ -7,7 +7,8 @@ import pytest
 
 from agent.planning.schedule.parts import Battery, Deferrable, Sequence, Stage
 from agent.planning.schedule.pricing import price_plan
-from agent.planning.schedule.rules import do_nothing, rule_plan
+from agent.planning.schedule.problem import plan_of
+from agent.planning.schedule.rules import cheaper_by_rules, do_nothing, rule_plan
 from tests.support.schedules import broken, demand, problem, random_problem
 
 BATTERY = Battery(capacity_kwh=20, charge_kw=20, discharge_kw=20, efficiency_charge=1, efficiency_discharge=1)
@@ -100,3 +101,24 @@ def test_shaving_takes_the_reserve() -> None:
 def test_a_reserve_out_of_reach_is_no_violation() -> None:
     given = problem([40.0] * 2, battery=dataclasses.replace(BATTERY, initial_soc=0.0), site_limit_kw=40, reserve_kwh=20)
     assert rule_plan(given).notes == ()
+
+
+def test_a_plan_by_rules_takes_the_place_of_a_dearer_one_but_not_if_it_breaks_something() -> None:
+    given = problem([40.0] * 8, import_per_kwh=[0.1] * 4 + [0.3] * 4, battery=BATTERY)
+    idle = do_nothing(given)
+    taken = cheaper_by_rules(given, idle)
+    assert taken.objective == pytest.approx(rule_plan(given).objective)
+    assert taken.notes
+    assert cheaper_by_rules(given, taken) is taken
+    load = Deferrable(name="mill", power_kw=30, steps=1)
+    short = problem([80, 80.0], import_per_kwh=[0.1, 0.3], loads=(load,), site_limit_kw=100)
+    dear = dataclasses.replace(do_nothing(short), objective=1e6)
+    assert cheaper_by_rules(short, dear) is dear
+
+
+def test_a_plan_by_rules_that_keeps_less_of_the_reserve_does_not_take_the_place_of_a_dearer_one() -> None:
+    given = problem([40.0] * 4, battery=BATTERY)
+    fuller = plan_of(given, do_nothing(given).loads_kw, np.array([8.0, 0, 0, 0]), source="highs")
+    fuller = dataclasses.replace(fuller, objective=price_plan(given, fuller).total)
+    assert cheaper_by_rules(given, fuller) is not fuller
+    assert cheaper_by_rules(dataclasses.replace(given, reserve_kwh=11.0), fuller) is fuller
