@@ -15,7 +15,7 @@ from agent.control import Operation
 
 _COLUMNS = ("from", "to", "price", "load kW", "PV kW", "battery kW", "stored kWh", "grid kW", "runs")
 _DAY_S = 86_400
-_SOURCES = {"highs": "the optimiser", "rules": "rules, not the optimiser"}
+_SOURCES = {"highs": "the optimiser", "rules": "rules, not the optimiser", "policy": "what stored energy is worth"}
 
 
 @click.group()
@@ -94,17 +94,14 @@ def _head(answer: Payload) -> str:
 
 
 def _now(answer: Payload) -> Iterator[tuple[str, object]]:
-    """Yield how the peak is guarded, and what the battery is to do now."""
+    """Yield which limit holds, and what the battery is to do now."""
     now = answer.get("now")
     if now is None:
         return
-    limits = [
-        f"{what} below {_amount(now[name])} kW"
-        for what, name in (("keep the meter", "keep_below_kw"), ("charge only", "charge_below_kw"))
-        if now[name] is not None
-    ]
-    kept = [f"keep {_amount(now['reserve_kwh'])} kWh for peaks"] if now["reserve_kwh"] else []
-    yield "guard", "; ".join([*(limits or ["no demand is charged now"]), *kept])
+    below = now["keep_below_kw"]
+    limit = "no demand is charged now" if below is None else f"keep the meter below {_amount(below)} kW"
+    kept = f"; at this price keep {_amount(now['reserve_kwh'])} kWh for later" if now["reserve_kwh"] else ""
+    yield "battery", limit + kept
     power = now["battery_kw"]
     does = f"{'gives' if power > 0 else 'takes'} {_amount(abs(power))} kW" if power else "rests"
     at = to_local(now["time_ms"], parse_zone(str(answer["zone"])))

@@ -2,7 +2,7 @@
 
 Decides when a plan is made and what is kept of it. It is solved in a child process beside the loop, which never waits
 for it; a forecast that comes meanwhile is planned next, and of several only the newest. Where a battery meets a demand
-charge the peak is guarded, and what is aimed at is kept with the plan.
+charge it follows a policy, and what is aimed at is kept with the plan.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from agent.planning.schedule.prospect import HISTORY_DAYS, PAST_DAYS, Aims, Pros
 from agent.planning.schedule.wire import (
     aims_from_json,
     aims_to_json,
-    guard_to_json,
     plan_from_json,
     plan_to_json,
+    policy_to_json,
     problem_from_json,
     problem_to_json,
 )
@@ -167,7 +167,7 @@ class Planning:
         )
 
     def _prospect(self, forecast: Forecast, problem: Problem) -> Prospect | None:
-        """Return what a guard of the peak rests on; None where there is none to guard, or too little is known."""
+        """Return what the battery's policy rests on; None where no peak is to be guarded, or too little is known."""
         if problem.battery is None or not any(charge.per_kw for charge in problem.demand):
             return None
         past_kw = self._history.net_kw(forecast.origin_ms)
@@ -215,13 +215,13 @@ class Planning:
             "problem": problem_to_json(problem),
             "plan": plan_to_json(plan),
             "settled": list(task.settled),
-            "guard": None if made.guard is None else guard_to_json(made.guard),
+            "to_go": None if made.policy is None else policy_to_json(made.policy),
             "aims": None if self._aims is None else aims_to_json(self._aims),
         }
         self._store.keep(NOTE, jsonform.dumps(value))
         self._advised = Advised(problem, plan, task.settled)
         text = f"the plan saves {money['saving']:.2f} {problem.currency} against doing nothing"
-        if plan.source != "highs":
+        if plan.source == "rules":
             text += f"; it is one by rules: {plan.notes[0]}"
         elif notes:
             text += f"; {notes[0]}"

@@ -1,4 +1,4 @@
-"""What the battery is to do now: the plan and its guard, followed with what is measured at this moment.
+"""What the battery is to do now: the policy of the plan, followed with what is measured at this moment.
 
 Decides which reading is new enough, and what is assumed where there is none. Advice only: nothing is switched.
 """
@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from agent.config import Config
 from agent.contract.channels import Channel, Kind, Quality, Reading
-from agent.planning.schedule.follow import follow
+from agent.planning.schedule.policy import follow, limit_kw, reserve_kwh
 from agent.planning.schedule.problem import Plan, Problem
-from agent.planning.schedule.wire import guard_from_json, plan_from_json, problem_from_json
+from agent.planning.schedule.wire import plan_from_json, policy_from_json, problem_from_json
 
 _SOC_AGE_MS = 3_600_000
 _LOAD_AGE_MS = 300_000
@@ -40,9 +40,9 @@ def setpoint(store: Measurements, config: Config, note: Mapping[str, Any], now_m
         now_ms: plant clock.
 
     Returns:
-        `battery_kw` (above 0 it gives), `load_kw`, `stored_kwh`, `time_ms`, what it follows from in `keep_below_kw`,
-        `charge_below_kw` (None: no limit) and `reserve_kwh`, and in `assumed` what was not measured. None where no
-        peak is guarded, or the plan is over.
+        `battery_kw` (above 0 it gives), `load_kw`, `stored_kwh`, `time_ms`, `keep_below_kw` (None: no limit),
+        `reserve_kwh` (below it nothing is given at the present price, but to shave), and in `assumed` what was not
+        measured. None where no peak is guarded, or the plan is over.
 
     Raises:
         RejectedError: when the plan is damaged.
@@ -50,9 +50,9 @@ def setpoint(store: Measurements, config: Config, note: Mapping[str, Any], now_m
     problem = problem_from_json(note["problem"])
     step, into_ms = divmod(now_ms - problem.start_ms, problem.step_s * 1000)
     battery = problem.battery
-    if note.get("guard") is None or battery is None or not 0 <= step < problem.steps:
+    if note.get("to_go") is None or battery is None or not 0 <= step < problem.steps:
         return None
-    guard, plan = guard_from_json(problem, note["guard"]), plan_from_json(problem, note["plan"])
+    policy, plan = policy_from_json(problem, note["to_go"]), plan_from_json(problem, note["plan"])
     assumed = []
     load_kw = _load_kw(store, config, now_ms)
     if load_kw is None:
@@ -69,15 +69,15 @@ def setpoint(store: Measurements, config: Config, note: Mapping[str, Any], now_m
         why = "battery.soc_channel is not set" if channel is None else f"{channel} told nothing for an hour"
         assumed.append(f"as much is stored as planned: {why}")
     left_h = max(problem.step_h - into_ms / 3_600_000, _LEAST_LEFT_H)
-    power_kw = follow(guard, plan, step, load_kw, stored_kwh, battery, left_h)
+    export_kw = max(-float(plan.grid_kw[step]), 0.0)  # nothing is sold that the plan does not sell
+    power_kw = follow(policy, step, load_kw, stored_kwh, left_h, export_kw)
     return {
         "time_ms": now_ms,
         "battery_kw": round(power_kw, 3) + 0.0,
         "load_kw": round(load_kw, 3),
         "stored_kwh": round(stored_kwh, 3),
-        "keep_below_kw": _limit(guard.shave_to_kw[step]),
-        "charge_below_kw": _limit(guard.charge_to_kw[step]),
-        "reserve_kwh": round(float(guard.reserve_kwh[step]), 3),
+        "keep_below_kw": _limit(limit_kw(problem, step)),
+        "reserve_kwh": round(reserve_kwh(policy, step), 3),
         "assumed": assumed,
     }
 

@@ -15,9 +15,9 @@ from agent.planning.billing.bill import bill
 from agent.planning.billing.marginal import marginal_prices
 from agent.planning.schedule import problem as problems
 from agent.planning.schedule.aims import guarded_plan
-from agent.planning.schedule.follow import follow
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery, DemandCharge
+from agent.planning.schedule.policy import follow
 from agent.planning.schedule.problem import Problem
 from agent.planning.schedule.prospect import HISTORY_DAYS, PAST_DAYS, prospect
 
@@ -86,7 +86,7 @@ class Replay:
         self.prices = marginal_prices(plant.tariff, plant.time_ms(plant.first), STEP_S, self.steps)
         self.before = self._peaks_before()
 
-    def run(self, medians, *, perfect=False, planner=solve):
+    def run(self, medians, *, perfect=False):
         """Return the import of each step from the first on, planned on `medians` [hours, DAY]."""
         plant, battery = self.plant, self.battery
         peaks, stored = dict(self.before), battery.initial_soc * battery.capacity_kwh
@@ -97,12 +97,12 @@ class Replay:
             ahead = self._prospect(medians, number, median, aims)
             if perfect:
                 ahead = dataclasses.replace(ahead, paths_kw=median[None], days_kw=median[None])
-            made = guarded_plan(self._problem(step, median, stored, peaks), ahead, planner)
+            made = guarded_plan(self._problem(step, median, stored, peaks), ahead, solve)
             aims = made.aims
             for offset in range(PER_HOUR):
                 at = step + offset
                 load = float(plant.load_kw[at])
-                power = follow(made.guard, made.plan, offset, load, stored, battery, STEP_S / 3600)
+                power = follow(made.policy, offset, load, stored, STEP_S / 3600)
                 stored += self._flow(power) * STEP_S / 3600
                 grid[at - plant.first] = load - power
             self._raise(peaks, grid, step - plant.first, PER_HOUR)

@@ -6,8 +6,8 @@ Plants, protocol and test part are those of `../shared/bench` (see `bench_foreca
 of the training part in power, two hours of that in energy, 90 % there and back. Models are trained here by
 `edgewatt-trainer backtest` on the training part alone, then asked each hour of the test part. The saving is that of
 the bill's total against no battery, from the begin of the first month; the ratio is to the cheapest operation of all, which
-knows the whole test part from the start. `day_ahead` knows the next 24 hours. `rules` plans without the
-optimiser, on our forecast. All are carried out by the same `follow`. Nothing here may be used to choose anything.
+knows the whole test part from the start. `day_ahead` knows the next 24 hours. All others are carried out by the same
+`follow`, and need no solver. Nothing here may be used to choose anything.
 """
 
 import csv
@@ -23,7 +23,6 @@ from time import monotonic, perf_counter
 import numpy as np
 
 from agent.contract.tariff.tariff import Tariff
-from agent.planning.schedule.rules import rule_plan
 from converter.modeldir import TRAINING, ModelDir
 from tests.benchmarks import forecast_series
 from tests.benchmarks.battery_replay import DAY, STEP_S, Plant, Replay, battery_for, naive, truth
@@ -143,7 +142,6 @@ def savings(plant, medians):
         "day_ahead": lambda: replay.run(truth(plant), perfect=True),
         "ours": lambda: replay.run(medians),
         "naive": lambda: replay.run(naive(plant)),
-        "rules": lambda: replay.run(medians, planner=rule_plan),
     }
     plans = {}
     for name, plan in runs.items():

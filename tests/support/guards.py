@@ -66,6 +66,12 @@ def two_peaks() -> np.ndarray:
     return load
 
 
+def prospect(load_kw: np.ndarray, ways_kw: np.ndarray | None = None, **more: Any) -> Prospect:
+    """Of a load that comes as forecast, or in one of these ways, and came so for a week."""
+    ways = load_kw[None] if ways_kw is None else ways_kw
+    return Prospect(median_kw=load_kw, paths_kw=ways, days_kw=np.tile(ways, (7, 1)), **{"days_left": 20.0} | more)
+
+
 CONFIG = """
 [device]
 id = "d1"
@@ -116,8 +122,6 @@ def _made() -> tuple[Problem, Made]:
     load_kw = two_peaks()
     given = problem(load_kw, per_kw=40.0, peak_kw=280.0, month="2026-01", initial_soc=0.5, wear_per_kwh=0.5)
     given = dataclasses.replace(given, start_ms=START_MS, currency="EUR")
-    ahead = Prospect(
-        paths_kw=load_kw[None], days_kw=np.tile(load_kw, (7, 1)), day="2026-01-15", month="2026-01", days_left=17.0
-    )
+    ahead = prospect(load_kw, day="2026-01-15", month="2026-01", days_left=17.0)
     made = guarded_plan(given, ahead, solve)
-    return given, Made(made.problem, made.plan, 0.1, aims=made.aims, guard=made.guard)
+    return given, Made(made.policy.problem, made.plan, 0.1, aims=made.aims, policy=made.policy)

@@ -21,7 +21,7 @@ _MAX_LINES = 64
 _MONEY_LIMIT = Decimal(10) ** 12
 _DEMAND = ("kW", "kVA")
 _FIXED = ("d", "month", "year")
-_SOURCES = {"highs": "the optimiser", "rules": "rules, not the optimiser"}
+_SOURCES = {"highs": "the optimiser", "rules": "rules, not the optimiser", "policy": "what stored energy is worth"}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Solving in a process that ends: the solver would double the daemon's memory, and a crash of it is not the daemon's.
 
 Decides what happens when that process fails: whatever it is (no solver installed, killed, too slow, garbage), the
-answer is the plan by rules, flagged, with the reason. The problem goes in and the plan comes out as JSON, with what
-guards its peak where a prospect is given; `python -m` of this module is the process itself.
+answer is the plan by rules, flagged, with the reason. The problem goes in and the plan comes out as JSON, with the
+policy of its battery where a prospect is given; `python -m` of this module is the process itself.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import IO, Any
 
 from agent.contract import jsonform
 from agent.contract.errors import EdgewattError, RejectedError, UnavailableError
-from agent.planning.schedule.aims import MOST_SOLVED, aimed, guarded_plan, is_due, keeping, plan_aimed
-from agent.planning.schedule.guard import Guard
+from agent.planning.schedule.aims import aimed, guarded_plan, plan_aimed
+from agent.planning.schedule.policy import Policy
 from agent.planning.schedule.pricing import price_plan
 from agent.planning.schedule.problem import Plan, Problem
 from agent.planning.schedule.prospect import Aims, Prospect
@@ -33,10 +33,10 @@ from agent.planning.schedule.wire import (
     MAX_BYTES,
     aims_from_json,
     aims_to_json,
-    guard_from_json,
-    guard_to_json,
     plan_from_json,
     plan_to_json,
+    policy_from_json,
+    policy_to_json,
     problem_from_json,
     problem_to_json,
     prospect_from_json,
@@ -45,6 +45,7 @@ from agent.planning.schedule.wire import (
 
 COMMAND = (sys.executable, "-m", "agent.planning.schedule.child")
 _GRACE_S = 5.0  # for starting, and for a solver that looks at its clock late
+_VALUE_S = 15.0  # for what stored energy is worth, under every aim that is tried, on a slow device
 _PIECE_BYTES = 1 << 16
 _WORDS = 300
 _NICENESS = 10  # sampling and storing go first
@@ -55,8 +56,8 @@ class Made:
     """A plan and what making it took; memory and processor time are the child's, 0 when it did not tell.
 
     Attributes:
-        problem: that the plan answers, with aims and reserve in it where its peak is guarded.
-        aims, guard: of a guarded plan.
+        problem: that the plan answers, with the aims in it where its peak is guarded.
+        aims, policy: of a guarded plan.
     """
 
     problem: Problem
@@ -65,15 +66,15 @@ class Made:
     cpu_s: float = 0.0
     peak_kib: int = 0
     aims: Aims | None = None
-    guard: Guard | None = None
+    policy: Policy | None = None
 
 
 class Making:
     """A plan in the making, in a child process; `poll` as often as wanted, it never waits.
 
     Invariants:
-        `poll` returns a plan at the latest `limit_s` (once for each problem that is to be solved) and a few seconds
-        after the start, whatever the child does; then the child is gone.
+        `poll` returns a plan at the latest `limit_s` and some seconds after the start, whatever the child does; then
+        the child is gone.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Making:
         """Start the child; with a prospect the plan is a guarded one."""
         self._problem, self._prospect = problem, prospect
         self._began = time.monotonic()
-        self._until = self._began + _whole_s(problem, prospect, limit_s) + _GRACE_S
+        self._until = self._began + _whole_s(prospect, limit_s)
         self._answer = bytearray()
         self._made: Made | None = None
         given_prospect = None if prospect is None else prospect_to_json(prospect)
@@ -159,10 +160,11 @@ class Making:
                 return
             problem = self._problem
             aims: Aims | None = None
-            guard: Guard | None = None
+            policy: Policy | None = None
             if self._prospect is not None:
-                aims, guard = aims_from_json(answer["aims"]), guard_from_json(problem, answer["guard"])
-                problem = keeping(aimed(problem, aims), guard)
+                aims = aims_from_json(answer["aims"])
+                problem = aimed(problem, aims)
+                policy = policy_from_json(problem, answer["to_go"])
             plan = plan_from_json(problem, answer["plan"])
             used = jsonform.Fields(answer, "optimiser")
             cpu_s, peak_kib = used.number("cpu_s", low=0), used.integer("peak_kib")
@@ -170,11 +172,11 @@ class Making:
             self._give_up(f"the optimiser failed ({self._last_words(code)})")
             return
         priced = price_plan(problem, plan)
-        if plan.source == "highs" and not plan.notes and priced.violations:
+        if plan.source != "rules" and not plan.notes and priced.violations:
             self._give_up(f"the optimiser's plan cannot be run ({priced.violations[0]})")
             return
         plan = dataclasses.replace(plan, objective=priced.total)
-        self._made = Made(problem, plan, time.monotonic() - self._began, cpu_s, peak_kib, aims, guard)
+        self._made = Made(problem, plan, time.monotonic() - self._began, cpu_s, peak_kib, aims, policy)
         self.close()
 
     def _last_words(self, code: int) -> str:
@@ -192,8 +194,9 @@ class Making:
             self._made = Made(self._problem, rule_plan(self._problem, reason), wall_s)
             return
         aims = self._prospect.standing
-        made = plan_aimed(self._problem, self._prospect, aims, lambda problem: rule_plan(problem, reason))
-        self._made = Made(made.problem, made.plan, wall_s, aims=made.aims, guard=made.guard)
+        made = plan_aimed(self._problem, self._prospect, aims, rule_plan)
+        plan = dataclasses.replace(made.plan, notes=(reason, *made.plan.notes))
+        self._made = Made(made.policy.problem, plan, wall_s, aims=made.aims, policy=made.policy)
 
 
 def make_plan(
@@ -233,37 +236,32 @@ def _answer(data: bytes) -> dict[str, Any]:
     problem, given = problem_from_json(fields.raw("problem")), fields.raw("prospect")
     prospect = None if given is None else prospect_from_json(given)
     # A solver that hangs ends by itself, also where the daemon was killed and nobody else would end it.
-    signal.alarm(math.ceil(_whole_s(problem, prospect, fields.number("limit_s", low=0)) + _GRACE_S))
-    solve = _solver(fields)
+    signal.alarm(math.ceil(_whole_s(prospect, fields.number("limit_s", low=0))))
+    solve = partial(_solve, fields)
     result: dict[str, Any] = {}
     if prospect is None:
         plan = solve(problem)
     else:
         made = guarded_plan(problem, prospect, solve)
-        plan, result = made.plan, {"aims": aims_to_json(made.aims), "guard": guard_to_json(made.guard)}
+        plan, result = made.plan, {"aims": aims_to_json(made.aims), "to_go": policy_to_json(made.policy)}
     used = resource.getrusage(resource.RUSAGE_SELF)
     result |= {"cpu_s": used.ru_utime + used.ru_stime, "peak_kib": int(used.ru_maxrss)}
     return result | {"plan": plan_to_json(plan)}
 
 
-def _solver(fields: jsonform.Fields) -> Callable[[Problem], Plan]:
-    """Return what makes plans here: the optimiser, or the rules where it is not installed."""
+def _solve(fields: jsonform.Fields, problem: Problem) -> Plan:
+    """Make a plan here: by the optimiser, or by rules where it is not installed."""
     try:
         from agent.planning.schedule.optimum import solve  # noqa: PLC0415 - the solver lives in this process alone
     except UnavailableError as exc:
-        reason = str(exc)
-        return lambda problem: rule_plan(problem, reason)
-    return partial(
-        solve,
-        gap=fields.number("gap", low=0),
-        limit_s=fields.number("limit_s", low=0),
-        threads=fields.integer("threads", low=1),
-    )
+        return rule_plan(problem, str(exc))
+    gap, limit_s = fields.number("gap", low=0), fields.number("limit_s", low=0)
+    return solve(problem, gap=gap, limit_s=limit_s, threads=fields.integer("threads", low=1))
 
 
-def _whole_s(problem: Problem, prospect: Prospect | None, limit_s: float) -> float:
-    """Return the time for all problems that are to be solved; once a day these are those of the aims, too."""
-    return limit_s * (MOST_SOLVED if prospect is not None and is_due(problem, prospect) else 1)
+def _whole_s(prospect: Prospect | None, limit_s: float) -> float:
+    """Return the time for all that is to be done."""
+    return limit_s + _GRACE_S + (0.0 if prospect is None else _VALUE_S)
 
 
 if __name__ == "__main__":

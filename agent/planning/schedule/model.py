@@ -131,8 +131,7 @@ def _battery(
     wear = battery.wear_per_kwh * step_h if yields is None else 0.0
     charge = builder.columns(steps, upper=battery.charge_kw)
     discharge = builder.columns(steps, upper=battery.discharge_kw, cost=wear)
-    least = low if yields is not None else np.minimum(np.maximum(low, problem.reserve_kwh), high)
-    stored = builder.columns(steps, lower=least, upper=high)
+    stored = builder.columns(steps, lower=low, upper=high)
     initial = np.where(np.arange(steps) == 0, battery.initial_soc * battery.capacity_kwh, 0.0)
     rows = builder.rows(steps, lower=initial, upper=initial)
     builder.add(rows, stored, 1.0)

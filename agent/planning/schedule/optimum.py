@@ -39,15 +39,8 @@ def solve(problem: Problem, *, gap: float = 1e-3, limit_s: float = 10.0, threads
     """
     until = time.monotonic() + limit_s
     status, plan = _search(problem, gap, until, threads)
-    notes: tuple[str, ...] = ()
-    if status == "infeasible" and problem.reserve_kwh.any():  # what is kept for peaks gives way before any wish
-        notes = ("loads and limits leave no room for all that should be kept for peaks",)
-        problem = dataclasses.replace(problem, reserve_kwh=np.zeros(()))
-        status, plan = _search(problem, gap, until, threads)
     if status != "infeasible":
-        if plan is None:
-            return rule_plan(problem, *notes, f"the optimiser found no plan in {limit_s:g} s")
-        return dataclasses.replace(plan, notes=(*plan.notes, *notes))
+        return rule_plan(problem, f"the optimiser found no plan in {limit_s:g} s") if plan is None else plan
     relaxed = relax(problem, limit_s=(until - time.monotonic()) / 2, threads=threads)
     if relaxed is not None:
         _, plan = _search(relaxed.problem, gap, until, threads)
@@ -55,7 +48,7 @@ def solve(problem: Problem, *, gap: float = 1e-3, limit_s: float = 10.0, threads
         return rule_plan(problem, "not all wishes can be met, and the time was too short to find which")
     loads = np.zeros((len(problem.loads), problem.steps))
     loads[list(relaxed.kept)] = plan.loads_kw
-    return dataclasses.replace(plan, loads_kw=loads, notes=(*relaxed.notes, *plan.notes, *notes))
+    return dataclasses.replace(plan, loads_kw=loads, notes=(*relaxed.notes, *plan.notes))
 
 
 def _search(problem: Problem, gap: float, until: float, threads: int) -> tuple[str, Plan | None]:

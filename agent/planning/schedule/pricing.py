@@ -45,7 +45,7 @@ class Priced:
 
 
 def price_plan(problem: Problem, plan: Plan) -> Priced:
-    """Price a plan and list what it breaks; a reserve that it does not keep is a risk, and breaks nothing."""
+    """Price a plan and list what it breaks."""
     grid = grid_kw(problem, plan)
     energy_kwh = np.maximum(grid, 0) * problem.step_h
     carbon_kg = float(energy_kwh @ problem.carbon_kg_per_kwh)

@@ -18,7 +18,7 @@ from agent.planning.schedule.parts import Array, Battery, DemandCharge, Load, fr
 
 MAX_STEPS = 2880
 MAX_LOADS = 50
-SOURCES = ("highs", "rules")  # of plans
+SOURCES = ("highs", "rules", "policy")  # of plans
 _ARRAYS = (
     "load_kw",
     "pv_kw",
@@ -26,7 +26,6 @@ _ARRAYS = (
     "export_per_kwh",
     "carbon_kg_per_kwh",
     "margin_kw",
-    "reserve_kwh",
     "site_limit_kw",
     "export_limit_kw",
 )
@@ -46,9 +45,7 @@ class Problem:
         export_limit_kw: greatest export; infinite: none.
         margin_kw: how far a higher quantile of the load lies above the median: import plus margin must keep the site
             limit, and demand is charged on it.
-        margin_on_demand: False where demand is charged without the margin, since a reserve guards the peak.
-        reserve_kwh: what the battery must still hold at the end of each step, for what the plan does not foresee (see
-            `guard`). A plan that cannot reach it goes without, and says so; what keeps less breaks no rule.
+        margin_on_demand: False where demand is charged without the margin, since the battery answers what deviates.
         carbon_kg_per_kwh, carbon_price_per_kg: of imported energy.
         curtailable: whether PV may be held back.
         zone: in which times are told to people, and whose clock billing intervals follow.
@@ -65,7 +62,6 @@ class Problem:
     site_limit_kw: Array = field(default_factory=lambda: np.full((), math.inf))
     export_limit_kw: Array = field(default_factory=lambda: np.full((), math.inf))
     margin_kw: Array = field(default_factory=lambda: np.zeros(()))
-    reserve_kwh: Array = field(default_factory=lambda: np.zeros(()))
     margin_on_demand: bool = True
     carbon_kg_per_kwh: Array = field(default_factory=lambda: np.zeros(()))
     carbon_price_per_kg: float = 0.0
@@ -132,9 +128,7 @@ class Problem:
             limit = name.endswith("limit_kw")
             if np.isnan(value).any() or (not limit and not np.isfinite(value).all()):
                 yield f"{name}: step {int(np.argmin(np.isfinite(value)))} is not a number"
-            elif (
-                name in ("margin_kw", "reserve_kwh", "pv_kw", "site_limit_kw", "export_limit_kw") and (value < 0).any()
-            ):
+            elif name in ("margin_kw", "pv_kw", "site_limit_kw", "export_limit_kw") and (value < 0).any():
                 yield f"{name}: step {int(np.argmax(value < 0))} is negative"
         if self.step_s < 1:
             yield f"step_s is {self.step_s}: it must be at least 1"

@@ -28,13 +28,11 @@ class Aims:
 
     Attributes:
         peaks_kw: highest import by demand charge.
-        insured_kw: how much higher than the paths the load may come and still find its reserve.
         day: local date of their choice; empty: they were not chosen.
         month: label of the billing month that they are for.
     """
 
     peaks_kw: Mapping[str, float] = field(default_factory=dict)
-    insured_kw: float = 0.0
     day: str = ""
     month: str = ""
 
@@ -44,6 +42,7 @@ class Prospect:
     """What a guarded plan rests on beside its problem.
 
     Attributes:
+        median_kw: [steps] net load of the forecast.
         paths_kw: [paths, steps] net load as it may come.
         days_kw: [days, steps] net load of days past, from the same hour on; what happened may happen again.
         day: local date of the plan's begin.
@@ -52,6 +51,7 @@ class Prospect:
         aims: chosen last; None before the first.
     """
 
+    median_kw: Array
     paths_kw: Array
     days_kw: Array
     day: str = ""
@@ -60,7 +60,7 @@ class Prospect:
     aims: Aims | None = None
 
     def __post_init__(self) -> None:
-        for name in ("paths_kw", "days_kw"):
+        for name in ("median_kw", "paths_kw", "days_kw"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
     @property
@@ -98,6 +98,7 @@ def prospect(
         return None
     month = tariff.month_at(start_ms)
     return Prospect(
+        median_kw=median_kw,
         paths_kw=paths_kw(median_kw, *known),
         days_kw=known[1],
         day=f"{to_local(start_ms, tariff.zone).date()}",

@@ -28,8 +28,7 @@ def rule_plan(problem: Problem, *notes: str) -> Plan:
     """Return the plan by rules; `notes` say why it was asked for.
 
     It is never dearer than doing nothing, unless that would pass a limit further or leave the battery emptier than
-    asked. What it breaks, where that cannot be helped by these rules, is added to the notes. Trading
-    leaves a reserve, and shaving takes it; what it lacks is filled by who follows the plan.
+    asked. What it breaks, where that cannot be helped by these rules, is added to the notes.
     """
     loads = _place(problem)
     plans = [_finish(problem, loads), do_nothing(problem)]
@@ -42,11 +41,9 @@ def rule_plan(problem: Problem, *notes: str) -> Plan:
 
 
 def cheaper_by_rules(problem: Problem, plan: Plan) -> Plan:
-    """Return the plan, or a cheaper one by rules (or doing nothing) that breaks nothing and keeps the reserve."""
-    kept_kwh = np.minimum(problem.reserve_kwh, plan.stored_kwh) - 1e-6
+    """Return the plan, or a cheaper one by rules (or doing nothing) that breaks nothing."""
     for other in (rule_plan(problem), do_nothing(problem)):
-        keeps = bool((other.stored_kwh >= kept_kwh).all()) and not price_plan(problem, other).violations
-        if keeps and other.objective < plan.objective:
+        if other.objective < plan.objective and not price_plan(problem, other).violations:
             plan = dataclasses.replace(other, notes=("by rules: the optimiser found no better plan in its time",))
     return plan
 
@@ -174,16 +171,13 @@ def _operate(problem: Problem, battery: Battery, grid: Array, low: float, high: 
             want = room_kw[step]
         want = max(want, min((needed[step] - stored) / gain, allowed_kw[step]), 0.0)
         want = min(want, battery.charge_kw, max((most - stored) / gain, 0.0))
-        give = shaved = max(grid[step] - cap[step], 0.0)
+        give = max(grid[step] - cap[step], 0.0)
         if high < 1 and price >= dear:
             give = max(grid[step], 0.0)
         elif high >= 1:  # only what PV gave
             give = max(give, min(grid[step], (stored - end) * battery.efficiency_discharge / problem.step_h))
-        spare, tradable = (
-            max(stored - least_kwh, 0.0) * battery.efficiency_discharge / problem.step_h
-            for least_kwh in (needed[step], max(needed[step], problem.reserve_kwh[step]))
-        )
-        give = min(max(min(give, tradable), shaved), battery.discharge_kw, spare) if want == 0 else 0.0
+        spare = max(stored - needed[step], 0.0) * battery.efficiency_discharge / problem.step_h
+        give = min(give, battery.discharge_kw, spare) if want == 0 else 0.0
         charge[step], discharge[step] = want, give
         stored += want * gain - give * problem.step_h / battery.efficiency_discharge
     return charge, discharge

@@ -1,4 +1,4 @@
-"""Problem and plan, and what guards its peak, as JSON: for the pipe to the process that solves, and for what is kept.
+"""Problem, plan and what its battery follows, as JSON: for the pipe to the process that solves, and for what is kept.
 
 Decides the form. Whatever comes in is checked again by the types themselves; infinite limits are null.
 """
@@ -13,8 +13,8 @@ import numpy as np
 
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.jsonform import Fields
-from agent.planning.schedule.guard import Guard
 from agent.planning.schedule.parts import Battery, Deferrable, DemandCharge, Load, Sequence, Stage
+from agent.planning.schedule.policy import Policy
 from agent.planning.schedule.problem import SOURCES, Plan, Problem, plan_of
 from agent.planning.schedule.prospect import Aims, Prospect
 
@@ -38,6 +38,7 @@ def problem_from_json(value: dict[str, Any]) -> Problem:
     """
     try:
         given = dict(value)
+        given.pop("reserve_kwh", None)  # in plans kept by earlier versions
         for name in ("site_limit_kw", "export_limit_kw"):
             given[name] = [math.inf if entry is None else entry for entry in given[name]]
         given["demand"] = tuple(DemandCharge(**entry) for entry in given["demand"])
@@ -95,42 +96,37 @@ def aims_from_json(value: Any) -> Aims:
     peaks = fields.child("peaks_kw")
     return Aims(
         peaks_kw={name: peaks.number(name) for name in value["peaks_kw"]},
-        insured_kw=fields.number("insured_kw", low=0),
         day=fields.text("day", max_length=_LABEL),
         month=fields.text("month", max_length=_LABEL),
     )
 
 
-def guard_to_json(guard: Guard) -> dict[str, Any]:
-    """Return the guard as JSON values, rounded to a watt."""
-    arrays = {entry.name: getattr(guard, entry.name) for entry in dataclasses.fields(guard)}
-    return {name: _plain(np.round(array, 3)) for name, array in arrays.items()}
+def policy_to_json(policy: Policy) -> list[list[float]]:
+    """Return the policy as JSON values: the cost to go of each step less that of a full battery, to eight digits."""
+    return [[float(f"{cost:.8g}") for cost in row] for row in (policy.to_go - policy.to_go[:, -1:]).tolist()]
 
 
-def guard_from_json(problem: Problem, value: Any) -> Guard:
-    """Return the guard of a problem.
+def policy_from_json(problem: Problem, value: Any) -> Policy:
+    """Return the policy of a problem.
 
     Raises:
         RejectedError: when it is none.
     """
     try:
-        arrays = {
-            entry.name: np.array([math.inf if one is None else one for one in value[entry.name]], dtype=np.float64)
-            for entry in dataclasses.fields(Guard)
-        }
-    except (KeyError, TypeError, ValueError) as exc:
-        raise RejectedError(f"is no guard ({exc})", where="schedule") from exc
-    if any(array.shape != (problem.steps,) or np.isnan(array).any() for array in arrays.values()):
-        raise RejectedError("is a guard of other steps", where="schedule")
-    stored = arrays["wanted_kwh"], arrays["reserve_kwh"]
-    if not all(np.isfinite(array).all() and (array >= 0).all() for array in stored):
-        raise RejectedError("is a guard that keeps what cannot be stored", where="schedule")
-    return Guard(**arrays)
+        to_go = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise RejectedError(f"is no cost to go ({exc})", where="schedule") from exc
+    if to_go.shape[:1] != (problem.steps + 1,) or to_go.ndim != 2 or to_go.shape[1] < 2:
+        raise RejectedError("is the cost to go of other steps", where="schedule")
+    if not np.isfinite(to_go).all() or problem.battery is None:
+        raise RejectedError("is no cost to go: it must be numbers, and there must be a battery", where="schedule")
+    return Policy(problem, to_go)
 
 
 def prospect_to_json(prospect: Prospect) -> dict[str, Any]:
     """Return the prospect as JSON values, powers rounded to a watt."""
-    ways = {name: np.round(getattr(prospect, name), 3).tolist() for name in ("paths_kw", "days_kw")}
+    powers = ("median_kw", "paths_kw", "days_kw")
+    ways = {name: np.round(getattr(prospect, name), 3).tolist() for name in powers}
     aims = None if prospect.aims is None else aims_to_json(prospect.aims)
     return {**ways, "day": prospect.day, "month": prospect.month, "days_left": prospect.days_left, "aims": aims}
 

@@ -1,4 +1,4 @@
-"""`edgewatt plan show` with a guarded peak: what is kept, and what the battery is to do now."""
+"""`edgewatt plan show` with a guarded peak: which limit holds, and what the battery is to do now."""
 
 import json
 import time
@@ -31,12 +31,13 @@ def plant(tmp_path: Path) -> list[str]:
     return ["--config", str(tmp_path / "agent.toml")]
 
 
-def test_the_guard_and_what_to_do_now_are_told_in_a_line_each(
+def test_the_limit_and_what_to_do_now_are_told_in_a_line_each(
     plant: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command([*plant, "plan", "show"]) == 0
     lines = {line.split("  ")[0]: line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()}
-    assert lines["guard"].startswith("keep the meter below 280 kW; charge only below 280 kW")
+    assert lines["battery"].startswith("keep the meter below 280 kW; at this price keep ")
+    assert lines["made by"] == "what stored energy is worth"
     assert lines["now"].startswith("battery gives 54 kW, at 10:30 with 334 kW of load, ")
     assert lines["assumed"] == "as much is stored as planned: charged told nothing for an hour"
 
@@ -50,7 +51,6 @@ def test_json_has_what_to_do_now_and_what_is_aimed_at(plant: list[str], capsys: 
         "load_kw": 334.0,
         "stored_kwh": 0,
         "keep_below_kw": 280.0,
-        "charge_below_kw": 280.0,
         "reserve_kwh": 0,
         "assumed": [
             "the battery rests, and the meter shows the load alone: battery.power_channel is not set",
@@ -58,7 +58,7 @@ def test_json_has_what_to_do_now_and_what_is_aimed_at(plant: list[str], capsys: 
         ],
     }
     assert answer["aims"]["day"] == "2026-01-15"
-    assert len(answer["guard"]["reserve_kwh"]) == 96
+    assert len(answer["to_go"]) == 97
 
 
 def test_the_battery_s_power_is_above_0_where_it_gives(plant: list[str], capsys: pytest.CaptureFixture[str]) -> None:

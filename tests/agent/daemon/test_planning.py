@@ -218,8 +218,8 @@ def test_aims_outlive_a_power_cut_and_stand_until_the_next_day(tmp_path: Path) -
     bench.store.commit()
     assert "; aims at " in row["text"]
     first = _kept(bench.store)
-    assert max(first["guard"]["reserve_kwh"]) > 0
-    assert first["problem"]["reserve_kwh"] == first["guard"]["reserve_kwh"]
+    assert len(first["to_go"]) == 49
+    assert first["source"] == "policy"
 
     bench.crash()
     again = _guarding(bench.store, _weeks_before(peak_kw=160.0))  # what would now be aimed at is higher
@@ -239,12 +239,12 @@ def test_aims_outlive_a_power_cut_and_stand_until_the_next_day(tmp_path: Path) -
     bench.store.close()
 
 
-def test_without_a_week_of_load_nothing_is_guarded() -> None:
+def test_without_a_week_of_load_no_peak_is_guarded() -> None:
     store = Kept()
     planning = _guarding(store, History(1800), command=[sys.executable, "-c", "raise SystemExit('none')"])
     planning.begin(_forecast())
     _until_planned(planning)
-    assert (_kept(store)["guard"], _kept(store)["aims"]) == (None, None)
+    assert (_kept(store)["to_go"], _kept(store)["aims"]) == (None, None)
 
 
 def test_forecasts_of_the_same_hour_are_found_and_candidates_are_not(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_forecasts_of_the_same_hour_are_found_and_candidates_are_not(tmp_path: P
     bench.store.close()
 
 
-def test_where_pv_is_measured_the_guard_rests_on_what_the_battery_meets(tmp_path: Path) -> None:
+def test_where_pv_is_measured_the_policy_rests_on_what_the_battery_meets(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     shines = np.isin(np.arange(48), np.arange(20, 29))
     slots = [

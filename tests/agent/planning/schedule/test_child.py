@@ -1,5 +1,6 @@
 """Whatever becomes of the process that solves, there is a plan, and it says where it is from."""
 
+import dataclasses
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from agent.planning.schedule.aims import guarded_plan
 from agent.planning.schedule.child import Making, make_plan
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery, Deferrable
-from agent.planning.schedule.prospect import Aims, Prospect
+from agent.planning.schedule.prospect import Aims
 from agent.planning.schedule.rules import rule_plan
 from tests.support import guards
 from tests.support.schedules import broken, demand, problem
@@ -141,46 +142,44 @@ def test_polling_does_not_wait_for_the_child() -> None:
 
 def _guarded(**more):
     load = guards.two_peaks()
-    ahead = Prospect(paths_kw=load[None], days_kw=np.tile(load, (7, 1)), day="2026-01-15", days_left=20.0, **more)
-    return guards.problem(load, per_kw=40.0), ahead
+    return guards.problem(load, per_kw=40.0), guards.prospect(load, day="2026-01-15", **more)
 
 
-def test_the_child_chooses_aims_and_returns_what_guards_the_peak() -> None:
+def test_the_child_chooses_aims_and_returns_what_the_battery_follows() -> None:
     given, ahead = _guarded()
     made = make_plan(given, ahead)
     here = guarded_plan(given, ahead, solve)
-    assert made.plan.source == "highs"
-    assert made.aims is not None
-    assert made.aims.day == "2026-01-15"
-    assert made.aims.peaks_kw == pytest.approx(here.aims.peaks_kw)
-    assert made.guard is not None
-    assert made.guard.reserve_kwh == pytest.approx(here.guard.reserve_kwh, abs=1e-3)
-    assert made.problem.reserve_kwh.tolist() == made.guard.reserve_kwh.tolist()
+    assert made.plan.source == "policy"
+    assert made.aims == here.aims
+    assert made.policy is not None
+    assert made.policy.to_go == pytest.approx(here.policy.to_go - here.policy.to_go[:, -1:], rel=1e-5, abs=1e-6)
+    assert [charge.floor_kw for charge in made.problem.demand] == [made.aims.peaks_kw["demand"]]
     assert made.plan.objective == pytest.approx(here.plan.objective, rel=1e-3)
 
 
 def test_a_child_that_fails_leaves_the_aims_as_they_stand_and_still_guards_the_peak() -> None:
     given, ahead = _guarded(aims=Aims(peaks_kw={"demand": 290.0}, day="2026-01-14"))
     made = make_plan(given, ahead, command=_python("import sys; sys.exit('no memory')"))
-    assert made.plan.source == "rules"
+    assert made.plan.source == "policy"
+    assert made.plan.notes[0] == "the optimiser failed (exit code 1: no memory)"
     assert made.aims == ahead.aims
-    assert made.guard is not None
-    assert made.guard.charge_to_kw[0] == pytest.approx(290.0)
-    assert made.problem.reserve_kwh.tolist() == made.guard.reserve_kwh.tolist()
+    assert made.policy is not None
+    assert made.plan.grid_kw.max() == pytest.approx(290.0)
 
 
 def test_a_child_that_fails_where_nothing_was_aimed_at_this_month_guards_nothing() -> None:
     given, ahead = _guarded(month="2026-01", aims=Aims(peaks_kw={"demand": 290.0}, day="2025-12-31", month="2025-12"))
     made = make_plan(given, ahead, command=_python("import sys; sys.exit('no memory')"))
-    assert (made.aims, made.guard, made.plan.source) == (None, None, "rules")
+    assert (made.aims, made.policy, made.plan.source) == (None, None, "rules")
 
 
-def test_without_highspy_aims_are_chosen_by_rules() -> None:
+def test_without_highspy_aims_are_chosen_and_the_battery_has_its_policy() -> None:
     given, ahead = _guarded()
-    made = make_plan(
-        given, ahead, command=_python(f"import sys; sys.modules['highspy'] = None; {START} sys.exit(main())")
-    )
-    assert made.plan.source == "rules"
+    bare = _python(f"import sys; sys.modules['highspy'] = None; {START} sys.exit(main())")
+    made = make_plan(given, ahead, command=bare)
+    assert (made.plan.source, made.plan.notes) == ("policy", ())
+    assert made.aims == guarded_plan(given, ahead, solve).aims
+    mill = Deferrable(name="mill", power_kw=20.0, steps=4)
+    made = make_plan(dataclasses.replace(given, loads=(mill,)), ahead, command=bare)
+    assert made.plan.source == "policy"
     assert "pip install 'edgewatt[plan]'" in made.plan.notes[0]
-    assert made.aims is not None
-    assert made.aims.day == "2026-01-15"

@@ -152,18 +152,7 @@ def test_when_the_time_is_over_at_once_there_is_still_a_plan() -> None:
     assert plan.loads_kw.sum() == pytest.approx(sum(load.power_kw * 9 for load in loads))
 
 
-def test_a_reserve_that_cannot_be_reached_gives_way_before_any_wish() -> None:
-    battery = Battery(capacity_kwh=20, charge_kw=20, discharge_kw=20, initial_soc=0.0, final_soc=0.0)
-    mill = Deferrable(name="mill", power_kw=20, steps=4)
-    given = problem([20.0] * 4, battery=battery, loads=(mill,), site_limit_kw=40, reserve_kwh=10)
-    plan = solve(given)
-    assert plan.source == "highs"
-    assert not broken(given, plan)
-    assert plan.loads_kw.sum() == 80
-    assert plan.notes == ("loads and limits leave no room for all that should be kept for peaks",)
-
-
-def test_demand_that_a_reserve_guards_is_planned_without_the_margin() -> None:
+def test_demand_that_the_battery_answers_for_is_planned_without_the_margin() -> None:
     battery = Battery(capacity_kwh=20, charge_kw=20, discharge_kw=20, efficiency_charge=1, efficiency_discharge=1)
     given = problem([80.0, 100.0, 80.0], battery=battery, margin_kw=15, demand=(demand(3, peak_so_far_kw=90),))
     with_margin, without = solve(given), solve(dataclasses.replace(given, margin_on_demand=False))

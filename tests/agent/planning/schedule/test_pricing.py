@@ -99,12 +99,11 @@ def test_a_battery_beyond_its_limits_is_told_with_local_times() -> None:
     )
 
 
-def test_a_reserve_is_charged_nothing_and_breaks_nothing_and_its_demand_has_no_margin() -> None:
+def test_demand_is_charged_with_the_margin_or_without() -> None:
     given = problem(
         [100.0], margin_kw=20, demand=(demand(1),), battery=Battery(capacity_kwh=9, charge_kw=3, discharge_kw=3)
     )
     idle = plan_of(given, np.zeros((0, 1)), source="hand")
     assert price_plan(given, idle).peaks_kw == (120,)
-    guarded = dataclasses.replace(given, reserve_kwh=[9.0], margin_on_demand=False)
-    assert price_plan(guarded, idle).peaks_kw == (100,)
-    assert broken(guarded, idle) == ()
+    bare = dataclasses.replace(given, margin_on_demand=False)
+    assert price_plan(bare, idle).peaks_kw == (100,)

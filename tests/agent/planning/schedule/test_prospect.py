@@ -31,6 +31,7 @@ def test_paths_are_the_median_with_the_errors_of_forecasts_from_the_same_hour():
     past = past_days(100 + np.arange(DAYS))  # the day `back` before drew 136 - back
     before = {back: np.full(PER_DAY, 131.0 - back) for back in range(1, 8)}
     found = seen(np.full(PER_DAY, 120.0), past, before)
+    assert found.median_kw.tolist() == [120.0] * PER_DAY
     assert found.paths_kw.tolist() == [[125.0] * PER_DAY] * 7
     assert found.days_kw[:, 0].tolist() == [136.0 - back for back in range(1, 29)]
 

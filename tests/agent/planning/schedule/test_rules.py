@@ -7,7 +7,6 @@ import pytest
 
 from agent.planning.schedule.parts import Battery, Deferrable, Sequence, Stage
 from agent.planning.schedule.pricing import price_plan
-from agent.planning.schedule.problem import plan_of
 from agent.planning.schedule.rules import cheaper_by_rules, do_nothing, rule_plan
 from tests.support.schedules import broken, demand, problem, random_problem
 
@@ -82,27 +81,6 @@ def test_a_battery_that_must_be_filled_never_passes_the_site_limit_for_it() -> N
     assert plan.notes == ("the battery ends 4 kWh short",)
 
 
-def test_trading_leaves_the_reserve() -> None:
-    prices = [0.1, 0.1, 0.3, 0.3, 0.3, 0.3]
-    given = problem([40.0] * 6, import_per_kwh=prices, battery=dataclasses.replace(BATTERY, final_soc=0.0))
-    assert rule_plan(given).stored_kwh.tolist() == pytest.approx([15, 20, 15, 10, 5, 0])
-    kept = rule_plan(dataclasses.replace(given, reserve_kwh=[0, 0, 0, 14.0, 0, 0]))
-    assert kept.stored_kwh.tolist() == pytest.approx([15, 20, 15, 14, 9, 4])
-
-
-def test_shaving_takes_the_reserve() -> None:
-    charge = demand(4, peak_so_far_kw=90)
-    given = problem([80.0, 100.0, 80.0, 80.0], battery=BATTERY, demand=(charge,), reserve_kwh=10)
-    plan = rule_plan(given)
-    assert price_plan(given, plan).demand == (0,)
-    assert plan.discharge_kw[1] == pytest.approx(10)
-
-
-def test_a_reserve_out_of_reach_is_no_violation() -> None:
-    given = problem([40.0] * 2, battery=dataclasses.replace(BATTERY, initial_soc=0.0), site_limit_kw=40, reserve_kwh=20)
-    assert rule_plan(given).notes == ()
-
-
 def test_a_plan_by_rules_takes_the_place_of_a_dearer_one_but_not_if_it_breaks_something() -> None:
     given = problem([40.0] * 8, import_per_kwh=[0.1] * 4 + [0.3] * 4, battery=BATTERY)
     idle = do_nothing(given)
@@ -114,11 +92,3 @@ def test_a_plan_by_rules_takes_the_place_of_a_dearer_one_but_not_if_it_breaks_so
     short = problem([80, 80.0], import_per_kwh=[0.1, 0.3], loads=(load,), site_limit_kw=100)
     dear = dataclasses.replace(do_nothing(short), objective=1e6)
     assert cheaper_by_rules(short, dear) is dear
-
-
-def test_a_plan_by_rules_that_keeps_less_of_the_reserve_does_not_take_the_place_of_a_dearer_one() -> None:
-    given = problem([40.0] * 4, battery=BATTERY)
-    fuller = plan_of(given, do_nothing(given).loads_kw, np.array([8.0, 0, 0, 0]), source="highs")
-    fuller = dataclasses.replace(fuller, objective=price_plan(given, fuller).total)
-    assert cheaper_by_rules(given, fuller) is not fuller
-    assert cheaper_by_rules(dataclasses.replace(given, reserve_kwh=11.0), fuller) is fuller

@@ -7,17 +7,18 @@ import pytest
 
 from agent.contract import jsonform
 from agent.contract.errors import RejectedError
-from agent.planning.schedule.guard import guard
 from agent.planning.schedule.parts import Battery
-from agent.planning.schedule.prospect import Aims, Prospect
+from agent.planning.schedule.policy import Policy, follow
+from agent.planning.schedule.prospect import Aims
 from agent.planning.schedule.rules import do_nothing
+from agent.planning.schedule.value import cost_to_go
 from agent.planning.schedule.wire import (
     aims_from_json,
     aims_to_json,
-    guard_from_json,
-    guard_to_json,
     plan_from_json,
     plan_to_json,
+    policy_from_json,
+    policy_to_json,
     problem_from_json,
     problem_to_json,
     prospect_from_json,
@@ -69,33 +70,35 @@ def test_refuses_what_is_no_problem(wrong) -> None:
         problem_from_json(problem_to_json(problem([1.0])) | wrong)
 
 
-def test_what_guards_a_peak_comes_back_as_it_was() -> None:
+def test_what_a_battery_follows_comes_back_as_it_was_but_for_a_constant() -> None:
     given = guards.problem(np.full(4, 100.0), peak_kw=150.0, counts=np.array([False, True, True, True]))
-    watched = guard(given, np.full((2, 4), 180.0), np.full((7, 4), 120.0))
-    back = guard_from_json(given, _through_a_pipe(guard_to_json(watched)))
-    assert np.isinf(back.charge_to_kw[0])
-    assert [getattr(back, entry.name).tolist() for entry in dataclasses.fields(back)] == [
-        np.round(getattr(watched, entry.name), 3).tolist() for entry in dataclasses.fields(watched)
-    ]
-    aims = Aims(peaks_kw={"demand": 150.5}, insured_kw=25.0, day="2026-01-15", month="2026-01")
+    policy = Policy(given, cost_to_go(given, np.array([[180.0] * 4, [120.0] * 4])))
+    back = policy_from_json(given, _through_a_pipe({"to_go": policy_to_json(policy)})["to_go"])
+    assert np.diff(back.to_go) == pytest.approx(np.diff(policy.to_go), rel=1e-3, abs=1e-3)
+    assert follow(back, 1, 180.0, 50.0, 0.25) == pytest.approx(follow(policy, 1, 180.0, 50.0, 0.25))
+    aims = Aims(peaks_kw={"demand": 150.5}, day="2026-01-15", month="2026-01")
     assert aims_from_json(_through_a_pipe(aims_to_json(aims))) == aims
-    ahead = Prospect(paths_kw=np.ones((2, 4)), days_kw=np.ones((7, 4)), day="2026-01-15", days_left=16.5, aims=aims)
+    ahead = guards.prospect(np.ones(4), np.ones((2, 4)), day="2026-01-15", days_left=16.5, aims=aims)
     returned = prospect_from_json(_through_a_pipe(prospect_to_json(ahead)))
     assert (returned.paths_kw.shape, returned.days_left, returned.aims) == ((2, 4), 16.5, aims)
+    assert returned.median_kw.tolist() == [1.0] * 4
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"reserve_kwh": [1.0]}, {"reserve_kwh": [None] * 4}, {"wanted_kwh": [-1.0] * 4}, {"shave_to_kw": "x"}]
+    "wrong", ["x", [[1.0, 2.0]] * 4, [[1.0]] * 5, [[1.0, None]] * 5, [1.0] * 5, [[1.0], [1.0, 2.0]]]
 )
-def test_refuses_what_is_no_guard_of_the_problem(wrong) -> None:
-    given = guards.problem(np.full(4, 100.0))
-    value = guard_to_json(guard(given, np.full((2, 4), 180.0), np.full((7, 4), 120.0)))
-    with pytest.raises(RejectedError, match=r"is (no|a) guard"):
-        guard_from_json(given, value | wrong)
+def test_refuses_what_is_no_cost_to_go_of_the_problem(wrong) -> None:
+    with pytest.raises(RejectedError, match="cost to go"):
+        policy_from_json(guards.problem(np.full(4, 100.0)), wrong)
+
+
+def test_a_problem_of_a_version_with_reserves_is_read() -> None:
+    given = problem([1.0, 2.0])
+    assert problem_from_json(problem_to_json(given) | {"reserve_kwh": [0.0, 0.0]}).load_kw.tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("wrong", [5, {}, {"peaks_kw": {"demand": "x"}}, {"peaks_kw": []}])
 def test_refuses_what_are_no_aims(wrong) -> None:
-    value = {"insured_kw": 0.0, "day": "", "month": ""} | wrong if isinstance(wrong, dict) else wrong
+    value = {"day": "", "month": ""} | wrong if isinstance(wrong, dict) else wrong
     with pytest.raises(RejectedError):
         aims_from_json(value)

@@ -1,0 +1,155 @@
+"""What stored energy is worth: the cost of the hours ahead, by what is stored at the start of each step.
+
+Stochastic dynamic programming, backward in time over the ways that the load may come (Bertsekas, Dynamic Programming
+and Optimal Control, vol. 1, ch. 1): J_t(s) = min over powers u of cost_t(load - u) + J_t+1(s'), where s' is what is
+then stored. Decides what each way knows of its own future: half of it. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.planning.schedule.parts import Array, Battery
+from agent.planning.schedule.problem import Problem
+
+LEVELS = 49  # of stored energy
+_FULL_POWER = 10  # powers at least that are tried between rest and full
+_MOST_POWERS = 60  # between rest and full, where charging is much weaker than discharging
+_FORESIGHT = 0.5  # 1: each way is known from now on, 0: nothing of it is known before it comes
+_DAY_S = 86_400
+_OVER_PER_KWH = 1e4  # x the dearest price: passing a site limit trips a breaker
+_REST = 1e-5  # x the dearest price, a kWh moved: of two ways that cost the same, the one that moves less
+
+
+class Rates:
+    """What import and export cost an hour, in each step of a problem: energy, demand and limits."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._buy = problem.energy_per_kwh
+        self._sell = np.maximum(problem.export_per_kwh, 0) if problem.curtailable else problem.export_per_kwh
+        self._site_kw, self._export_kw = problem.site_limit_kw, problem.export_limit_kw
+        self._curtailable = problem.curtailable
+        self._over = _OVER_PER_KWH * max(float(np.abs(self._buy).max()), float(np.abs(self._sell).max()), 1e-3)
+        self._demand = [
+            (charge.counts, charge.floor_kw, charge.per_kw * 3600 / max(charge.interval_s, problem.step_s))
+            for charge in problem.demand
+            if charge.per_kw
+        ]
+
+    def per_h(self, step: int, grid_kw: Array) -> Array:
+        """Return the cost of an hour at these imports (below 0: exports).
+
+        Demand is counted in each interval above its floor; PV that may be held back is, where feeding in costs money
+        or passes the limit.
+        """
+        over_kw = np.maximum(-grid_kw - self._export_kw[step], 0)
+        if self._curtailable:
+            grid_kw = grid_kw + over_kw
+        cost = self._buy[step] * np.maximum(grid_kw, 0) + self._sell[step] * np.minimum(grid_kw, 0)
+        if not self._curtailable:
+            cost += self._over * over_kw
+        cost += self._over * np.maximum(grid_kw - self._site_kw[step], 0)
+        for counts, floor_kw, per_kwh in self._demand:
+            if counts[step]:
+                cost += per_kwh * np.maximum(grid_kw - floor_kw, 0)
+        return cost
+
+    def bends_kw(self, step: int) -> list[float]:
+        """Return the imports at which the cost bends."""
+        limits = [float(self._site_kw[step]), -float(self._export_kw[step])]
+        return [0.0, *(floor for counts, floor, _ in self._demand if counts[step]), *filter(np.isfinite, limits)]
+
+
+def moved_per_h(problem: Problem, battery: Battery, power_kw: Array) -> Array:
+    """Return what an hour at these powers costs the battery itself (above 0 it gives)."""
+    rest = _REST * float(np.abs(problem.energy_per_kwh).max())
+    cost: Array = battery.wear_per_kwh * np.maximum(power_kw, 0) + rest * np.abs(power_kw)
+    return cost
+
+
+def levels_kwh(battery: Battery, count: int = LEVELS) -> Array:
+    """Return the stored energies that are looked at."""
+    return np.linspace(*battery.range_kwh, count)
+
+
+def cost_to_go(problem: Problem, ways_kw: Array) -> Array:
+    """Return the cost from the start of each step on, and at the end, by what is stored: [steps + 1, levels].
+
+    It is the mean over the ways, and known but for a constant. The end is worth what the same hour of the day before
+    it is worth: the day after is taken to be like the last one ahead. What lacks of the battery's final charge costs
+    more there than it would bring before.
+
+    Args:
+        problem: with its battery; demand costs from its charges' floors on.
+        ways_kw: [ways, steps] net load as it may come, loads included.
+    """
+    battery = problem.battery
+    assert battery is not None  # noqa: S101 - there is nothing to store in
+    levels = levels_kwh(battery)
+    price = problem.energy_per_kwh
+    lacking = np.maximum(battery.end_soc * battery.capacity_kwh - levels, 0)
+    wish = lacking * max(float(price.max()), 0.0) / battery.efficiency_charge
+    moves = _Moves.of(problem, battery, float(levels[1] - levels[0]))
+    rates = Rates(problem)
+    to_go = np.empty((problem.steps + 1, LEVELS))
+    to_go[-1] = wish - levels * max(float(price.min()), 0.0)
+    day = _DAY_S // problem.step_s
+    if problem.steps >= day:
+        _back(to_go, rates, moves, ways_kw, problem.steps - day)
+        to_go[-1] = to_go[-1 - day] - to_go[-1 - day].min() + wish
+    _back(to_go, rates, moves, ways_kw, 0)
+    return to_go
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Moves:
+    """Powers that are tried in a step: from `-down` to `up` parts of a level, `parts` to the level.
+
+    Attributes:
+        take_kw: what the battery takes of the site in each (below 0: gives).
+        cost: of the battery itself.
+    """
+
+    step_h: float
+    parts: int
+    down: int
+    up: int
+    take_kw: Array
+    cost: Array
+
+    @classmethod
+    def of(cls, problem: Problem, battery: Battery, level_kwh: float) -> _Moves:
+        step_h = problem.step_h
+        into = battery.charge_kw * battery.efficiency_charge * step_h
+        out = battery.discharge_kw / battery.efficiency_discharge * step_h
+        level_kwh = max(level_kwh, 1e-9)
+        parts = int(np.ceil(min(_FULL_POWER / min(into, out), _MOST_POWERS / max(into, out)) * level_kwh))
+        most = (LEVELS - 1) * parts
+        up, down = (min(int(flow / level_kwh * parts + 1e-9), most) for flow in (into, out))
+        moved = np.arange(-down, up + 1) * (level_kwh / parts / step_h)
+        take = np.where(moved > 0, moved / battery.efficiency_charge, moved * battery.efficiency_discharge)
+        return cls(step_h, parts, down, up, take, moved_per_h(problem, battery, -take) * step_h)
+
+
+def _back(to_go: Array, rates: Rates, moves: _Moves, ways_kw: Array, first: int) -> None:
+    """Fill the steps from the end to the first one; levels that a move would leave cost infinitely much."""
+    ways, levels, parts = len(ways_kw), to_go.shape[1], moves.parts
+    span = (levels - 1) * parts
+    fine = np.full((ways, moves.down + span + 1 + moves.up), np.inf)
+    row, item = fine.strides
+    shape = (moves.down + moves.up + 1, ways, levels)
+    after = np.lib.stride_tricks.as_strided(fine, shape, (item, row, item * parts), writeable=False)
+    share = np.arange(parts) / parts
+    tried = np.empty(shape)
+    ahead = np.tile(to_go[-1], (ways, 1))
+    for step in range(to_go.shape[0] - 2, first - 1, -1):
+        cost = moves.step_h * rates.per_h(step, ways_kw[:, step] + moves.take_kw[:, None]) + moves.cost[:, None]
+        known = _FORESIGHT * ahead + (1 - _FORESIGHT) * ahead.mean(axis=0)
+        between = known[:, :-1, None] + np.diff(known)[:, :, None] * share
+        fine[:, moves.down : moves.down + span] = between.reshape(ways, span)
+        fine[:, moves.down + span] = known[:, -1]
+        np.add(after, cost[:, :, None], out=tried)
+        ahead = tried.min(axis=0)
+        to_go[step] = ahead.mean(axis=0)
