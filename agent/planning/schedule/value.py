@@ -20,6 +20,7 @@ _MOST_POWERS = 60  # between rest and full, where charging is much weaker than d
 _FORESIGHT = 0.5  # 1: each way is known from now on, 0: nothing of it is known before it comes
 _DAY_S = 86_400
 _OVER_PER_KWH = 1e4  # x the dearest price: passing a site limit trips a breaker
+_WISH = 2.0  # x the dearest price, a kWh that lacks of the final charge
 _REST = 1e-5  # x the dearest price, a kWh moved: of two ways that cost the same, the one that moves less
 
 
@@ -79,7 +80,7 @@ def cost_to_go(problem: Problem, ways_kw: Array) -> Array:
 
     It is the mean over the ways, and known but for a constant. The end is worth what the same hour of the day before
     it is worth: the day after is taken to be like the last one ahead. What lacks of the battery's final charge costs
-    more there than it would bring before.
+    more there than energy alone can bring before.
 
     Args:
         problem: with its battery; demand costs from its charges' floors on.
@@ -90,7 +91,7 @@ def cost_to_go(problem: Problem, ways_kw: Array) -> Array:
     levels = levels_kwh(battery)
     price = problem.energy_per_kwh
     lacking = np.maximum(battery.end_soc * battery.capacity_kwh - levels, 0)
-    wish = lacking * max(float(price.max()), 0.0) / battery.efficiency_charge
+    wish = _WISH * lacking * max(float(price.max()), 0.0)
     moves = _Moves.of(problem, battery, float(levels[1] - levels[0]))
     rates = Rates(problem)
     to_go = np.empty((problem.steps + 1, LEVELS))
