@@ -48,7 +48,7 @@ class Rates:
         over_kw = np.maximum(-grid_kw - self._export_kw[step], 0)
         if self._curtailable:
             grid_kw = grid_kw + over_kw
-        cost = self._buy[step] * np.maximum(grid_kw, 0) + self._sell[step] * np.minimum(grid_kw, 0)
+        cost: Array = self._buy[step] * np.maximum(grid_kw, 0) + self._sell[step] * np.minimum(grid_kw, 0)
         if not self._curtailable:
             cost += self._over * over_kw
         cost += self._over * np.maximum(grid_kw - self._site_kw[step], 0)
