@@ -20,6 +20,7 @@ from agent.planning.schedule.parts import Battery, DemandCharge
 from agent.planning.schedule.policy import follow
 from agent.planning.schedule.problem import Problem
 from agent.planning.schedule.prospect import HISTORY_DAYS, PAST_DAYS, prospect
+from agent.planning.schedule.rules import rule_plan
 
 STEP_S = 900
 PER_HOUR = 3600 // STEP_S
@@ -106,6 +107,23 @@ class Replay:
                 stored += self._flow(power) * STEP_S / 3600
                 grid[at - plant.first] = load - power
             self._raise(peaks, grid, step - plant.first, PER_HOUR)
+        return grid
+
+    def by_rules(self, medians):
+        """Return the import of each step where each hour's plan by rules is carried out as it stands."""
+        battery, step_h = self.battery, STEP_S / 3600
+        peaks, stored = dict(self.before), battery.initial_soc * battery.capacity_kwh
+        grid = np.zeros(len(self.plant.load_kw) - self.plant.first)
+        for number, step in enumerate(self.plant.hours.tolist()):
+            plan = rule_plan(self._problem(step, np.maximum(medians[number], 0), stored, peaks))
+            for offset in range(PER_HOUR):
+                load = float(self.plant.load_kw[step + offset])
+                most = min(load, stored * battery.efficiency_discharge / step_h)
+                least = (stored - battery.capacity_kwh) / (battery.efficiency_charge * step_h)
+                power = float(np.clip(plan.discharge_kw[offset] - plan.charge_kw[offset], least, most))
+                stored += self._flow(power) * step_h
+                grid[step + offset - self.plant.first] = load - power
+            self._raise(peaks, grid, step - self.plant.first, PER_HOUR)
         return grid
 
     def best(self):

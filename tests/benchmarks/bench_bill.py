@@ -6,8 +6,8 @@ Plants, protocol and test part are those of `../shared/bench` (see `bench_foreca
 of the training part in power, two hours of that in energy, 90 % there and back. Models are trained here by
 `edgewatt-trainer backtest` on the training part alone, then asked each hour of the test part. The saving is that of
 the bill's total against no battery, from the begin of the first month; the ratio is to the cheapest operation of all, which
-knows the whole test part from the start. `day_ahead` knows the next 24 hours. All others are carried out by the same
-`follow`, and need no solver. Nothing here may be used to choose anything.
+knows the whole test part from the start. `day_ahead` knows the next 24 hours. `rules` carries out the plan by rules on our
+forecast as it stands; the others are carried out by the same `follow`. Nothing here may be used to choose anything.
 """
 
 import csv
@@ -142,6 +142,7 @@ def savings(plant, medians):
         "day_ahead": lambda: replay.run(truth(plant), perfect=True),
         "ours": lambda: replay.run(medians),
         "naive": lambda: replay.run(naive(plant)),
+        "rules": lambda: replay.by_rules(medians),
     }
     plans = {}
     for name, plan in runs.items():
