@@ -38,7 +38,7 @@ def month(costs: Sequence[Row]) -> dict[str, Any]:
 
 
 def advice(events: Sequence[Row]) -> dict[str, Any]:
-    """Return the newest plan, and how many were made by the solver; nothing where none was made."""
+    """Return the newest plan, and how many were made by rules; nothing where none was made."""
     plans = [row for row in events if row.get("kind") == "plan"]
     if not plans:
         return {}
@@ -50,7 +50,7 @@ def advice(events: Sequence[Row]) -> dict[str, Any]:
         "plan_saving_most": max(row["saving"] for row in plans),
         "plan_source": newest["source"],
         "plans_made": len(plans),
-        "plans_by_solver": sources["highs"],
+        "plans_by_rules": sources["rules"],
     }
 
 

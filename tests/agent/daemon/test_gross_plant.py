@@ -133,7 +133,7 @@ def test_the_plan_has_pv_and_the_gross_load(lived: Daemon) -> None:
     value = _plan(lived)
     np.testing.assert_allclose(value["problem"]["pv_kw"], PV[:STEPS], atol=0.01)
     np.testing.assert_allclose(value["problem"]["load_kw"], GROSS[:STEPS], atol=0.01)
-    assert value["source"] == "highs"
+    assert value["source"] == "policy"
     assert max(value["plan"]["charge_kw"]) > 1
 
 
