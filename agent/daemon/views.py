@@ -173,7 +173,8 @@ class View:
             channel = self._config.channels[self._config.plant.power_channel]
             now_ms = (self._store.last_time_ms("readings", channel.name) or 0) + channel.interval_s * 1000
         now = setpoint(self._store, self._config, value, now_ms)
-        return {**self.head(), **{name: entry for name, entry in value.items() if name != "settled"}, "now": now}
+        own = {"settled", "to_go"}  # of planning itself: the latter is up to a megabyte
+        return {**self.head(), **{name: entry for name, entry in value.items() if name not in own}, "now": now}
 
     def alerts(self, *, closed_too: bool = False) -> Answer:
         """Alerts by id, the newest first: open ones, or all of the last 30 days."""

@@ -46,11 +46,13 @@ def follow(
         step: of its problem.
         load_kw: what the site would draw without the battery, less its PV.
         stored_kwh: at present.
-        left_h: what is left of the step, in hours.
+        left_h: what is left of the step, in hours; nothing is done where nothing is left.
         export_kw: what the battery may lead to, beyond what PV exports.
     """
     problem, battery = policy.problem, policy.problem.battery
     assert battery is not None  # noqa: S101 - there is nothing to follow with
+    if left_h <= 0:
+        return 0.0
     least, most = battery.range_kwh
     into, out = battery.efficiency_charge * left_h, left_h / battery.efficiency_discharge
     lowest = -min(battery.charge_kw, max(most - stored_kwh, 0.0) / into)

@@ -81,7 +81,9 @@ def prospect(
     step_s: int,
     aims: Aims | None,
 ) -> Prospect | None:
-    """Return the prospect of a plan; None as long as less than a week of load is known.
+    """Return the prospect of a plan; None as long as less than a week of load is known, or where no whole day is ahead.
+
+    What is aimed at for a month cannot be seen in a part of a day.
 
     Args:
         tariff: whose billing month and local day count.
@@ -93,7 +95,8 @@ def prospect(
         step_s: length of a step.
         aims: chosen last.
     """
-    known = _ways(median_kw, past_kw, medians_before, 86_400 // step_s)
+    per_day = 86_400 // step_s
+    known = _ways(median_kw, past_kw, medians_before, per_day) if len(median_kw) >= per_day else None
     if known is None:
         return None
     month = tariff.month_at(start_ms)

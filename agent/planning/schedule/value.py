@@ -17,6 +17,7 @@ from agent.planning.schedule.problem import Problem
 LEVELS = 49  # of stored energy
 _FULL_POWER = 10  # powers at least that are tried between rest and full
 _MOST_POWERS = 60  # between rest and full, where charging is much weaker than discharging
+_MOST_PARTS = 64  # of a level: a battery of days is known less finely, whatever its power
 _FORESIGHT = 0.5  # 1: each way is known from now on, 0: nothing of it is known before it comes
 _DAY_S = 86_400
 _OVER_PER_KWH = 1e4  # x the dearest price: passing a site limit trips a breaker
@@ -29,9 +30,11 @@ class Rates:
 
     def __init__(self, problem: Problem) -> None:
         self._buy = problem.energy_per_kwh
-        self._sell = np.maximum(problem.export_per_kwh, 0) if problem.curtailable else problem.export_per_kwh
+        self._sell = problem.export_per_kwh
         self._site_kw, self._export_kw = problem.site_limit_kw, problem.export_limit_kw
-        self._curtailable = problem.curtailable
+        # PV alone can be held back: what a battery gives is exported, whatever that costs.
+        self._held_kw = problem.pv_kw if problem.curtailable else np.zeros(problem.steps)
+        self._welcome_kw = np.where(problem.export_per_kwh < 0, 0.0, problem.export_limit_kw)
         self._over = _OVER_PER_KWH * max(float(np.abs(self._buy).max()), float(np.abs(self._sell).max()), 1e-3)
         self._demand = [
             (charge.counts, charge.floor_kw, charge.per_kw * 3600 / max(charge.interval_s, problem.step_s))
@@ -45,12 +48,9 @@ class Rates:
         Demand is counted in each interval above its floor; PV that may be held back is, where feeding in costs money
         or passes the limit.
         """
-        over_kw = np.maximum(-grid_kw - self._export_kw[step], 0)
-        if self._curtailable:
-            grid_kw = grid_kw + over_kw
+        grid_kw = grid_kw + np.clip(-grid_kw - self._welcome_kw[step], 0, self._held_kw[step])
         cost: Array = self._buy[step] * np.maximum(grid_kw, 0) + self._sell[step] * np.minimum(grid_kw, 0)
-        if not self._curtailable:
-            cost += self._over * over_kw
+        cost += self._over * np.maximum(-grid_kw - self._export_kw[step], 0)
         cost += self._over * np.maximum(grid_kw - self._site_kw[step], 0)
         for counts, floor_kw, per_kwh in self._demand:
             if counts[step]:
@@ -59,7 +59,8 @@ class Rates:
 
     def bends_kw(self, step: int) -> list[float]:
         """Return the imports at which the cost bends."""
-        limits = [float(self._site_kw[step]), -float(self._export_kw[step])]
+        welcome_kw, held_kw = float(self._welcome_kw[step]), float(self._held_kw[step])
+        limits = [float(self._site_kw[step]), -float(self._export_kw[step]), -welcome_kw, -welcome_kw - held_kw]
         return [0.0, *(floor for counts, floor, _ in self._demand if counts[step]), *filter(np.isfinite, limits)]
 
 
@@ -127,6 +128,7 @@ class _Moves:
         out = battery.discharge_kw / battery.efficiency_discharge * step_h
         level_kwh = max(level_kwh, 1e-9)
         parts = int(np.ceil(min(_FULL_POWER / min(into, out), _MOST_POWERS / max(into, out)) * level_kwh))
+        parts = min(parts, _MOST_PARTS)
         most = (LEVELS - 1) * parts
         up, down = (min(int(flow / level_kwh * parts + 1e-9), most) for flow in (into, out))
         moved = np.arange(-down, up + 1) * (level_kwh / parts / step_h)

@@ -79,3 +79,9 @@ def test_the_local_day_tells_whether_aims_are_due_and_they_are_gone_with_their_m
     assert [found.day for found in (same, after, february)] == ["2026-01-15", "2026-01-16", "2026-02-01"]
     assert [dict(found.standing.peaks_kw) for found in (same, after, february)] == [{"peak": 90.0}, {"peak": 90.0}, {}]
     assert dt.timedelta(days=after.days_left) == dt.timedelta(days=16)
+
+
+def test_a_part_of_a_day_ahead_tells_no_peak_to_aim_at():
+    past = past_days(np.arange(DAYS))
+    assert seen(np.zeros(PER_DAY - 1), past, {}) is None
+    assert seen(np.zeros(PER_DAY), past, {}) is not None

@@ -1,6 +1,7 @@
 """What stored energy is worth: more where it will be needed, and never less than nothing."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -171,3 +172,27 @@ def test_a_battery_that_stands_still_has_one_level_and_rests() -> None:
     )
     plan = followed_plan(policy_of(one, np.full((2, 8), 100.0)), np.zeros((0, 8)))
     assert not (plan.charge_kw + plan.discharge_kw).any()
+
+
+@pytest.mark.parametrize("pv_kw", [0.0, 30.0])
+def test_a_battery_is_not_emptied_into_a_closed_export_where_pv_may_be_held_back(pv_kw: float) -> None:
+    load = np.full(DAY, 5.0)
+    paid = np.where(np.arange(DAY) % 8 < 4, 0.01, -0.2)
+    one = dataclasses.replace(problem(load, per_kw=0.0, price=paid), curtailable=True, pv_kw=pv_kw)
+    plan = followed_plan(policy_of(one, (load - pv_kw)[None]), np.zeros((0, DAY)))
+    assert plan.grid_kw.min() >= -1e-6
+    assert not price_plan(one, plan).violations
+    assert plan.curtail_kw.max() <= pv_kw
+
+
+def test_a_battery_of_a_week_takes_no_more_room_than_one_of_hours() -> None:
+    slow = problem(np.full(DAY, 150.0), price=NIGHT_AND_DAY, capacity_kwh=1000.0, charge_kw=0.5, discharge_kw=0.5)
+    tracemalloc.start()
+    cost_to_go(slow, np.full((56, DAY), 150.0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6
+
+
+def test_nothing_is_done_in_the_last_moment_of_a_step() -> None:
+    assert follow(_POLICY, 40, 320.0, 100.0, 0.0) == 0.0
