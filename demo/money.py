@@ -46,6 +46,7 @@ def advice(events: Sequence[Row]) -> dict[str, Any]:
     return {
         "plan_cost_next_day": newest["cost"],
         "plan_cost_next_day_without": newest["cost_of_nothing"],
+        "plan_left_over_next_day": newest.get("left_over", 0.0),
         "plan_saving_next_day": newest["saving"],
         "plan_saving_most": max(row["saving"] for row in plans),
         "plan_source": newest["source"],

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from agent.contract.planners import planner_told
 from demo import money, plants
 from demo.story import Story
 
@@ -128,12 +129,13 @@ def _add_money(table: Table, summary: dict[str, Any]) -> None:
         f" {summary['month_end_low']:,.0f} to {summary['month_end_high']:,.0f} at its end",
     )
     if "plan_source" in summary:
-        by = {"highs": "HiGHS", "policy": "what stored energy is worth"}.get(summary["plan_source"], "rules")
+        saving, by = summary["plan_saving_next_day"], planner_told(summary["plan_source"])
+        told = f"saves {saving:,.0f} of {summary['plan_cost_next_day_without']:,.0f} {currency} against doing nothing"
+        if saving < 0:
+            told = f"costs {-saving:,.0f} {currency} more than doing nothing"
         table.add_row(
             f"{device}: plan for the next 24 h",
-            f"saves {summary['plan_saving_next_day']:,.0f} of {summary['plan_cost_next_day_without']:,.0f} {currency}"
-            f" against doing nothing, by {by}; of {summary['plans_made']} plans the best saved"
-            f" {summary['plan_saving_most']:,.0f}",
+            f"{told}, by {by}; of {summary['plans_made']} plans the best saved {summary['plan_saving_most']:,.0f}",
         )
     rules = summary["per_device"][device]["alerts_by_rule"]
     table.add_row(f"{device}: alerts", ", ".join(f"{rule} {count}" for rule, count in rules.items()) or "none")

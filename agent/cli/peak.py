@@ -38,7 +38,7 @@ def _demand(demand: dict[str, Any], zone: str) -> str:
     pairs: list[tuple[str, object]] = [
         ("interval", f"{begin} to {end.split(' ')[1]}{'' if now['counts'] else ', not billed'}"),
         ("so far", f"{now['energy_kwh']:,.4g} kWh, {now['covered']:.0%} of the time measured"),
-        ("limit", _kw(now["target_kw"], "none yet")),
+        ("limit", _limit(demand)),
         ("heading for", _heading(now)),
         ("load may be", _allowable(now)),
         ("month's peak", _month(month, zone)),
@@ -50,8 +50,18 @@ def _demand(demand: dict[str, Any], zone: str) -> str:
     )
 
 
-def _kw(value: float | None, without: str) -> str:
-    return without if value is None else f"{value:,.1f} kW"
+def _limit(demand: Payload) -> str:
+    """Up to where the interval owes nothing more, and why."""
+    limit_kw = demand["interval"]["target_kw"]
+    if limit_kw is None:
+        return "none yet" if demand["interval"]["counts"] else "none: this interval is not billed"
+    reasons = {
+        demand["chosen_target_kw"]: "chosen",
+        demand["month_peak"]["kw"]: "the month's peak so far",
+        demand["free_kw"]: "paid for in any case",
+    }
+    why = reasons.get(limit_kw)
+    return f"{limit_kw:,.1f} kW" + (f", {why}" if why else "")
 
 
 def _heading(now: Payload) -> str:

@@ -10,12 +10,14 @@ import click
 
 from agent.cli.output import Payload, emit, facts, json_option, local, table
 from agent.cli.session import Session, pass_session
+from agent.contract.planners import planner_told
 from agent.contract.zones import parse_zone, to_local
 from agent.control import Operation
 
-_COLUMNS = ("from", "to", "price", "load kW", "PV kW", "battery kW", "stored kWh", "grid kW", "runs")
 _DAY_S = 86_400
-_SOURCES = {"highs": "the optimiser", "rules": "rules, not the optimiser", "policy": "what stored energy is worth"}
+_DUST_KWH = 0.01
+_DUST_GAP = 5e-5
+_UNCHARGED = ", though no demand is charged now"
 
 
 @click.group()
@@ -66,28 +68,33 @@ def _show(answer: Payload, *, plot: bool) -> str:
     parts = [_head(answer)]
     if plot:
         parts.append(_drawing(answer))
-    has_pv = any(answer["problem"]["pv_kw"])
-    shown = [at for at, name in enumerate(_COLUMNS) if has_pv or name != "PV kW"]
-    parts.append(table([_COLUMNS[at] for at in shown], [[row[at] for at in shown] for row in _rows(answer)]))
+    rows = list(_rows(answer))
+    parts.append(table(list(rows[0]), [list(row.values()) for row in rows]))
     return "\n\n".join(parts)
 
 
 def _explain(answer: Payload) -> str:
-    currency = answer["currency"]
-    rows = [[action["text"], f"{action['saving']:.2f} {currency}"] for action in answer["actions"]]
-    rows.append(["together", f"{answer['saving']:.2f} {currency}"])
-    return f"{_head(answer)}\n\n{table(['action', 'saves'], rows)}"
+    currency, actions = answer["currency"], answer["actions"]
+    if not actions:
+        return f"{_head(answer)}\n\nThe plan is to do nothing: nothing else would save money."
+    rows = [[action["text"], _money(action["saving"], currency)] for action in actions]
+    rows.append(["together", _money(answer["saving"], currency)])
+    prices = f" (prices in {currency}/kWh)" if any(" at " in action["text"] for action in actions) else ""
+    return f"{_head(answer)}\n\n{table([f'action{prices}', 'saves'], rows, to_right=(1,))}"
 
 
 def _head(answer: Payload) -> str:
-    currency, zone, gap = answer["currency"], str(answer["zone"]), answer["gap"]
+    currency, zone = answer["currency"], str(answer["zone"])
     lines: list[tuple[str, object]] = [
         ("plan", f"{local(answer['start_ms'], zone)} to {local(answer['end_ms'], zone)}, advice only"),
-        ("cost", f"{answer['cost']:.2f} {currency}"),
-        ("doing nothing", f"{answer['cost_of_nothing']:.2f} {currency}"),
-        ("saves", f"{answer['saving']:.2f} {currency}"),
-        ("made by", f"{_SOURCES[answer['source']]}{'' if gap is None else f', gap {gap:.2%}'}"),
+        ("cost", _money(answer["cost"], currency)),
+        ("doing nothing", _money(answer["cost_of_nothing"], currency)),
+        *_left(answer),
+        ("saves", _saves(answer["saving"], currency)),
+        ("made by", planner_told(answer["source"]) + _near(answer["gap"])),
     ]
+    if answer.get("is_over", False):
+        lines.append(("over", "this plan has ended, and none was made since: `edgewatt status` may tell why"))
     lines += _now(answer)
     lines += [("note", note) for note in answer["notes"]]
     return facts(lines)
@@ -95,33 +102,79 @@ def _head(answer: Payload) -> str:
 
 def _now(answer: Payload) -> Iterator[tuple[str, object]]:
     """Yield which limit holds, and what the battery is to do now."""
-    now = answer.get("now")
+    now, problem = answer.get("now"), answer["problem"]
     if now is None:
         return
-    below = now["keep_below_kw"]
-    limit = "no demand is charged now" if below is None else f"keep the meter below {_amount(below)} kW"
-    kept = f"; at this price keep {_amount(now['reserve_kwh'])} kWh for later" if now["reserve_kwh"] else ""
-    yield "battery", limit + kept
-    power = now["battery_kw"]
+    yield "limit", _limit(now, problem)
+    battery = problem["battery"]
+    least_kwh = min(battery["min_soc"], battery["initial_soc"]) * battery["capacity_kwh"]
+    if now["reserve_kwh"] > least_kwh + _DUST_KWH:
+        yield "reserve", f"at this price keep {_amount(now['reserve_kwh'])} kWh stored for later"
+    power, load_kw = now["battery_kw"], now["load_kw"]
     does = f"{'gives' if power > 0 else 'takes'} {_amount(abs(power))} kW" if power else "rests"
     at = to_local(now["time_ms"], parse_zone(str(answer["zone"])))
-    basis = f"{_amount(now['load_kw'])} kW of load, {_amount(now['stored_kwh'])} kWh stored"
-    yield "now", f"battery {does}, at {at:%H:%M} with {basis}"
+    load = f"{_amount(load_kw)} kW of load" if load_kw >= 0 else f"{_amount(-load_kw)} kW of PV left over"
+    yield "now", f"battery {does}, at {at:%H:%M} with {load}, {_amount(now['stored_kwh'])} kWh stored"
     for text in now["assumed"]:
         yield "assumed", text
 
 
+def _limit(now: Payload, problem: Payload) -> str:
+    """Below what the meter is to be kept, and why: a charge on demand, the site's limit."""
+    below_kw = now["keep_below_kw"]
+    step = (now["time_ms"] - problem["start_ms"]) // (problem["step_s"] * 1000)
+    charged = [charge for charge in problem["demand"] if charge["counts"][step] and charge["per_kw"]]
+    if below_kw is None:
+        return "none: no demand is charged now"
+    site_kw = problem["site_limit_kw"][step]
+    free = {charge["name"]: max(charge["free_kw"], charge["peak_so_far_kw"], 0.0) for charge in charged}
+    if not free or (site_kw is not None and site_kw < min(free.values())):
+        return f"keep the meter below the site's limit of {_amount(below_kw)} kW{_UNCHARGED * (not free)}"
+    name = min(free, key=free.__getitem__)
+    if not below_kw:
+        return f"every kW at the meter adds to the charge {name!r} now"
+    return f"keep the meter below {_amount(below_kw)} kW: anything above adds to the charge {name!r}"
+
+
+def _left(answer: Payload) -> Iterator[tuple[str, object]]:
+    """Yield what more or less is stored at the end than with doing nothing; earlier versions kept nothing of it."""
+    if kwh := answer.get("left_kwh", 0.0):
+        worth = _money(abs(answer["left_over"]), answer["currency"])
+        yield (
+            "left stored",
+            f"{_amount(abs(kwh))} kWh {'more' if kwh > 0 else 'less'} than doing nothing, worth {worth}",
+        )
+
+
+def _saves(saving: float, currency: str) -> str:
+    if saving < 0:
+        return f"nothing: it costs {_money(-saving, currency)} more than doing nothing"
+    return _money(saving, currency)
+
+
+def _near(gap: float | None) -> str:
+    """How much dearer than the cheapest plan it may be, where that is proven."""
+    if gap is None:
+        return ""
+    return f"; no plan costs over {gap:.2%} less" if gap >= _DUST_GAP else "; no plan costs less"
+
+
+def _money(value: float, currency: str) -> str:
+    return f"{round(value, 2) + 0.0:.2f} {currency}".rstrip()
+
+
 def _amount(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{round(value, 3) + 0.0:.3g}"
 
 
-def _rows(answer: Payload) -> Iterator[list[object]]:
-    """Yield a row an hour, or a step where that is longer."""
+def _rows(answer: Payload) -> Iterator[dict[str, object]]:
+    """Yield a row an hour, or a step where that is longer; without what this plant does not have."""
     problem, made = answer["problem"], answer["plan"]
     zone = parse_zone(str(answer["zone"]))
     step_s, steps = problem["step_s"], len(problem["load_kw"])
     first = answer["start_ms"]
     size = max(3600 // step_s, 1)
+    has_pv, has_battery, has_loads = any(problem["pv_kw"]), problem["battery"] is not None, bool(problem["loads"])
     form = "%H:%M" if steps * step_s <= _DAY_S else "%a %H:%M"
     begin = 0
     while begin < steps:
@@ -133,17 +186,18 @@ def _rows(answer: Payload) -> Iterator[list[object]]:
             for load, power in zip(problem["loads"], made["loads_kw"], strict=True)
             if any(power[begin:end])
         ]
-        yield [
-            f"{to_local(first + begin * step_s * 1000, zone):{form}}",
-            f"{to_local(first + end * step_s * 1000, zone):%H:%M}",
-            f"{_mean(problem['import_per_kwh'][begin:end]):.3f}",
-            round(_mean(problem["load_kw"][begin:end]), 1),
-            round(_mean(problem["pv_kw"][begin:end]) - _mean(made["curtail_kw"][begin:end]), 1),
-            round(_mean(gives), 1) + 0.0,
-            round(made["stored_kwh"][end - 1], 1),
-            round(_mean(made["grid_kw"][begin:end]), 1),
-            ", ".join(runs) or "-",
-        ]
+        pv_kw = _mean(problem["pv_kw"][begin:end]) - _mean(made["curtail_kw"][begin:end])
+        row: dict[str, object] = {
+            "from": f"{to_local(first + begin * step_s * 1000, zone):{form}}",
+            "to": f"{to_local(first + end * step_s * 1000, zone):%H:%M}",
+            f"{answer['currency']}/kWh": f"{_mean(problem['import_per_kwh'][begin:end]):.3f}",
+            "load kW": round(_mean(problem["load_kw"][begin:end]), 1),
+        }
+        row |= {"PV kW": round(pv_kw, 1)} if has_pv else {}
+        if has_battery:
+            row |= {"battery kW": round(_mean(gives), 1) + 0.0, "stored kWh": round(made["stored_kwh"][end - 1], 1)}
+        row["grid kW"] = round(_mean(made["grid_kw"][begin:end]), 1) + 0.0
+        yield row | ({"runs": ", ".join(runs) or "-"} if has_loads else {})
         begin = end
 
 

@@ -8,6 +8,7 @@ charge it follows a policy, and what is aimed at is kept with the plan.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -26,7 +27,7 @@ from agent.planning.carbon.factors import Factors, Ledger
 from agent.planning.pv import PvAhead, forecast_pv
 from agent.planning.schedule.aims import aims_told
 from agent.planning.schedule.child import COMMAND, Made, Making
-from agent.planning.schedule.explain import explain
+from agent.planning.schedule.explain import explain, outcome
 from agent.planning.schedule.parts import Array
 from agent.planning.schedule.problem import Problem
 from agent.planning.schedule.prospect import HISTORY_DAYS, PAST_DAYS, Aims, Prospect, prospect
@@ -190,14 +191,17 @@ class Planning:
     def _take(self, now_ms: int, task: Task, made: Made) -> dict[str, Any]:
         """Keep a plan, and tell of it."""
         problem, plan = made.problem, made.plan
-        told = explain(problem, plan)
+        # Demand up to the aim is not paid for yet; whether its margin counts is the plan's own question.
+        actual = dataclasses.replace(task.problem, margin_on_demand=problem.margin_on_demand)
+        told = explain(actual, plan, made.aims or Aims())
         notes = (*task.notes, *told.notes)
         aims = () if made.aims is None else tuple(aims_told(task.problem, self._aims, made.aims))
         self._aims = made.aims or self._aims
         money = {
             "cost": round(told.cost, 2),
             "cost_of_nothing": round(told.cost_of_nothing, 2),
-            "saving": round(told.saving, 2),
+            "left_over": round(told.left_over, 2),
+            "saving": round(told.saving, 2) + 0.0,
             "currency": problem.currency,
             "source": plan.source,
             "gap": None if plan.gap is None else round(plan.gap, 6),
@@ -207,6 +211,7 @@ class Planning:
             "made_ms": now_ms,
             **span,
             **money,
+            "left_kwh": round(told.left_kwh, 3),
             "notes": [*notes, *aims],
             "actions": [
                 {"what": action.what, "text": action.text, "saving": round(action.saving, 4)} for action in told.actions
@@ -220,8 +225,8 @@ class Planning:
         }
         self._store.keep(NOTE, jsonform.dumps(value))
         self._advised = Advised(problem, plan, task.settled)
-        text = f"the plan saves {money['saving']:.2f} {problem.currency} against doing nothing"
-        if plan.source == "rules":
+        text = f"the plan {outcome(told.saving, problem.currency)}"
+        if plan.source == "rules" and plan.notes:
             text += f"; it is one by rules: {plan.notes[0]}"
         elif notes:
             text += f"; {notes[0]}"

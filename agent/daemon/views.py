@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 ALERT_DAYS = 30
 _DAY_MS = 86_400_000
 _MAX_ALERTS = 1000
+_OF_A_PLAN = (
+    *("start_ms", "end_ms", "cost", "cost_of_nothing", "saving", "currency", "source", "gap"),
+    *("notes", "actions", "problem", "plan"),
+)
 Answer = dict[str, Any]
 
 
@@ -151,7 +155,7 @@ class View:
         return {**self.head(), "costs": list(newest.values())}
 
     def plan(self, now_ms: int | None = None) -> Answer:
-        """The newest plan, with the problem that it answers, and what the battery is to do `now`.
+        """The newest plan, the problem that it answers, whether it `is_over`, and what the battery is to do `now`.
 
         Args:
             now_ms: plant clock; as of the newest reading where nobody knows it.
@@ -162,10 +166,12 @@ class View:
         """
         value = read_plan_note(self._store.note)
         if value is None:
-            raise UnavailableError(
-                "there is no plan yet",
+            raise UnavailableError("there is no plan yet", where=self._config.device.id, todo=self._till_a_plan())
+        if missing := [name for name in _OF_A_PLAN if name not in value]:
+            raise RejectedError(
+                f"the plan that is kept has no {missing[0]!r}",
                 where=self._config.device.id,
-                todo="Give [tariff], and [battery] or [[load]]; a plan comes with the first forecast",
+                todo="A whole one comes with the next forecast",
             )
         from agent.daemon.setpoint import setpoint  # noqa: PLC0415 - loaded only where something is planned
 
@@ -174,7 +180,17 @@ class View:
             now_ms = (self._store.last_time_ms("readings", channel.name) or 0) + channel.interval_s * 1000
         now = setpoint(self._store, self._config, value, now_ms)
         own = {"settled", "to_go"}  # of planning itself: the latter is up to a megabyte
-        return {**self.head(), **{name: entry for name, entry in value.items() if name not in own}, "now": now}
+        told = {name: entry for name, entry in value.items() if name not in own}
+        return {**self.head(), **told, "is_over": now_ms >= value["end_ms"], "now": now}
+
+    def _till_a_plan(self) -> str:
+        """What a plan waits for."""
+        config = self._config
+        if config.tariff is None:
+            return "It needs prices: give [tariff]"
+        if config.battery is None and not config.load:
+            return "There is nothing to plan: give [battery] or [[load]]"
+        return "A first one comes with the first forecast; `edgewatt forecast` shows whether there is one"
 
     def alerts(self, *, closed_too: bool = False) -> Answer:
         """Alerts by id, the newest first: open ones, or all of the last 30 days."""

@@ -76,7 +76,8 @@ def test_the_month_is_billed_with_its_peak_and_a_plan_saves(story):
     assert demand["amount"] == pytest.approx(16.656 * summary["month_peak_kw"], abs=0.01)
     assert summary["month_end_low"] <= summary["month_end_high"]
     assert summary["plans_made"] > summary["plans_by_rules"]
-    assert 0 <= summary["plan_saving_next_day"] < summary["plan_cost_next_day_without"]
+    money_ahead = summary["plan_cost_next_day_without"] - summary["plan_cost_next_day"]
+    assert summary["plan_saving_next_day"] == pytest.approx(money_ahead + summary["plan_left_over_next_day"], abs=0.02)
 
 
 def test_no_process_is_left(story):

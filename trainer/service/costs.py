@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.contract.errors import RejectedError
 from agent.contract.jsonform import Fields
+from agent.contract.planners import planner_told
 from agent.contract.zones import local_day_bounds_ms, to_local
 from trainer.service.picture import MAX_TIME_MS, short
 
@@ -21,7 +22,6 @@ _MAX_LINES = 64
 _MONEY_LIMIT = Decimal(10) ** 12
 _DEMAND = ("kW", "kVA")
 _FIXED = ("d", "month", "year")
-_SOURCES = {"highs": "the optimiser", "rules": "rules, not the optimiser", "policy": "what stored energy is worth"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,12 @@ class MonthBill:
 
 @dataclass(frozen=True)
 class Advice:
-    """The newest plan, as its event tells of it; money in `currency`."""
+    """The newest plan, as its event tells of it; money in `currency`.
+
+    Attributes:
+        left_over: what more is stored at the end than with doing nothing is worth; below 0 where it is less.
+        saving: `cost_of_nothing` less `cost`, with `left_over`; below 0 where the plan costs more.
+    """
 
     time_ms: int
     start_ms: int
@@ -107,6 +112,7 @@ class Advice:
     currency: str
     cost: float
     cost_of_nothing: float
+    left_over: float
     saving: float
     by: str
     text: str
@@ -259,7 +265,6 @@ def _bill(fields: Fields) -> MonthBill:
 
 
 def _advice(fields: Fields) -> Advice:
-    source = short(fields.text("source"), 20)
     return Advice(
         time_ms=fields.integer("time_ms", 0, MAX_TIME_MS),
         start_ms=fields.integer("start_ms", 0, MAX_TIME_MS),
@@ -267,8 +272,9 @@ def _advice(fields: Fields) -> Advice:
         currency=short(fields.text("currency"), 8),
         cost=fields.number("cost", -1e12, 1e12),
         cost_of_nothing=fields.number("cost_of_nothing", -1e12, 1e12),
+        left_over=fields.number("left_over", -1e12, 1e12) if "left_over" in fields else 0.0,
         saving=fields.number("saving", -1e12, 1e12),
-        by=_SOURCES.get(source, source),
+        by=planner_told(short(fields.text("source"), 20)),
         text=short(fields.text("text", max_length=65_536)),
     )
 

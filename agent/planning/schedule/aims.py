@@ -15,14 +15,17 @@ import numpy as np
 
 from agent.planning.schedule.parts import Array, DemandCharge
 from agent.planning.schedule.policy import Policy, followed_plan
+from agent.planning.schedule.pricing import price_plan
 from agent.planning.schedule.problem import Plan, Problem
 from agent.planning.schedule.prospect import Aims, Prospect
 from agent.planning.schedule.rules import do_nothing
 from agent.planning.schedule.value import cost_to_go, levels_kwh
+from agent.planning.schedule.words import peak_amount
 
 _AIMS = 9
 _TOLD = 0.01  # of an aim: what changes by less is not told
 _DAY_S = 86_400
+_OF_LOADS = ("load ", "to run all as asked, ")  # so begin the notes on what a load keeps or gives up
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +61,7 @@ def plan_aimed(problem: Problem, prospect: Prospect, aims: Aims, solve: Callable
     given = aimed(problem, aims)
     placed = solve(given) if given.loads else do_nothing(given)
     policy = Policy(given, cost_to_go(given, _ways_kw(given, placed.loads_kw, prospect)))
-    return Guarded(followed_plan(policy, placed.loads_kw, *placed.notes), aims, policy)
+    return Guarded(followed_plan(policy, placed.loads_kw, *_of_loads(given, placed)), aims, policy)
 
 
 def choose_aims(problem: Problem, prospect: Prospect) -> Aims:
@@ -120,10 +123,19 @@ def aims_told(problem: Problem, before: Aims | None, aims: Aims) -> Iterator[str
         if kw is None or charge.month != aims.month or abs(kw - known.get(charge.name, 0.0)) <= _TOLD * kw:
             continue
         if kw > charge.floor_kw:
-            paid = f"{charge.floor_kw:.4g} kW are paid for already"
-            yield f"aims at {kw:.4g} kW of {charge.name!r} this month: {paid}"
+            paid = f", of which {peak_amount(charge.floor_kw)} kW are paid for already" if charge.floor_kw else ""
+            yield f"aims to keep the peak of {charge.name!r} at {peak_amount(kw)} kW this month{paid}"
         elif known.get(charge.name, math.inf) > charge.floor_kw:
-            yield f"holds {charge.floor_kw:.4g} kW of {charge.name!r} this month, which is paid for anyway"
+            paid = f"{peak_amount(charge.floor_kw)} kW this month, which are paid for in any case"
+            yield f"aims to keep the peak of {charge.name!r} at {paid}"
+
+
+def _of_loads(problem: Problem, placed: Plan) -> Iterator[str]:
+    """Return the notes of a plan that hold for its loads alone, and why they were placed by rules."""
+    broken = price_plan(problem, placed).violations
+    for note in placed.notes:
+        if note.startswith(_OF_LOADS) or (placed.source == "rules" and note not in broken):
+            yield note
 
 
 def _ways_kw(problem: Problem, loads_kw: Array, prospect: Prospect) -> Array:

@@ -3,30 +3,35 @@
 Decides how the saving is shared out, so that the parts sum to the whole. Energy is priced step by step; where two
 actions meet in a step across the meter's zero, what they save together is shared by the Shapley value (the mean over
 every order in which they could have been decided). A peak is no one's alone: each demand charge is an
-action of its own.
+action of its own. What is left in the battery at the end counts by what charging it costs, where that is cheapest.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
-from agent.planning.schedule.parts import Array, Load
-from agent.planning.schedule.pricing import grid_kw, price_plan
+from agent.planning.schedule.explainwords import battery_words, left_words, load_words, peak_words, pv_words
+from agent.planning.schedule.parts import Array
+from agent.planning.schedule.pricing import TOLERANCE_KWH, grid_kw, price_plan
 from agent.planning.schedule.problem import Plan, Problem
+from agent.planning.schedule.prospect import Aims
 from agent.planning.schedule.rules import do_nothing
-from agent.planning.schedule.trips import Trip, trips
-from agent.planning.schedule.words import runs, span, spans
+from agent.planning.schedule.trips import trips
+from agent.planning.schedule.words import amount, peak_amount
 
 _MOST_SHARED = 8  # players of an exact Shapley value: 2^8 grids
 _DUST_KW = 1e-6
 _DUST_MONEY = 5e-3
+_KEPT = 0.01  # of the capacity: less is not told as kept
+_NO_AIMS = Aims()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Action:
     """Something that the plan does; `saving` is against doing nothing, negative where it costs."""
 
@@ -35,51 +40,67 @@ class Action:
     saving: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Explanation:
-    """A plan explained: the savings of the actions sum to `saving`, what doing nothing costs more than the plan.
+    """A plan explained: the savings of the actions sum to `saving`.
 
-    `notes` are what the plan says of itself, and what doing nothing would break.
+    Attributes:
+        actions: dearest saving first.
+        cost, cost_of_nothing: in money, until the end of the plan.
+        left_kwh: how much more is stored at the end than with doing nothing; below 0: less.
+        left_over: what that is worth, in money.
+        notes: what the plan says of itself, what doing nothing would break, and why a plan costs more than that.
     """
 
     actions: tuple[Action, ...]
     cost: float
     cost_of_nothing: float
+    left_kwh: float
+    left_over: float
     notes: tuple[str, ...]
 
     @property
     def saving(self) -> float:
-        """What doing nothing costs more."""
-        return self.cost_of_nothing - self.cost
+        """What doing nothing costs more, with what is stored at the end counted alike."""
+        return self.cost_of_nothing - self.cost + self.left_over
 
 
-def explain(problem: Problem, plan: Plan) -> Explanation:
-    """Explain a plan, dearest saving first."""
+def explain(problem: Problem, plan: Plan, aims: Aims = _NO_AIMS) -> Explanation:
+    """Explain a plan.
+
+    Args:
+        problem: as it is: demand above the peaks so far, and what is paid for anyway, costs.
+        plan: of this problem, or of the one with the aims in it.
+        aims: peaks that the plan may come to; none where it guards no peak.
+    """
     nothing = do_nothing(problem)
     priced, before = price_plan(problem, plan), price_plan(problem, nothing)
     moves = list(plan.loads_kw - nothing.loads_kw)
     battery, curtail = plan.charge_kw - plan.discharge_kw, plan.curtail_kw - nothing.curtail_kw
-    *moved, stored, held = _shares(problem, grid_kw(problem, nothing), [*moves, battery, curtail])
+    without = grid_kw(problem, nothing)
+    *moved, stored, held = _shares(problem, without, [*moves, battery, curtail])
     actions = [
         Action(
-            "load", _load_words(problem, load, nothing.loads_kw[index], plan.loads_kw[index]), float(moved[index].sum())
+            "load", load_words(problem, load, nothing.loads_kw[index], plan.loads_kw[index]), float(moved[index].sum())
         )
         for index, load in enumerate(problem.loads)
         if np.abs(moves[index]).max() > _DUST_KW
     ]
-    actions += [Action("battery", _trip_words(problem, trip), trip.saving) for trip in trips(problem, plan, stored)]
-    if (mask := np.abs(curtail) > _DUST_KW).any():
-        words = f"hold back {float(curtail.sum()) * problem.step_h:.3g} kWh of PV {spans(problem, mask)}"
-        actions.append(Action("pv", words, float(held.sum())))
+    actions += [Action("battery", battery_words(problem, trip), trip.saving) for trip in trips(problem, plan, stored)]
+    if np.abs(curtail).max() > _DUST_KW:
+        actions.append(Action("pv", pv_words(problem, curtail), float(held.sum())))
+    left_kwh, left_over = _left(problem, plan, nothing, without)
+    if left_kwh:
+        actions.append(Action("battery", left_words(left_kwh, left_over), left_over))
     for charge, old, new in zip(problem.demand, before.peaks_kw, priced.peaks_kw, strict=True):
         saving = charge.per_kw * (old - new)
         if abs(saving) > _DUST_MONEY:
-            verb = "keeps" if saving > 0 else "lets"
-            words = f"all together {verb} the peak of {charge.title!r} at {new:.4g} kW instead of {old:.4g} kW"
+            words = peak_words(charge, old, new, aims.peaks_kw.get(charge.name, 0.0))
             actions.append(Action("demand", words, saving))
-    ranked = sorted(actions, key=lambda action: -action.saving)
-    notes = (*plan.notes, *(f"doing nothing: {violation}" for violation in before.violations))
-    return Explanation(tuple(ranked), priced.total, before.total, notes)
+    ranked = tuple(sorted(actions, key=lambda action: -action.saving))
+    told = Explanation(ranked, priced.total, before.total, left_kwh, left_over, plan.notes)
+    broken = tuple(f"without the plan: {violation}" for violation in before.violations)
+    return dataclasses.replace(told, notes=(*plan.notes, *_why_dearer(problem, plan, aims, told), *broken))
 
 
 def sentence(action: Action, currency: str = "") -> str:
@@ -88,6 +109,53 @@ def sentence(action: Action, currency: str = "") -> str:
         return f"{action.text}: costs nothing"
     verb = "saves" if action.saving >= 0 else "costs"
     return f"{action.text}: {verb} {abs(action.saving):.2f} {currency}".rstrip()
+
+
+def outcome(saving: float, currency: str) -> str:
+    """Return what a plan comes to against doing nothing, in words."""
+    if abs(saving) < _DUST_MONEY:
+        return "costs the same as doing nothing"
+    money = f"{abs(saving):.2f} {currency}".rstrip()
+    return f"saves {money} against doing nothing" if saving > 0 else f"costs {money} more than doing nothing"
+
+
+def _left(problem: Problem, plan: Plan, nothing: Plan, grid: Array) -> tuple[float, float]:
+    """Return how many kWh more than with doing nothing a plan leaves stored, and what charging them costs.
+
+    That is in the cheapest steps of the plan, at full power, on top of what the site then draws of the grid.
+    """
+    battery = problem.battery
+    more_kwh = 0.0 if battery is None else float(plan.stored_kwh[-1] - nothing.stored_kwh[-1])
+    if battery is None or abs(more_kwh) <= TOLERANCE_KWH:
+        return 0.0, 0.0
+    step_kwh = battery.charge_kw * battery.efficiency_charge * problem.step_h
+    cost = np.sort(np.maximum(_cost(problem, grid + battery.charge_kw) - _cost(problem, grid), 0.0))
+    steps = abs(more_kwh) / step_kwh
+    part = np.clip(steps - np.arange(problem.steps), 0.0, 1.0)
+    part[-1] += max(steps - problem.steps, 0.0)
+    return more_kwh, math.copysign(float(part @ cost), more_kwh)
+
+
+def _why_dearer(problem: Problem, plan: Plan, aims: Aims, told: Explanation) -> Iterator[str]:
+    """Say why a plan that guards peaks costs more than doing nothing where the load comes as forecast."""
+    if told.saving > -_DUST_MONEY or plan.source != "policy" or (battery := problem.battery) is None:
+        return
+    risen = sum(action.saving for action in told.actions if action.what == "demand" and action.saving < 0)
+    if told.saving - risen >= -_DUST_MONEY:
+        yield "it costs more because it lets a peak rise that the month is expected to come to in any case"
+        return
+    names = {charge.name: None for charge in problem.demand if charge.name in aims.peaks_kw}
+    peaks = " and ".join(f"{name!r} at {peak_amount(_held(problem, aims, name))} kW" for name in names)
+    purpose = f", to keep the peak of {peaks}" if peaks else ""
+    kept_kwh = float(plan.stored_kwh.min()) - battery.range_kwh[0]
+    kept = f": {amount(kept_kwh)} kWh are never used" if kept_kwh > _KEPT * battery.capacity_kwh else ""
+    yield f"it costs more because it keeps energy for load above the forecast{purpose}{kept}"
+
+
+def _held(problem: Problem, aims: Aims, name: str) -> float:
+    """Return what a charge's peak is kept at: the aim, or what is paid for already."""
+    paid = (charge.floor_kw for charge in problem.demand if charge.name == name)
+    return max(aims.peaks_kw[name], next(paid))
 
 
 def _shares(problem: Problem, grid: Array, players: list[Array]) -> list[Array]:
@@ -116,25 +184,3 @@ def _shares(problem: Problem, grid: Array, players: list[Array]) -> list[Array]:
 def _cost(problem: Problem, grid: Array) -> Array:
     cost: Array = np.where(grid > 0, problem.energy_per_kwh, problem.export_per_kwh) * grid * problem.step_h
     return cost
-
-
-def _load_words(problem: Problem, load: Load, usual: Array, planned: Array) -> str:
-    if not planned.any():
-        return f"leave out {load.name!r}"
-    texts = []
-    for power in (planned, usual):
-        price = float(power @ problem.energy_per_kwh) / float(power.sum())
-        places = runs(power > 0)
-        when = ", ".join(span(problem, *place) for place in places[:3])
-        texts.append(f"{when}{' ...' if len(places) > 3 else ''} at {price:.3f}")
-    return f"run {load.name!r} {texts[0]} instead of {texts[1]}"
-
-
-def _trip_words(problem: Problem, trip: Trip) -> str:
-    taken = trip.charged and f"{trip.in_kwh:.3g} kWh {span(problem, *trip.charged)} at {trip.in_price:.3f}"
-    given = trip.used and f"{span(problem, *trip.used)} at {trip.out_price:.3f}"
-    if taken and given and trip.refill:
-        return f"use {trip.out_kwh:.3g} kWh from the battery {given}, put back {taken}"
-    if taken and given:
-        return f"charge {taken}, use it {given}"
-    return f"charge {taken} for later" if taken else f"use {trip.out_kwh:.3g} kWh stored before {given}"

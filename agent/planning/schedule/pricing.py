@@ -13,7 +13,7 @@ import numpy as np
 
 from agent.planning.schedule.parts import Array, Deferrable, DemandCharge, Sequence
 from agent.planning.schedule.problem import Plan, Problem
-from agent.planning.schedule.words import runs, spans
+from agent.planning.schedule.words import amount, runs, spans
 
 TOLERANCE_KW = 1e-3
 TOLERANCE_KWH = 1e-3
@@ -89,11 +89,11 @@ def _violations(problem: Problem, plan: Plan, grid: Array) -> Iterator[str]:
         yield "its arrays do not have the problem's shape"
         return
     for excess, what in (
-        (grid + problem.margin_kw - problem.site_limit_kw, "the site limit is passed by {most:.3g} kW"),
-        (-grid - problem.export_limit_kw, "the export limit is passed by {most:.3g} kW"),
+        (grid + problem.margin_kw - problem.site_limit_kw, "the site limit is passed by {} kW"),
+        (-grid - problem.export_limit_kw, "the export limit is passed by {} kW"),
     ):
         if (over := excess > TOLERANCE_KW).any():
-            yield f"{what.format(most=float(excess.max()))} {spans(problem, over)}"
+            yield f"{what.format(amount(float(excess.max())))} {spans(problem, over)}"
     held = plan.curtail_kw
     if (wrong := (held < -TOLERANCE_KW) | (held > problem.pv_kw * problem.curtailable + TOLERANCE_KW)).any():
         yield f"PV that cannot be held back is held back {spans(problem, wrong)}"
@@ -119,7 +119,7 @@ def _battery(problem: Problem, plan: Plan) -> Iterator[str]:
     if (wrong := (stored < low - TOLERANCE_KWH) | (stored > high + TOLERANCE_KWH)).any():
         yield f"the battery leaves {low:g} to {high:g} kWh {spans(problem, wrong)}"
     if (short := battery.end_soc * battery.capacity_kwh - float(stored[-1])) > TOLERANCE_KWH:
-        yield f"the battery ends {short:.3g} kWh short"
+        yield f"the battery ends {amount(short)} kWh short"
 
 
 def _deferrable(problem: Problem, load: Deferrable, power: Array) -> Iterator[str]:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from agent.contract.errors import ConfigError
+from agent.contract.planners import PLANNERS
 from agent.contract.zones import clock_ms, parse_zone
 from agent.planning.schedule.parts import Array, Battery, DemandCharge, Load, frozen
 
 MAX_STEPS = 2880
 MAX_LOADS = 50
-SOURCES = ("highs", "rules", "policy")  # of plans
+SOURCES = tuple(PLANNERS)  # of plans
 _ARRAYS = (
     "load_kw",
     "pv_kw",

@@ -17,7 +17,7 @@ from agent.planning.schedule.loadmodel import Give, LoadColumns
 from agent.planning.schedule.model import Model, Yields, build
 from agent.planning.schedule.parts import Array, Deferrable, Load
 from agent.planning.schedule.problem import Problem
-from agent.planning.schedule.words import clock, duration, spans
+from agent.planning.schedule.words import amount, clock, duration, peak_amount, spans
 
 _LIMITS = Yields(over_per_kwh=1.0, soc_per_kwh=None, loads=None)
 _ALL = Yields(over_per_kwh=1000.0, soc_per_kwh=1.0, loads=Give(short_per_kwh=100.0, late_per_kwh=3.0))
@@ -82,8 +82,8 @@ def _over_words(problem: Problem, model: Model, point: Array, when: str) -> Iter
     ):
         over = point[columns]
         if (mask := over > _DUST).any():
-            limit = float(limit_kw[int(np.argmax(over))])
-            yield f"{when}the {what} of {limit:.4g} kW is short by {over.max():.3g} kW {spans(problem, mask)}"
+            limit, short = peak_amount(float(limit_kw[int(np.argmax(over))])), amount(float(over.max()))
+            yield f"{when}the {what} of {limit} kW is short by {short} kW {spans(problem, mask)}"
 
 
 def _ease(problem: Problem, load: Load, columns: LoadColumns, point: Array) -> tuple[Load | None, list[str]]:

@@ -44,7 +44,7 @@ def cheaper_by_rules(problem: Problem, plan: Plan) -> Plan:
     """Return the plan, or a cheaper one by rules (or doing nothing) that breaks nothing."""
     for other in (rule_plan(problem), do_nothing(problem)):
         if other.objective < plan.objective and not price_plan(problem, other).violations:
-            plan = dataclasses.replace(other, notes=("by rules: the optimiser found no better plan in its time",))
+            plan = dataclasses.replace(other, notes=("the optimiser found no better plan in its time",))
     return plan
 
 

@@ -26,11 +26,26 @@ def clock(problem: Problem, step: int) -> str:
     return text if local.date() == first.date() else f"{text} on {local:%a %d %b}"
 
 
+def amount(value: float) -> str:
+    """Return kW or kWh to three digits, without a power of ten however large it is."""
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{round(value, 3) + 0.0:.3g}"
+
+
+def peak_amount(value: float) -> str:
+    """Return kW to four digits, likewise: of a peak the fourth is money."""
+    return f"{value:.0f}" if abs(value) >= 999.95 else f"{round(value, 3) + 0.0:.4g}"
+
+
+def price(value: float) -> str:
+    """Return a price of a kWh."""
+    return f"{round(value, 3) + 0.0:.3f}"
+
+
 def spans(problem: Problem, mask: npt.NDArray[np.bool_]) -> str:
     """Return "from 14:15 to 15:00", for up to three stretches."""
     found = runs(mask)
     text = ", ".join(f"from {clock(problem, start)} to {clock(problem, end)}" for start, end in found[:_MOST_SPANS])
-    return text if len(found) <= _MOST_SPANS else f"{text} and {len(found) - _MOST_SPANS} times more"
+    return text if len(found) <= _MOST_SPANS else f"{text} and {len(found) - _MOST_SPANS} more times"
 
 
 def span(problem: Problem, start: int, end: int) -> str:

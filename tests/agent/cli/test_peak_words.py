@@ -64,6 +64,8 @@ def test_an_interval_over_its_limit_is_told_in_one_screen_with_a_bar() -> None:
         "about 512.0 kW, 320.00 EUR more this month",
     ):
         assert part in text
+    assert "500.0 kW, chosen" in text
+    assert "480.0 kW, the month's peak so far" in changed(target_kw=480.0)
     bar = text.splitlines()[-1]
     assert bar.index("|") == 35  # 500 of 573 kW, of forty places
     assert bar.endswith(" 573.3 kW")
@@ -72,7 +74,7 @@ def test_an_interval_over_its_limit_is_told_in_one_screen_with_a_bar() -> None:
 def test_what_is_not_known_is_said_and_nothing_is_drawn_of_it() -> None:
     nothing = dict.fromkeys(("target_kw", "rest_kw", "predicted_kw", "allowable_kw"))
     text = changed(**nothing, rest_by="", counts=False)
-    for part in ("not billed", "none yet", "unknown: no reading and no forecast"):
+    for part in ("not billed", "none: this interval is not billed", "unknown: no reading and no forecast"):
         assert part in text
     assert "|" not in text
     assert "whatever the load does" in changed(allowable_kw=-3.0)

@@ -17,10 +17,16 @@ from agent.daemon import planning as daemon_planning
 from agent.daemon.history import History
 from agent.daemon.planning import Planning, medians_before
 from agent.daemon.plannote import NOTE
-from agent.planning.advice import Wishes
+from agent.planning.advice import Task, Wishes
 from agent.planning.pv import PvAhead
+from agent.planning.schedule.aims import guarded_plan
+from agent.planning.schedule.child import Made
 from agent.planning.schedule.daily import Daily, DailyStage
+from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery
+from agent.planning.schedule.pricing import price_plan
+from agent.planning.schedule.prospect import Aims
+from tests.support import guards
 from tests.support.agent_process import Agent
 from tests.support.disks import small_disk
 from tests.support.schedules import START_MS, TARIFF, demand, problem
@@ -216,7 +222,7 @@ def test_aims_outlive_a_power_cut_and_stand_until_the_next_day(tmp_path: Path) -
     (row,) = _until_planned(planning)
     bench.store.append("events", [row])
     bench.store.commit()
-    assert "; aims at " in row["text"]
+    assert "; aims to keep " in row["text"]
     first = _kept(bench.store)
     assert len(first["to_go"]) == 49
     assert first["source"] == "policy"
@@ -227,15 +233,15 @@ def test_aims_outlive_a_power_cut_and_stand_until_the_next_day(tmp_path: Path) -
     (row,) = _until_planned(again)
     bench.store.append("events", [row])
     assert _kept(bench.store)["aims"] == first["aims"]
-    assert "aims at" not in row["text"]
-    assert not any("aims at" in note for note in _kept(bench.store)["notes"])
+    assert "aims to keep" not in row["text"]
+    assert not any("aims to keep" in note for note in _kept(bench.store)["notes"])
 
     again.begin(_forecast(48))
     (row,) = _until_planned(again)
     bench.store.append("events", [row])
     assert _kept(bench.store)["aims"]["day"] == "2026-01-16"
     assert _kept(bench.store)["aims"]["peaks_kw"]["peak"] > first["aims"]["peaks_kw"]["peak"] + 10
-    assert "; aims at " in row["text"]
+    assert "; aims to keep " in row["text"]
     bench.store.close()
 
 
@@ -289,3 +295,21 @@ def test_where_the_battery_is_measured_and_no_pv_the_peak_is_guarded_by_the_load
     found = _guarding(Kept(), History(1800, slots), pv=lambda _: None)._prospect(_forecast(), given)
     assert found is not None
     assert np.unique(found.days_kw) == pytest.approx([80.0])
+
+
+def test_demand_up_to_the_aim_is_not_told_as_paid_for() -> None:
+    load = np.full(guards.DAY, 150.0)
+    given = guards.problem(load, per_kw=40.0, peak_kw=160.0, initial_soc=0.0, efficiency_charge=0.8, month="2026-01")
+    higher = load + np.where(np.isin(np.arange(guards.DAY), range(20, 30)), 170.0, 0.0)
+    aims = Aims(peaks_kw={"demand": 250.0}, day="d", month="2026-01")
+    ahead = guards.prospect(load, np.stack([load, higher]), day="d", month="2026-01", aims=aims)
+    made = guarded_plan(given, ahead, solve)
+    assert made.plan.grid_kw.max() > 200  # up to the aim nothing keeps it from charging
+    planning = _guarding(Kept(), History(900))
+    row = planning._take(
+        0, Task(given, (), ()), Made(made.policy.problem, made.plan, 0.1, aims=made.aims, policy=made.policy)
+    )
+    assert row["cost"] == pytest.approx(price_plan(given, made.plan).total, abs=0.01)
+    assert row["saving"] == pytest.approx(row["cost_of_nothing"] + row["left_over"] - row["cost"], abs=0.02)
+    assert row["saving"] < 0
+    assert row["text"].startswith(f"the plan costs {-row['saving']:.2f} more than doing nothing; it costs more because")

@@ -133,6 +133,17 @@ def test_the_newest_plan_says_what_it_saves_and_who_made_it(empty):
     assert report.headlines[0].plan_saving == 123.45
 
 
+def test_a_plan_that_costs_more_is_told_so_with_what_it_leaves_stored_whoever_made_it(empty):
+    writer = fleetdata.DeviceWriter(empty, "plant")
+    writer.rows("events", [plan_event(START, -2.5, "oracle", left_over=4.25)])
+    report, page = page_of(empty)
+    body = " ".join(page.body.split())
+    assert "Costs 2.50 AUD more than doing nothing" in body
+    assert "4.25 AUD more than doing nothing leaves" in body
+    assert "oracle," in body
+    assert report.headlines[0].plan_saving == -2.5
+
+
 def test_devices_without_tariff_or_plan_have_a_report_that_says_so(empty):
     writer = fleetdata.DeviceWriter(empty, "plain")
     writer.rows("slots", [fleetdata.slot(START + step * fleetdata.SLOT_MS, 1.0).to_row() for step in range(96)])

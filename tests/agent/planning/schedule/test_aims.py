@@ -9,6 +9,7 @@ from agent.planning.schedule.aims import aimed, aims_told, choose_aims, guarded_
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Deferrable, DemandCharge
 from agent.planning.schedule.pricing import price_plan
+from agent.planning.schedule.problem import Plan, Problem
 from agent.planning.schedule.prospect import Aims
 from agent.planning.schedule.rules import rule_plan
 from tests.support.guards import DAY, problem, two_peaks
@@ -78,6 +79,20 @@ def test_loads_are_placed_first_and_the_battery_knows_of_them() -> None:
     assert by_rules.plan.grid_kw.max() == pytest.approx(200.0, abs=0.1)
 
 
+def test_of_the_plan_that_placed_the_loads_only_what_it_says_of_them_is_passed_on() -> None:
+    load = np.full(DAY, 150.0)
+    mill = Deferrable(name="mill", power_kw=80.0, steps=8)
+    given = dataclasses.replace(problem(load, peak_kw=300.0, initial_soc=0.5), loads=(mill,))
+    late = "load 'mill' ends at 10:00, 15 min late"
+
+    def noted(one: Problem) -> Plan:
+        given_up = ("whatever is moved, the site limit of 9 kW is short by 5 kW from 00:00 to 00:15", late)
+        return dataclasses.replace(solve(one), notes=(*given_up, "the battery ends at 20% instead of 50%"))
+
+    aims = Aims(peaks_kw={"demand": 300.0}, day="d")
+    assert guarded_plan(given, ahead(load, day="d", aims=aims), noted).plan.notes == (late,)
+
+
 def test_a_charge_that_is_not_in_view_keeps_what_was_aimed_at_this_month() -> None:
     load = two_peaks()
     before = Aims(peaks_kw={"weekday": 300.0, "demand": 1.0}, day="2026-01-04", month="2026-01")
@@ -129,11 +144,11 @@ def test_a_longer_horizon_is_no_reason_to_trade_more() -> None:
 def test_an_aim_is_told_when_it_changes_and_not_again() -> None:
     given = problem(np.full(2, 100.0), peak_kw=380.0, month="2026-01")
     aims = Aims(peaks_kw={"demand": 412.0}, month="2026-01")
-    text = "aims at 412 kW of 'demand' this month: 380 kW are paid for already"
+    text = "aims to keep the peak of 'demand' at 412 kW this month, of which 380 kW are paid for already"
     assert list(aims_told(given, None, aims)) == [text]
     assert list(aims_told(given, aims, dataclasses.replace(aims, peaks_kw={"demand": 413.0}))) == []
     assert list(aims_told(given, dataclasses.replace(aims, month="2025-12"), aims)) == [text]
     low = dataclasses.replace(aims, peaks_kw={"demand": 300.0})
-    held = ["holds 380 kW of 'demand' this month, which is paid for anyway"]
+    held = ["aims to keep the peak of 'demand' at 380 kW this month, which are paid for in any case"]
     assert list(aims_told(given, aims, low)) == held
     assert list(aims_told(given, low, dataclasses.replace(aims, peaks_kw={"demand": 280.0}))) == []

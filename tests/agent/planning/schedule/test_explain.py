@@ -61,7 +61,7 @@ def test_a_shaved_peak_is_told_in_kw() -> None:
     battery = dataclasses.replace(BATTERY, efficiency_charge=1.0)
     given = problem([80.0, 100.0, 80.0, 80.0], battery=battery, demand=(demand(4, peak_so_far_kw=90),))
     texts = [sentence(action) for action in explain(given, solve(given)).actions]
-    assert "all together keeps the peak of 'month' at 90 kW instead of 100 kW: saves 100.00" in texts
+    assert "the peak of 'month' stays at 90 kW instead of rising to 100 kW: saves 100.00" in texts
 
 
 def test_what_two_actions_save_only_together_is_shared_equally() -> None:
@@ -76,5 +76,5 @@ def test_what_doing_nothing_would_break_is_told() -> None:
     load = Deferrable(name="mill", power_kw=40, steps=1)
     given = problem([80.0, 10.0], loads=(load,), site_limit_kw=100)
     assert explain(given, solve(given)).notes == (
-        "doing nothing: the site limit is passed by 20 kW from 00:00 to 00:15",
+        "without the plan: the site limit is passed by 20 kW from 00:00 to 00:15",
     )
