@@ -77,17 +77,17 @@ def _explain(answer: Payload) -> str:
     currency, actions = answer["currency"], answer["actions"]
     if not actions:
         return f"{_head(answer)}\n\nThe plan is to do nothing: nothing else would save money."
-    rows = [[action["text"], _money(action["saving"], currency)] for action in actions]
-    rows.append(["together", _money(answer["saving"], currency)])
-    prices = f" (prices in {currency}/kWh)" if any(" at " in action["text"] for action in actions) else ""
-    return f"{_head(answer)}\n\n{table([f'action{prices}', 'saves'], rows, to_right=(1,))}"
+    rows = [[_money(action["saving"]), action["text"]] for action in actions]
+    rows.append([_money(answer["saving"]), "together"])
+    prices = f" (at prices in {currency}/kWh)" if any(" at " in action["text"] for action in actions) else ""
+    return f"{_head(answer)}\n\n{table([f'saves {currency}', f'action{prices}'], rows, to_right=(0,))}"
 
 
 def _head(answer: Payload) -> str:
     currency, zone = answer["currency"], str(answer["zone"])
     lines: list[tuple[str, object]] = [
         ("plan", f"{local(answer['start_ms'], zone)} to {local(answer['end_ms'], zone)}, advice only"),
-        ("cost", _money(answer["cost"], currency)),
+        ("cost", _money(answer["cost"], currency) + _demand(answer)),
         ("doing nothing", _money(answer["cost_of_nothing"], currency)),
         *_left(answer),
         ("saves", _saves(answer["saving"], currency)),
@@ -159,7 +159,13 @@ def _near(gap: float | None) -> str:
     return f"; no plan costs over {gap:.2%} less" if gap >= _DUST_GAP else "; no plan costs less"
 
 
-def _money(value: float, currency: str) -> str:
+def _demand(answer: Payload) -> str:
+    """Which part of the cost is for a peak: it is paid for the month, not for the hours of the plan."""
+    cost = answer.get("demand_cost", 0.0)
+    return f", of which {cost:.2f} for a peak above what is paid for so far" if cost > 0 else ""
+
+
+def _money(value: float, currency: str = "") -> str:
     return f"{round(value, 2) + 0.0:.2f} {currency}".rstrip()
 
 

@@ -211,6 +211,7 @@ class Planning:
             "made_ms": now_ms,
             **span,
             **money,
+            "demand_cost": round(told.demand_cost, 2),
             "left_kwh": round(told.left_kwh, 3),
             "notes": [*notes, *aims],
             "actions": [

@@ -185,11 +185,8 @@ class View:
 
     def _till_a_plan(self) -> str:
         """What a plan waits for."""
-        config = self._config
-        if config.tariff is None:
-            return "It needs prices: give [tariff]"
-        if config.battery is None and not config.load:
-            return "There is nothing to plan: give [battery] or [[load]]"
+        if self._config.battery is None and not self._config.load:
+            return "There is nothing to plan: give [battery] or [[load]], and [tariff] for the prices"
         return "A first one comes with the first forecast; `edgewatt forecast` shows whether there is one"
 
     def alerts(self, *, closed_too: bool = False) -> Answer:

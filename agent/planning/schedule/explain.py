@@ -27,7 +27,7 @@ from agent.planning.schedule.words import amount, peak_amount
 _MOST_SHARED = 8  # players of an exact Shapley value: 2^8 grids
 _DUST_KW = 1e-6
 _DUST_MONEY = 5e-3
-_KEPT = 0.01  # of the capacity: less is not told as kept
+_KEPT = 0.05  # of the capacity: less is not told as kept
 _NO_AIMS = Aims()
 
 
@@ -47,6 +47,7 @@ class Explanation:
     Attributes:
         actions: dearest saving first.
         cost, cost_of_nothing: in money, until the end of the plan.
+        demand_cost: part of `cost`, for peaks above what is paid for so far.
         left_kwh: how much more is stored at the end than with doing nothing; below 0: less.
         left_over: what that is worth, in money.
         notes: what the plan says of itself, what doing nothing would break, and why a plan costs more than that.
@@ -55,6 +56,7 @@ class Explanation:
     actions: tuple[Action, ...]
     cost: float
     cost_of_nothing: float
+    demand_cost: float
     left_kwh: float
     left_over: float
     notes: tuple[str, ...]
@@ -87,8 +89,9 @@ def explain(problem: Problem, plan: Plan, aims: Aims = _NO_AIMS) -> Explanation:
         if np.abs(moves[index]).max() > _DUST_KW
     ]
     actions += [Action("battery", battery_words(problem, trip), trip.saving) for trip in trips(problem, plan, stored)]
-    if np.abs(curtail).max() > _DUST_KW:
-        actions.append(Action("pv", pv_words(problem, curtail), float(held.sum())))
+    for more in (curtail > _DUST_KW, curtail < -_DUST_KW):
+        if more.any():
+            actions.append(Action("pv", pv_words(problem, np.where(more, curtail, 0.0)), float(held[more].sum())))
     left_kwh, left_over = _left(problem, plan, nothing, without)
     if left_kwh:
         actions.append(Action("battery", left_words(left_kwh, left_over), left_over))
@@ -98,7 +101,7 @@ def explain(problem: Problem, plan: Plan, aims: Aims = _NO_AIMS) -> Explanation:
             words = peak_words(charge, old, new, aims.peaks_kw.get(charge.name, 0.0))
             actions.append(Action("demand", words, saving))
     ranked = tuple(sorted(actions, key=lambda action: -action.saving))
-    told = Explanation(ranked, priced.total, before.total, left_kwh, left_over, plan.notes)
+    told = Explanation(ranked, priced.total, before.total, sum(priced.demand), left_kwh, left_over, plan.notes)
     broken = tuple(f"without the plan: {violation}" for violation in before.violations)
     return dataclasses.replace(told, notes=(*plan.notes, *_why_dearer(problem, plan, aims, told), *broken))
 
@@ -141,15 +144,15 @@ def _why_dearer(problem: Problem, plan: Plan, aims: Aims, told: Explanation) -> 
     if told.saving > -_DUST_MONEY or plan.source != "policy" or (battery := problem.battery) is None:
         return
     risen = sum(action.saving for action in told.actions if action.what == "demand" and action.saving < 0)
-    if told.saving - risen >= -_DUST_MONEY:
+    if risen <= told.saving / 2:
         yield "it costs more because it lets a peak rise that the month is expected to come to in any case"
         return
     names = {charge.name: None for charge in problem.demand if charge.name in aims.peaks_kw}
     peaks = " and ".join(f"{name!r} at {peak_amount(_held(problem, aims, name))} kW" for name in names)
     purpose = f", to keep the peak of {peaks}" if peaks else ""
     kept_kwh = float(plan.stored_kwh.min()) - battery.range_kwh[0]
-    kept = f": {amount(kept_kwh)} kWh are never used" if kept_kwh > _KEPT * battery.capacity_kwh else ""
-    yield f"it costs more because it keeps energy for load above the forecast{purpose}{kept}"
+    kept = f"; {amount(kept_kwh)} kWh stay stored for it" if kept_kwh > _KEPT * battery.capacity_kwh else ""
+    yield f"it costs more because it is ready for load above the forecast{purpose}{kept}"
 
 
 def _held(problem: Problem, aims: Aims, name: str) -> float:

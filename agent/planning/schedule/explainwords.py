@@ -10,7 +10,6 @@ from agent.planning.schedule.trips import Trip
 from agent.planning.schedule.words import amount, peak_amount, price, runs, span, spans
 
 _MOST_RUNS = 3
-_DUST_KW = 1e-6
 _SAME_KW = 1e-3
 
 
@@ -40,16 +39,9 @@ def left_words(more_kwh: float, worth: float) -> str:
 
 
 def pv_words(problem: Problem, held_kw: Array) -> str:
-    """Say how much more or less PV is held back than with doing nothing."""
-    more, less = held_kw > _DUST_KW, held_kw < -_DUST_KW
-    texts = []
-    if less.any():
-        kwh = -float(held_kw[less].sum()) * problem.step_h
-        texts.append(f"use {amount(kwh)} kWh of PV {spans(problem, less)} instead of holding it back")
-    if more.any():
-        kwh = float(held_kw[more].sum()) * problem.step_h
-        texts.append(f"hold back {amount(kwh)} kWh of PV {spans(problem, more)}")
-    return ", ".join(texts)
+    """Say how much more PV is held back than with doing nothing, or (below 0) how much less."""
+    pv = f"{amount(abs(float(held_kw.sum())) * problem.step_h)} kWh of PV {spans(problem, held_kw != 0)}"
+    return f"hold back {pv}" if held_kw.sum() > 0 else f"use {pv} instead of holding it back"
 
 
 def peak_words(charge: DemandCharge, usual_kw: float, kw: float, aim_kw: float = 0.0) -> str:

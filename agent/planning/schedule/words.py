@@ -42,18 +42,19 @@ def price(value: float) -> str:
 
 
 def spans(problem: Problem, mask: npt.NDArray[np.bool_]) -> str:
-    """Return "from 14:15 to 15:00", for up to three stretches."""
+    """Return "from 14:15 to 15:00", for up to three stretches; a day that both times share is told once."""
     found = runs(mask)
-    text = ", ".join(f"from {clock(problem, start)} to {clock(problem, end)}" for start, end in found[:_MOST_SPANS])
+    times = [(clock(problem, start), clock(problem, end)) for start, end in found[:_MOST_SPANS]]
+    text = ", ".join(f"from {began[:5] if began[5:] == last[5:] else began} to {last}" for began, last in times)
     return text if len(found) <= _MOST_SPANS else f"{text} and {len(found) - _MOST_SPANS} more times"
 
 
 def span(problem: Problem, start: int, end: int) -> str:
-    """Return "02:00-04:00"; the midnight at the end of a day is 24:00."""
+    """Return "02:00-04:00", or "22:00 to 04:00 on Fri 16 Jan"; the midnight at the end of a day is 24:00."""
     began, last = clock(problem, start), clock(problem, end)
     if last.startswith("00:00") and clock(problem, end - 1)[5:] == began[5:]:
         last = "24:00" + began[5:]
-    return f"{began[:5]}-{last}" if began[5:] == last[5:] else f"{began}-{last}"
+    return f"{began[:5]}-{last}" if began[5:] == last[5:] else f"{began} to {last}"
 
 
 def duration(seconds: float) -> str:

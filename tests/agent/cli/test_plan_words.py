@@ -95,6 +95,22 @@ def test_a_plan_that_costs_more_says_by_how_much_and_what_it_leaves_stored() -> 
     assert facts["saves"] == "nothing: it costs 2.63 EUR more than doing nothing"
 
 
+def test_what_of_the_cost_is_the_month_s_is_told_beside_it() -> None:
+    facts = told(answer_of(hour(demand=(demand(4, peak_so_far_kw=50.0),))))
+    assert facts["cost"] == "109.00 EUR, of which 100.00 for a peak above what is paid for so far"
+    assert told(answer_of(hour()))["cost"] == "9.00 EUR"
+
+
+def test_savings_stand_before_what_saves_them_so_that_long_texts_may_run_on() -> None:
+    mill = Deferrable(name="mill 2026-01-01", power_kw=40, steps=1)
+    lines = _explain(answer_of(hour(loads=(mill,), import_per_kwh=[0.3, 0.3, 0.3, 0.1]))).splitlines()
+    assert lines[-3:] == [
+        "saves EUR  action (at prices in EUR/kWh)",
+        "     2.00  run 'mill 2026-01-01' 00:45-01:00 at 0.100 instead of 00:00-00:15 at 0.300",
+        "     2.00  together",
+    ]
+
+
 def test_a_plan_by_rules_says_why() -> None:
     facts = told(answer_of(hour(battery=BATTERY), rules=True))
     assert facts["made by"] == "rules, not the optimiser"
@@ -174,7 +190,6 @@ def test_a_kept_plan_that_is_not_whole_is_one_clear_line(
 @pytest.mark.parametrize(
     ("left_out", "wanted"),
     [
-        ('[tariff]\nfile = "tariff.toml"\n', "It needs prices: give [tariff]"),
         ("[battery]\ncapacity_kwh = 200\ncharge_kw = 100\ndischarge_kw = 100\n", "give [battery] or [[load]]"),
         ("", "comes with the first forecast"),
     ],

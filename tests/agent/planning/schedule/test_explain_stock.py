@@ -93,7 +93,7 @@ def test_a_plan_that_is_ready_for_more_than_is_forecast_says_why_it_costs_more()
     told = explain(given, made.plan, made.aims)
     assert told.saving < -0.1
     assert sum(action.saving for action in told.actions) == pytest.approx(told.saving)
-    why = "it costs more because it keeps energy for load above the forecast, to keep the peak of 'demand' at 200 kW"
+    why = "it costs more because it is ready for load above the forecast, to keep the peak of 'demand' at 200 kW"
     assert told.notes[0].startswith(why)
 
 
@@ -102,8 +102,13 @@ def test_a_battery_that_takes_pv_leaves_less_to_hold_back() -> None:
         [10.0] * 2, pv_kw=[30.0, 10.0], export_limit_kw=0.0, curtailable=True, battery=BATTERY, import_per_kwh=0.2
     )
     plan = plan_of(given, np.zeros((0, 2)), np.array([20.0, 0.0]), source="rules")
-    texts = [action.text for action in explain(given, plan).actions]
-    assert "use 5 kWh of PV from 00:00 to 00:15 instead of holding it back" in texts
+    told = explain(given, plan)
+    assert "use 5 kWh of PV from 00:00 to 00:15 instead of holding it back" in [action.text for action in told.actions]
+    held = plan_of(given, np.zeros((0, 2)), np.array([20.0, 0.0]), 0.0, np.array([0.0, 10.0]), source="rules")
+    told = explain(given, held)
+    actions = {action.text: action.saving for action in told.actions}
+    assert actions["hold back 2.5 kWh of PV from 00:15 to 00:30"] == pytest.approx(-0.5)
+    assert sum(actions.values()) == pytest.approx(told.saving)
 
 
 def test_a_load_that_would_not_run_within_the_plan_is_told_so() -> None:

@@ -1,8 +1,10 @@
 """Amounts in words: as many digits as people read, whatever their size."""
 
+import numpy as np
 import pytest
 
-from agent.planning.schedule.words import amount, peak_amount, price
+from agent.planning.schedule.words import amount, peak_amount, price, span, spans
+from tests.support.schedules import problem
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,21 @@ def test_a_peak_is_told_to_four_digits_and_never_as_a_power_of_ten(value: float,
 
 def test_a_price_of_nothing_has_no_sign() -> None:
     assert price(-1e-9) == "0.000"
+
+
+@pytest.mark.parametrize(
+    ("steps", "text", "longer"),
+    [
+        ((8, 16), "02:00-04:00", "from 02:00 to 04:00"),
+        ((88, 96), "22:00-24:00", "from 22:00 to 00:00 on Fri 02 Jan"),
+        ((88, 100), "22:00 to 01:00 on Fri 02 Jan", "from 22:00 to 01:00 on Fri 02 Jan"),
+        ((100, 104), "01:00-02:00 on Fri 02 Jan", "from 01:00 to 02:00 on Fri 02 Jan"),
+    ],
+)
+def test_times_tell_a_day_once_and_never_that_of_the_end_for_the_begin(
+    steps: tuple[int, int], text: str, longer: str
+) -> None:
+    given = problem(np.zeros(120))
+    assert span(given, *steps) == text
+    place = np.arange(120)
+    assert spans(given, (place >= steps[0]) & (place < steps[1])) == longer
