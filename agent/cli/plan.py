@@ -108,7 +108,10 @@ def _now(answer: Payload) -> Iterator[tuple[str, object]]:
     yield "limit", _limit(now, problem)
     battery = problem["battery"]
     least_kwh = min(battery["min_soc"], battery["initial_soc"]) * battery["capacity_kwh"]
-    if now["reserve_kwh"] > least_kwh + _DUST_KWH:
+    if now["reserve_kwh"] > max(now["stored_kwh"], least_kwh + _DUST_KWH):
+        limited = " except to keep the limit" if now["keep_below_kw"] is not None else ""
+        yield "reserve", f"at this price nothing is given{limited}"
+    elif now["reserve_kwh"] > least_kwh + _DUST_KWH:
         yield "reserve", f"at this price keep {_amount(now['reserve_kwh'])} kWh stored for later"
     power, load_kw = now["battery_kw"], now["load_kw"]
     does = f"{'gives' if power > 0 else 'takes'} {_amount(abs(power))} kW" if power else "rests"

@@ -126,7 +126,7 @@ def aims_told(problem: Problem, before: Aims | None, aims: Aims) -> Iterator[str
             paid = f", of which {peak_amount(charge.floor_kw)} kW are paid for already" if charge.floor_kw else ""
             yield f"aims to keep the peak of {charge.name!r} at {peak_amount(kw)} kW this month{paid}"
         elif known.get(charge.name, math.inf) > charge.floor_kw:
-            paid = f"{peak_amount(charge.floor_kw)} kW this month, which are paid for in any case"
+            paid = f"{peak_amount(charge.floor_kw)} kW this month, which is paid for in any case"
             yield f"aims to keep the peak of {charge.name!r} at {paid}"
 
 

@@ -24,7 +24,9 @@ def load_words(problem: Problem, load: Load, usual: Array, planned: Array) -> st
 def battery_words(problem: Problem, trip: Trip) -> str:
     """Say what of the battery's energy is charged when, and used when."""
     taken = trip.charged and f"{amount(trip.in_kwh)} kWh {span(problem, *trip.charged)} at {price(trip.in_price)}"
-    given = trip.used and f"{span(problem, *trip.used)} at {price(trip.out_price)}"
+    battery = problem.battery
+    wear = f" (wear {price(battery.wear_per_kwh)})" if battery is not None and battery.wear_per_kwh else ""
+    given = trip.used and f"{span(problem, *trip.used)} at {price(trip.out_price)}{wear}"
     if taken and given and trip.refill:
         return f"use {amount(trip.out_kwh)} kWh from the battery {given}, put back {taken}"
     if taken and given:

@@ -91,9 +91,11 @@ def read(problem: Problem, model: Model, point: Array) -> Plan:
     )
     if problem.battery is not None:
         charge, discharge = _net(problem.battery, charge, discharge)
-        if problem.curtailable:
-            grid = plan_of(problem, loads, charge, discharge, curtail, source="highs").grid_kw
-            curtail = np.minimum(curtail + np.maximum(-grid - problem.export_limit_kw, 0), problem.pv_kw)
+    if problem.curtailable:
+        all_kw = plan_of(problem, loads, charge, discharge, source="highs").grid_kw
+        needed = np.clip(-all_kw - problem.export_limit_kw, 0, problem.pv_kw)
+        pays = (problem.energy_per_kwh < 0) | (problem.export_per_kwh < 0)  # else nothing is won by holding back
+        curtail = np.where(pays, np.maximum(curtail, needed), needed)
     return plan_of(problem, np.round(loads, 9), charge, discharge, curtail, source="highs")
 
 

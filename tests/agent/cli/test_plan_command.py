@@ -37,7 +37,7 @@ def test_the_limit_and_what_to_do_now_are_told_in_a_line_each(
     assert run_command([*plant, "plan", "show"]) == 0
     lines = {line.split("  ")[0]: line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()}
     assert lines["limit"] == "keep the meter below 280 kW: anything above adds to the charge 'demand'"
-    assert lines["reserve"].startswith("at this price keep ")
+    assert lines["reserve"] == "at this price nothing is given except to keep the limit"
     assert lines["made by"] == "weighing what stored energy is worth"
     assert lines["now"].startswith("battery gives 54 kW, at 10:30 with 334 kW of load, ")
     assert lines["assumed"] == "as much is stored as planned: charged told nothing for an hour"

@@ -159,9 +159,12 @@ def test_which_limit_holds_and_why_is_told(given: dict[str, Any], below_kw: floa
 
 def test_a_reserve_is_told_only_where_more_is_kept_than_the_least() -> None:
     assert "reserve" not in told(answer_of(hour(battery=BATTERY), now=now()))
-    facts = told(answer_of(hour(battery=BATTERY), now=now(reserve_kwh=12.5, load_kw=-8.0, battery_kw=-8.0)))
+    more = {"reserve_kwh": 12.5, "stored_kwh": 16.0, "load_kw": -8.0, "battery_kw": -4.0}
+    facts = told(answer_of(hour(battery=BATTERY), now=now(**more)))
     assert facts["reserve"] == "at this price keep 12.5 kWh stored for later"
-    assert facts["now"] == "battery takes 8 kW, at 00:00 with 8 kW of PV left over, 10 kWh stored"
+    assert facts["now"] == "battery takes 4 kW, at 00:00 with 8 kW of PV left over, 16 kWh stored"
+    facts = told(answer_of(hour(battery=BATTERY), now=now(**{**more, "stored_kwh": 12.0})))
+    assert facts["reserve"] == "at this price nothing is given"
 
 
 def _stored(folder: Path, note: bytes | None) -> list[str]:

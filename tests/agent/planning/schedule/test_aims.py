@@ -149,6 +149,6 @@ def test_an_aim_is_told_when_it_changes_and_not_again() -> None:
     assert list(aims_told(given, aims, dataclasses.replace(aims, peaks_kw={"demand": 413.0}))) == []
     assert list(aims_told(given, dataclasses.replace(aims, month="2025-12"), aims)) == [text]
     low = dataclasses.replace(aims, peaks_kw={"demand": 300.0})
-    held = ["aims to keep the peak of 'demand' at 380 kW this month, which are paid for in any case"]
+    held = ["aims to keep the peak of 'demand' at 380 kW this month, which is paid for in any case"]
     assert list(aims_told(given, aims, low)) == held
     assert list(aims_told(given, low, dataclasses.replace(aims, peaks_kw={"demand": 280.0}))) == []

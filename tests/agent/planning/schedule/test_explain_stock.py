@@ -38,6 +38,9 @@ def test_energy_that_a_plan_takes_from_the_battery_is_no_saving() -> None:
     texts = {action.text for action in told.actions}
     assert "end with 20 kWh less stored, valued at 0.250" in texts
     assert "use 20 kWh of the battery's charge 00:00-01:00 at 0.200" in texts
+    worn = dataclasses.replace(given, battery=dataclasses.replace(BATTERY, initial_soc=1.0, wear_per_kwh=0.05))
+    texts = {action.text for action in explain(worn, used).actions}
+    assert "use 20 kWh of the battery's charge 00:00-01:00 at 0.200 (wear 0.050)" in texts
     assert outcome(told.saving, "EUR") == "costs 1.00 EUR more than doing nothing"
 
 

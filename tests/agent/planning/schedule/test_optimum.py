@@ -79,6 +79,14 @@ def test_pv_is_held_back_only_when_it_may_be_and_selling_costs() -> None:
     assert held.curtail_kw.tolist() == pytest.approx([20, 20])
 
 
+def test_pv_that_nobody_pays_for_is_not_held_back_without_need() -> None:
+    given = problem([10.0] * 8, pv_kw=30.0, export_limit_kw=[5.0, 50.0] * 4, curtailable=True, battery=BATTERY)
+    plan = solve(given, gap=0.0)
+    assert plan.curtail_kw.tolist() == pytest.approx(
+        np.maximum(20 - plan.charge_kw - given.export_limit_kw, 0).tolist()
+    )
+
+
 def test_gross_load_stays_what_it_is_when_battery_and_pv_act() -> None:
     given = problem([40.0] * 4, import_per_kwh=[0.1, 0.1, 0.3, 0.3], pv_kw=[0, 10.0, 0, 0], battery=BATTERY)
     plan = solve(given, gap=0.0)
