@@ -131,12 +131,13 @@ def _limit(now: Payload, problem: Payload) -> str:
         return "none: no demand is charged now"
     site_kw = problem["site_limit_kw"][step]
     free = {charge["name"]: max(charge["free_kw"], charge["peak_so_far_kw"], 0.0) for charge in charged}
-    if not free or (site_kw is not None and site_kw < min(free.values())):
+    if not free or (site_kw is not None and below_kw >= round(site_kw, 3)):
         return f"keep the meter below the site's limit of {_amount(below_kw)} kW{_UNCHARGED * (not free)}"
     name = min(free, key=free.__getitem__)
     if not below_kw:
         return f"every kW at the meter adds to the charge {name!r} now"
-    return f"keep the meter below {_amount(below_kw)} kW: anything above adds to the charge {name!r}"
+    until = " until the interval ends" if below_kw < round(free[name], 3) else ""  # it has drawn more so far
+    return f"keep the meter below {_amount(below_kw)} kW{until}: anything above adds to the charge {name!r}"
 
 
 def _left(answer: Payload) -> Iterator[tuple[str, object]]:

@@ -150,6 +150,11 @@ def test_a_plan_that_has_ended_says_so() -> None:
             70.0,
             "keep the meter below 70 kW: anything above adds to the charge 'month'",
         ),
+        (
+            {"site_limit_kw": 65.0, "demand": (demand(4, peak_so_far_kw=70.0),)},
+            52.5,
+            "keep the meter below 52.5 kW until the interval ends: anything above adds to the charge 'month'",
+        ),
     ],
 )
 def test_which_limit_holds_and_why_is_told(given: dict[str, Any], below_kw: float | None, words: str) -> None:
