@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +16,9 @@ from agent.cli.costwords import amount, days, emitted, gaps, lines_table, remark
 from agent.cli.output import Payload, emit, facts, json_option, local, table
 from agent.cli.session import Session, pass_session
 from agent.control import Operation
+
+if TYPE_CHECKING:
+    from agent.contract.rows import Forecast
 
 _SCOPES = {
     "today": "today, whole day",
@@ -49,15 +54,18 @@ def cost(context: click.Context, as_json: bool) -> None:
 def today(session: Session, as_json: bool) -> None:
     """Show what today costs, line by line: measured so far, then the newest forecast.
 
-    Where demand is charged by the month, a day costs what it adds to the month's bill.
+    Where demand is charged by the month, a day costs what it adds to the month's bill. The forecast knows nothing of
+    loads that a plan moves: beside it stands what the day costs where the plan is followed.
 
     \b
     Example:
       edgewatt cost today
     """
     with open_plant(session) as plant:
-        rows = _rows(plant)
-        emit({**plant.head, "until_ms": plant.now_ms, "today": rows.get("today")}, as_json, _today)
+        forecast = plant.forecast()
+        rows, planned = _rows(plant, forecast), _planned(plant, forecast)
+        found = {"today": rows.get("today"), "today_planned": planned.get("today")}
+        emit({**plant.head, "until_ms": plant.now_ms, **found}, as_json, _today)
 
 
 @cost.command()
@@ -67,8 +75,9 @@ def today(session: Session, as_json: bool) -> None:
 def month(session: Session, month: dt.datetime | None, as_json: bool) -> None:
     """Show the bill of this month so far, line by line, and what it comes to at its end.
 
-    The rest of the month is the forecast, and beyond it what days of the same weekday were like lately. Of an earlier
-    --month the whole bill is shown.
+    The rest of the month is the forecast, and beyond it what days of the same weekday were like lately; beside it
+    stands what it comes to where the plan for battery and loads is followed. Of an earlier --month the whole bill is
+    shown.
 
     \b
     Example:
@@ -76,13 +85,18 @@ def month(session: Session, month: dt.datetime | None, as_json: bool) -> None:
     """
     with open_plant(session) as plant:
         current = plant.tariff.month_at(plant.now_ms - 1)
-        rows = _rows(plant) if month is None or f"{month:%Y-%m}" == current.label else {}
+        forecast = plant.forecast()
+        rows = _rows(plant, forecast) if month is None or f"{month:%Y-%m}" == current.label else {}
         if "month" not in rows:  # another month, or one that has just ended
             chosen = month or dt.datetime.combine(current.first, dt.time())
             emit(invoice_answer(plant, chosen, None, None), as_json, invoices_text)
             return
-        answer = {**plant.head, "until_ms": plant.now_ms, "month": rows["month"], "month_end": rows.get("month_end")}
-        emit(answer, as_json, _month)
+        found = {
+            "month": rows["month"],
+            "month_end": rows.get("month_end"),
+            "month_end_planned": _planned(plant, forecast).get("month_end"),
+        }
+        emit({**plant.head, "until_ms": plant.now_ms, **found}, as_json, _month)
 
 
 cost.add_command(bill)
@@ -90,15 +104,27 @@ cost.add_command(compare)
 cost.add_command(reconcile)
 
 
-def _rows(plant: Plant) -> dict[str, dict[str, Any]]:
-    """Return the costs as the agent computes them, by scope, from all slots that count."""
-    from agent.planning.billing.bill import since_ms as looks_back_ms
-    from agent.planning.costs import LATELY_MS, CostWatch
+def _rows(plant: Plant, forecast: Forecast | None) -> dict[str, dict[str, Any]]:
+    """Return the costs by scope, by the same slots and earlier months as the agent computes them."""
+    from agent.planning.costs import CostWatch
 
-    tariff, now_ms = plant.tariff, plant.now_ms
-    since_ms = min(looks_back_ms(tariff, (tariff.month_start_ms(now_ms - 1), now_ms)), now_ms - LATELY_MS)
-    slots = plant.slots(since_ms, now_ms)
-    return {row["scope"]: row for row in CostWatch(tariff, factors=plant.factors).rows(now_ms, slots, plant.forecast())}
+    rows = CostWatch(plant.tariff, plant.forward, plant.factors).rows(plant.now_ms, plant.lately, forecast)
+    return {row["scope"]: row for row in rows}
+
+
+def _planned(plant: Plant, forecast: Forecast | None) -> dict[str, dict[str, Any]]:
+    """Return the same where the plan is followed; nothing where there is none for this forecast."""
+    planned = plant.planned(forecast)
+    return {} if planned is None else _rows(plant, planned)
+
+
+def _beside(planned: Mapping[str, Any] | None, row: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """What a plan makes of a sum, where there is one."""
+    if planned is None:
+        return []
+    saved = Decimal(row["amount"]) - Decimal(planned["amount"])
+    word = "more" if saved < 0 else "less"
+    return [("with the plan", f"{amount(planned, row['currency'])}: {abs(saved)} {word}")]
 
 
 def _today(answer: Payload) -> str:
@@ -109,7 +135,9 @@ def _today(answer: Payload) -> str:
     ahead = f", then forecast by {row['model']}" if "model" in row else ""
     title = f"{days(row['start_ms'], row['end_ms'], zone)}, measured to {local(answer['until_ms'], zone)}{ahead}"
     whole = ("whole day" if ahead else "total", amount(row, currency))
-    sums = facts([("so far", f"{row['so_far']} {currency}"), whole, *emitted(row)])
+    sums = facts(
+        [("so far", f"{row['so_far']} {currency}"), whole, *_beside(answer["today_planned"], row), *emitted(row)]
+    )
     return "\n\n".join(
         [title, lines_table(row["lines"], currency), sums, *remarks([*gaps(row), *row.get("notes", [])])]
     )
@@ -121,7 +149,8 @@ def _month(answer: Payload) -> str:
     title = f"{days(row['start_ms'], row['end_ms'], zone)} by {answer['tariff']}"
     sums: list[tuple[str, object]] = [("so far", amount(row, currency)), *emitted(row)]
     if end is not None:
-        sums += [("month at its end", amount(end, currency)), *emitted(end, "its emissions")]
+        sums += [("month at its end", amount(end, currency)), *_beside(answer["month_end_planned"], end)]
+        sums += emitted(end, "its emissions")
     notes = [*gaps(row), *row.get("notes", [])]
     if end is not None and end["forecast_slots"]:
         profiled, ahead = end["profiled_slots"], end["forecast_slots"]

@@ -27,6 +27,7 @@ from agent.cli.costdata import (
     to_option,
     year_span,
 )
+from agent.cli.costmeters import meter_option, read_meters
 from agent.cli.costwords import amount, days, emitted, gaps, lines_table, measure, remarks
 from agent.cli.output import Payload, emit, facts, json_option, table
 from agent.cli.session import Session, pass_session
@@ -44,6 +45,7 @@ _BAR = 40
 @month_option
 @from_option
 @to_option
+@meter_option
 @click.option("--csv", "csv_file", type=_FILE, help="Write the lines to this file, too.")
 @json_option
 @pass_session
@@ -52,19 +54,24 @@ def bill(
     month: dt.datetime | None,
     first: dt.datetime | None,
     last: dt.datetime | None,
+    given: tuple[str, ...],
     csv_file: Path | None,
     as_json: bool,
 ) -> None:
     """Show the invoice of a billing month, or of some days, as the utility would write it.
 
+    The device counts the tariff's main meter. Of its others (gas, heat, water, steam, reactive energy) give readings,
+    in the meter's unit: their charges stand on the same bill.
+
     \b
     Example:
       edgewatt cost bill --month 2026-10 --csv october.csv
+      edgewatt cost bill --month 2026-10 --meter gas=gas.csv --meter heat=heat.csv
     """
     if (month is None) == (first is None) or (first is None) != (last is None):
         raise click.UsageError("Give --month, or --from and --to.")
     with open_plant(session) as plant:
-        answer = invoice_answer(plant, month, first, last)
+        answer = invoice_answer(plant, month, first, last, given)
     if csv_file is not None:
         _write_csv(csv_file, answer)
     emit(answer, as_json, invoices_text)
@@ -115,17 +122,22 @@ def compare(
 
 
 def invoice_answer(
-    plant: Plant, month: dt.datetime | None, first: dt.datetime | None, last: dt.datetime | None
+    plant: Plant,
+    month: dt.datetime | None,
+    first: dt.datetime | None,
+    last: dt.datetime | None,
+    meters: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Bill a month or some days, as far as the device has seen them."""
+    """Bill a month or some days, as far as the device has seen them; `meters` are as `--meter` has them."""
     from agent.planning.billing.bill import bill as make_bill
 
     span = wanted_span(plant.tariff, month, first, last)
     tariff, words = as_one_invoice(plant.tariff, span)
     slots = plant.slots_for(span, tariff)
     span, notes = known_span(tariff, slots, span, plant.now_ms)
-    found = make_bill(tariff, slots, span_ms=span, partial=True).to_json()
-    return {**plant.head, **found, **plant.emissions(slots, span), "notes": [*words, *notes, *found["notes"]]}
+    others, said = read_meters(tariff, meters, span, plant.slot_s) if meters else ({}, [])
+    found = make_bill(tariff, slots, span_ms=span, meters=others, partial=True).to_json()
+    return {**plant.head, **found, **plant.emissions(slots, span), "notes": [*words, *notes, *said, *found["notes"]]}
 
 
 def wanted_span(tariff: Tariff, month: dt.datetime | None, first: dt.datetime | None, last: dt.datetime | None) -> Span:

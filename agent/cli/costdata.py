@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.cli.output import local, remark
-from agent.contract.errors import ConfigError, StorageError, UnavailableError
+from agent.contract.errors import ConfigError, RejectedError, StorageError, UnavailableError
 from agent.contract.zones import to_local
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from agent.contract.slots import Slot
     from agent.contract.tariff.tariff import Tariff
     from agent.daemon.views import View
+    from agent.planning.billing.forward import Forward
     from agent.planning.carbon.factors import Factors
     from agent.store.reader import Reader
 
 Span = tuple[int, int]
-_WEEK_MS = 7 * 86_400_000
+_DAY_MS = 86_400_000
+_WEEK_MS = 7 * _DAY_MS
 _SHORTEST, _LONGEST = 25, 36  # days from one reading of a meter to the next
 
 
@@ -62,6 +65,11 @@ class Plant:
                 "there is no closed slot yet", where=config.device.id, todo="Wait for the first; edgewatt status"
             )
         self.now_ms = newest_ms + config.plant.slot_s * 1000
+
+    @property
+    def slot_s(self) -> int:
+        """Length of its slots."""
+        return self._config.plant.slot_s
 
     @property
     def head(self) -> dict[str, str]:
@@ -123,11 +131,53 @@ class Plant:
         since = min(since_ms(tariff, span) for tariff in tariffs)
         return self.slots(min(since, span[0] - _WEEK_MS), span[1])
 
+    @cached_property
+    def lately(self) -> list[Slot]:
+        """The slots that the agent has at hand."""
+        from agent.daemon.history import KEEP_DAYS
+
+        return self.slots(self.now_ms - KEEP_DAYS * _DAY_MS, self.now_ms)
+
+    @cached_property
+    def forward(self) -> Forward:
+        """What earlier months count for in that of the newest slot."""
+        from agent.daemon.slotweeks import slots_between
+        from agent.planning.billing.earlier import REACH_MS, months_that_count, read_forward
+
+        months = months_that_count(self.tariff, self.now_ms)
+        first_ms = months[0].start_ms - REACH_MS if months else self.now_ms
+        slots = slots_between(self._store, first_ms, self.now_ms)  # of any length, read at once
+        starts_ms = [slot.start_ms for slot in slots]
+
+        def read(start_ms: int, end_ms: int) -> list[Slot]:
+            return slots[bisect_left(starts_ms, start_ms) : bisect_left(starts_ms, end_ms)]
+
+        return read_forward(self.tariff, self.now_ms, read)
+
     def forecast(self) -> Forecast | None:
         """Return the newest forecast that counts, as one of the meter."""
         found = self._view.expected()
         is_of_use = found is not None and found.slot_s == self._config.plant.slot_s  # else of a time before a change
         return found if is_of_use else None
+
+    def planned(self, forecast: Forecast | None) -> Forecast | None:
+        """Return a forecast as it is where the plan that was made for it is followed; None where there is none."""
+        from agent.daemon.plannote import read_plan_note
+
+        try:
+            value = read_plan_note(self._store.note)
+            if value is None or forecast is None or value["start_ms"] != forecast.origin_ms:
+                return None
+            from agent.planning.atmeter import as_planned
+            from agent.planning.schedule.wire import plan_from_json, problem_from_json
+
+            problem = problem_from_json(value["problem"])
+            plan = plan_from_json(problem, value["plan"])
+        except (RejectedError, KeyError) as exc:
+            remark(f"the plan cannot be read ({exc}): nothing is said of costs with it")
+            return None
+        is_of_it = problem.step_s == forecast.slot_s and problem.steps == len(forecast.power_kw)
+        return as_planned(forecast, plan.grid_kw) if is_of_it else None
 
 
 @contextlib.contextmanager

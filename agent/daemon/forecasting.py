@@ -13,9 +13,17 @@ from agent.contract.errors import UnavailableError
 from agent.contract.features import Floats
 from agent.contract.rows import Forecast
 from agent.contract.slots import Slot
+from agent.contract.tariff.tariff import Month
 from agent.daemon.history import History
-from agent.planning.billing.earlier import earlier_peaks
-from agent.planning.billing.part import Earlier
+from agent.planning.billing.earlier import (
+    REACH_MS,
+    MonthBefore,
+    brought_forward,
+    keys_that_count,
+    month_before,
+    months_that_count,
+)
+from agent.planning.billing.forward import Earlier
 from agent.planning.costs import CostWatch
 
 _MINUTE_MS = 60_000
@@ -105,7 +113,8 @@ class Forecasting:
 class Costs:
     """Rows of the `costs` stream under the plant's tariff.
 
-    The demand of earlier months is read from the store when the agent starts and when a billing month begins.
+    What earlier months count for is read from the store when the agent starts and when a billing month begins, a month
+    at a time: a year of slots is neither in memory nor in the way of a turn.
     """
 
     def __init__(
@@ -114,12 +123,10 @@ class Costs:
         self._watch = watch
         self._history = history
         self._stored = stored
-        self._month = ""
-
-    @property
-    def earlier(self) -> Earlier:
-        """The demand of earlier months that still counts."""
-        return self._watch.earlier
+        self._wanted: list[Month] | None = None  # months that are still to be read; None: to be found out
+        self._of_ms = -1  # begin of the month that they count in
+        self._before: dict[int, MonthBefore] = {}
+        self.earlier: Earlier = {}
 
     @property
     def trouble(self) -> str:
@@ -128,10 +135,43 @@ class Costs:
         found = self._watch.tariff.series_trouble(), "" if factors is None else factors.series_trouble()
         return "; ".join(text for text in found if text)
 
+    def forget(self) -> None:
+        """Read earlier months again: the store has other slots of them by now."""
+        self._wanted, self._before = None, {}
+
+    def gather(self, now_ms: int) -> bool:
+        """Read the next of the earlier months that count in that of an instant; return whether all are known.
+
+        Raises:
+            StorageError: when the disk cannot be read; the next call tries again.
+        """
+        tariff, stored = self._watch.tariff, self._stored
+        month_ms = tariff.month_start_ms(now_ms)
+        if stored is None or (self._wanted == [] and month_ms == self._of_ms):
+            return True
+        if self._wanted is None or month_ms != self._of_ms:
+            months, keys = months_that_count(tariff, now_ms), keys_that_count(tariff, now_ms)
+            known = self._before
+            self._before = {
+                month.start_ms: known[month.start_ms]
+                for month in months
+                if month.start_ms in known and keys <= known[month.start_ms].keys
+            }
+            self._of_ms = month_ms
+            self._wanted = [month for month in months if month.start_ms not in self._before]
+        if self._wanted:
+            month = self._wanted[-1]
+            slots = stored(month.start_ms - REACH_MS, month.end_ms)
+            self._before[month.start_ms] = month_before(tariff, now_ms, month, slots)
+            self._wanted.pop()
+        if self._wanted:
+            return False
+        self._watch.forward = brought_forward(tariff, now_ms, self._before.values())
+        self.earlier = {} if now_ms < tariff.begin_ms else self._watch.forward.earlier(tariff.version_at(now_ms))
+        return True
+
     def rows(self, now_ms: int, forecast: Forecast | None) -> list[dict[str, Any]]:
         """Return today's, this month's and the next day's cost, as far as they can be told."""
-        label = self._watch.tariff.month_at(now_ms).label
-        if label != self._month and self._stored is not None:
-            self._watch.earlier = earlier_peaks(self._watch.tariff, now_ms, self._stored)
-            self._month = label
+        while not self.gather(now_ms):
+            pass
         return self._watch.rows(now_ms, self._history.between(0, now_ms), forecast)

@@ -230,7 +230,13 @@ class Daemon:
             rooms.board.stepped(step_ms)
             rooms.calibrating.forget_after(rooms.clock.now_ms())
             rooms.models.clock_was_set()
-        rooms.time.settle(lambda: rooms.watching.clock_was_set(rooms.clock.now_ms()))
+        rooms.time.settle(self._go_on)
+
+    def _go_on(self) -> None:
+        """Go on by another clock: slots were made anew."""
+        self.rooms.watching.clock_was_set(self.rooms.clock.now_ms())
+        if self.rooms.costs is not None:
+            self.rooms.costs.forget()
 
     def _look_at_clock(self, now_ms: int) -> None:
         """Say so when plant time lies before what is stored: everything that waits for its time then stands still."""
@@ -268,6 +274,8 @@ class Daemon:
         self.rooms.history.restore(stored_slots(self.rooms.store, KEEP_DAYS))
         self.rooms.time.place()
         self.rooms.watching.history_was_made_anew()
+        if self.rooms.costs is not None:
+            self.rooms.costs.forget()
 
     def _close_slots(self, now_ms: int) -> None:
         if self._waits_for_salvage():
@@ -314,7 +322,7 @@ class Daemon:
         now_s, until_ms = self._monotonic(), self.rooms.history.end_ms
         if self.rooms.costs is None or until_ms is None or not self._costs_due:
             return
-        if now_s - self._costs_s < _COSTS_EVERY_S:
+        if now_s - self._costs_s < _COSTS_EVERY_S or not self.rooms.costs.gather(until_ms):
             return
         self._costs_due, self._costs_s = False, now_s
         self.troubles.note("prices", self.rooms.costs.trouble)

@@ -20,7 +20,7 @@ from agent.contract.rows import Forecast
 from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import parse_zone
 from agent.daemon.history import History
-from agent.planning.billing.part import Earlier
+from agent.planning.billing.forward import Earlier
 from agent.planning.demandmeter import DemandMeter
 from agent.planning.newpeak import NewPeak, new_peak
 from agent.planning.peakwatch import MonthPeak, Outlook, Terms, month_peak, outlook

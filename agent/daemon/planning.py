@@ -22,7 +22,7 @@ from agent.contract.tariff.tariff import Tariff
 from agent.daemon.history import History
 from agent.daemon.plannote import NOTE, read_plan_note
 from agent.planning.advice import Advised, Task, Wishes, next_task
-from agent.planning.billing.part import Earlier
+from agent.planning.billing.forward import Earlier
 from agent.planning.carbon.factors import Factors, Ledger
 from agent.planning.pv import PvAhead, forecast_pv
 from agent.planning.schedule.aims import aims_told

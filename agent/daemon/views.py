@@ -22,7 +22,7 @@ from agent.daemon.history import KEEP_DAYS, History
 from agent.daemon.peaks import Peaks, demand_terms
 from agent.daemon.plannote import read_plan_note
 from agent.daemon.slotweeks import slots_between
-from agent.planning.billing.earlier import earlier_peaks
+from agent.planning.billing.earlier import read_forward
 from agent.store.identity import Enrolled
 from agent.store.reader import StoreStats
 
@@ -208,7 +208,10 @@ class View:
             raise UnavailableError("there is no reading of the load yet", where=self._config.device.id)
         now_ms = newest_ms + channel.interval_s * 1000
         tariff = None if self._config.tariff is None else Tariff.load(self._config.tariff.file)
-        earlier = {} if tariff is None else earlier_peaks(tariff, now_ms, partial(slots_between, self._store))
+        earlier = {}
+        if tariff is not None and tariff.begin_ms <= now_ms:
+            forward = read_forward(tariff, now_ms, partial(slots_between, self._store))
+            earlier = forward.earlier(tariff.version_at(now_ms))
         terms_at = partial(demand_terms, self._config, tariff)
         peaks = Peaks(self._store, channel, self.history(KEEP_DAYS), terms_at, now_ms, earlier)
         peaks.forecast = self.expected()

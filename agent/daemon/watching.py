@@ -28,7 +28,7 @@ from agent.daemon.forecasting import Made
 from agent.daemon.history import History
 from agent.daemon.peaks import Peaks, demand_terms
 from agent.inference.skill import SkillWatch
-from agent.planning.billing.part import Earlier
+from agent.planning.billing.forward import Earlier
 from agent.sources.base import Source
 
 _NOTE = "watching"

@@ -17,8 +17,8 @@ from agent.contract.rows import Forecast
 from agent.contract.slots import Slot
 from agent.contract.tariff.tariff import Tariff
 from agent.contract.zones import clock_ms
+from agent.planning.billing.forward import Earlier
 from agent.planning.billing.marginal import DemandTerm, marginal_prices
-from agent.planning.billing.part import Earlier
 from agent.planning.pv import PvAhead
 from agent.planning.schedule.daily import Daily, Occurrence, occurrences
 from agent.planning.schedule.parts import Array, Battery, DemandCharge, Load

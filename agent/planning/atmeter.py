@@ -1,4 +1,7 @@
-"""A forecast of gross load, told as what is expected at the meter: less what PV and battery will give. Pure."""
+"""A forecast told as what is expected at the meter: of gross load less what PV and battery will give; or as planned.
+
+Decides that the band stays that of the load. Pure.
+"""
 
 from __future__ import annotations
 
@@ -28,3 +31,13 @@ def at_meter(forecast: Forecast, own_kw: Floats) -> Forecast:
         part = slice(day * per_day, (day + 1) * per_day)
         peak_kw[day] += power_kw[part].max(axis=0) - forecast.power_kw[part].max(axis=0)
     return dataclasses.replace(forecast, power_kw=power_kw, peak_kw=np.sort(peak_kw, axis=-1))
+
+
+def as_planned(forecast: Forecast, grid_kw: Floats) -> Forecast:
+    """Return what is expected at the meter where a plan is followed.
+
+    Args:
+        forecast: of the meter, that the plan was made for.
+        grid_kw: [steps] the plan's power at the meter, at the forecast's median.
+    """
+    return at_meter(forecast, forecast.level(0.5) - grid_kw)

@@ -16,8 +16,8 @@ from agent.contract.tariff.model import Dynamic
 from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Tariff
 from agent.planning.billing.bill import Bill, bill
+from agent.planning.billing.forward import Forward
 from agent.planning.billing.loads import Ahead
-from agent.planning.billing.part import Earlier
 from agent.planning.billing.projection import project
 
 if TYPE_CHECKING:
@@ -48,14 +48,15 @@ class CostWatch:
     tariff. What is missing after it widens the range.
 
     Attributes:
-        earlier: highest demand of months before the slots that are given, for ratchets and the year's highest.
+        forward: what the months before the slots that are given still count for; with it the month and its days are
+            billed as from all slots, and those of the last weeks are enough.
         factors: with them a row says what its energy emits (`kg_co2e` with its range, `emissions`).
     """
 
-    def __init__(self, tariff: Tariff, earlier: Earlier | None = None, factors: Factors | None = None) -> None:
+    def __init__(self, tariff: Tariff, forward: Forward | None = None, factors: Factors | None = None) -> None:
         """Watch costs under `tariff`."""
         self.tariff = tariff
-        self.earlier: Earlier = earlier or {}
+        self.forward = forward or Forward()
         self.factors = factors
 
     def rows(self, now_ms: int, slots: Sequence[Slot], forecast: Forecast | None) -> list[dict[str, Any]]:
@@ -64,7 +65,7 @@ class CostWatch:
         Args:
             now_ms: plant clock.
             slots: closed slots from the start of the billing month on; of one length. The last 36 days tell what days
-                are like, months before it earlier demand. The end of the last one is where measuring ends and
+                are like. The end of the last one is where measuring ends and
                 forecasting begins: slots that stayed empty belong to them.
             forecast: the latest one, or None.
 
@@ -171,7 +172,7 @@ class CostWatch:
                 span_ms=(start_ms, end_ms),
                 forecast=forecast,
                 power_range_kw=_power_range_kw(past),
-                earlier=self.earlier,
+                forward=self.forward,
                 series=series,
                 partial=True,
             )

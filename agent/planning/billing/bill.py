@@ -17,10 +17,11 @@ from agent.contract.slots import Slot
 from agent.contract.tariff.model import MAIN, Tiered
 from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Tariff
+from agent.planning.billing.forward import Forward
 from agent.planning.billing.grid import Grid, cell_ms
 from agent.planning.billing.lines import Line, merged, total, without
 from agent.planning.billing.loads import FORECAST, HIGH, KNOWN, LOW, MIDDLE, MISSING, Ahead, Load, make_load
-from agent.planning.billing.part import Books, Earlier, Part, split
+from agent.planning.billing.part import Books, Part, split
 from agent.planning.billing.settle import settle
 
 Totals = tuple[Decimal, ...]
@@ -153,7 +154,7 @@ def bill(
     forecast: Ahead | None = None,
     power_range_kw: tuple[float, float] | None = None,
     meters: Mapping[str, Iterable[Slot]] | None = None,
-    earlier: Earlier | None = None,
+    forward: Forward | None = None,
     series: Mapping[str, PriceSeries] | None = None,
     partial: bool = False,
 ) -> Bill:
@@ -173,7 +174,7 @@ def bill(
         forecast: for slots of the span that were not measured.
         power_range_kw: lowest and highest mean power that missing slots may have had; by default of the given slots.
         meters: slots of the tariff's other meters by name, in thousandths of their unit.
-        earlier: highest demand (kW) of months before the first slot, by demand charge and month (`2026-03`).
+        forward: what months before the first slot still count for; see `earlier`.
         series: prices of dynamic charges by the name of their file, instead of the file.
         partial: leave out charges of meters without slots and say so in `notes`, instead of refusing.
 
@@ -188,7 +189,7 @@ def bill(
     loads = {MAIN: main}
     for name, others in (meters or {}).items():
         loads[name], _ = make_load(others, span_ms=span)
-    books = Books(tariff, loads, earlier or {}, series or {}, partial)
+    books = Books(tariff, loads, forward or Forward(), series or {}, partial)
     invoices = tuple(_invoices(books, *span))
     states = np.bincount(main.states(*span), minlength=3)
     return Bill(

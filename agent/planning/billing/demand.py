@@ -95,11 +95,11 @@ def _yearly(part: Part, demand: Demand, measured: Fraction) -> Line:
     """Return what the part adds to: the year's highest demand so far x the share of the year that is over."""
     tariff, books = part.books.tariff, part.books
     year_ms, start_ms = tariff.year_start(part.month).start_ms, part.start_ms
-    months = [month for month in tariff.months(year_ms, start_ms) if books.reaches(demand, month)]
+    months = [month for month in tariff.months(year_ms, start_ms) if books.reaches(part.version, demand, month)]
     before, passed = Fraction(0), Fraction(0)
     if months:
         before = _before(part, demand, months, "year's highest", start_ms)
-        passed = _years(part, demand, books.known_from_ms(demand, months[0]), start_ms)
+        passed = _years(part, demand, books.known_from_ms(part.version, demand, months[0]), start_ms)
     added = _years(part, demand, start_ms, part.grid.end_ms)
     free = Fraction(demand.free_kw)
     quantity = max(before - free, measured - free, Fraction(0))

@@ -63,6 +63,11 @@ class Grid:
         found: Ints = np.minimum(energy, 0) if export else np.maximum(energy, 0)
         return found
 
+    def states(self, load: Load) -> NDArray[np.int8]:
+        """Return the state of the slot that each cell lies in, [N]."""
+        found: NDArray[np.int8] = load.state[(self.starts_ms - load.start_ms) // load.length_ms]
+        return found
+
     def sums(self, energy: Ints, load: Load, groups: Ints, count: int) -> list[Fraction]:
         """Return the exact sum (thousandths of the unit) of each group of cells.
 

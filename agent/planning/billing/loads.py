@@ -53,12 +53,14 @@ class Load:
         energy: [3, N] whole Wh (or thousandths of the meter's unit): least, as billed, most. The same three for a slot
             that is known; for a missing one the middle is 0.
         state: [N] MISSING, KNOWN or FORECAST.
+        limits: least and greatest energy of a slot that is missing.
     """
 
     start_ms: int
     length_ms: int
     energy: Ints
     state: NDArray[np.int8]
+    limits: tuple[int, int] = (0, 0)
 
     @property
     def end_ms(self) -> int:
@@ -116,10 +118,10 @@ def make_load(
     index = (starts[inside] - base_ms) // length_ms
     energy[:, index], state[index] = values[inside], KNOWN
     missing = state == MISSING
-    if missing.any():  # those before the span, too: what a year has used so far tells its tier
-        least, most = _limits(values, power_range_kw, length_ms)
-        energy[LOW, missing], energy[HIGH, missing] = least, most
-    return Load(base_ms, length_ms, energy, state), (start_ms, end_ms)
+    limits = _limits(values, power_range_kw, length_ms, needed=bool(missing.any()))
+    # Those before the span, too: what a year has used so far tells its tier.
+    energy[LOW, missing], energy[HIGH, missing] = limits
+    return Load(base_ms, length_ms, energy, state, limits), (start_ms, end_ms)
 
 
 def _add_forecast(energy: Ints, state: NDArray[np.int8], forecast: Ahead, base_ms: int) -> None:
@@ -152,12 +154,14 @@ def _span(slots: Mapping[int, Slot], length_ms: int, forecast: Ahead | None) -> 
     return forecast.origin_ms, forecast.origin_ms + len(forecast.power_kw) * length_ms
 
 
-def _limits(known: Ints, power_range_kw: tuple[float, float] | None, length_ms: int) -> tuple[int, int]:
+def _limits(
+    known: Ints, power_range_kw: tuple[float, float] | None, length_ms: int, *, needed: bool
+) -> tuple[int, int]:
     """Least and greatest energy (Wh) of a missing slot; an idle plant is always possible."""
     if power_range_kw is not None:
         energies = [round(power_kw * length_ms / 3600) for power_kw in power_range_kw]
         return min(0, *energies), max(0, *energies)
-    if not len(known):
+    if needed and not len(known):
         raise UnavailableError(
             "no slot is known, so nothing can be said of those that are missing",
             where="bill",

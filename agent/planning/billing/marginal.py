@@ -19,8 +19,9 @@ from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Month, Tariff
 from agent.contract.tariff.version import Version
 from agent.contract.zones import year_days
+from agent.planning.billing.forward import Earlier
 from agent.planning.billing.grid import Grid, cell_ms
-from agent.planning.billing.part import Earlier, split
+from agent.planning.billing.part import split
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -9,7 +9,6 @@ import datetime as dt
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -21,10 +20,9 @@ from agent.contract.tariff.series import PriceSeries
 from agent.contract.tariff.tariff import Month, Tariff
 from agent.contract.tariff.version import Version
 from agent.contract.zones import to_local
+from agent.planning.billing.forward import Forward, Peak, Used
 from agent.planning.billing.grid import Bools, Grid, Ints, cell_ms, highest, looseness, most_kw
 from agent.planning.billing.loads import HIGH, KNOWN, LOW, MIDDLE, MISSING, Load
-
-Earlier = Mapping[str, Mapping[str, Decimal]]  # demand charge -> label of the month -> kW
 
 
 @dataclass(slots=True)
@@ -33,7 +31,7 @@ class Books:
 
     Attributes:
         loads: by meter.
-        earlier: highest demand of months that the loads do not reach, by charge and month.
+        forward: what months count for that the loads do not reach.
         series: prices by the file's name, instead of those in the files.
         partial: charges of meters without slots are left out, with a note.
         notes: what a reader of the bill must know, in words.
@@ -42,8 +40,8 @@ class Books:
 
     tariff: Tariff
     loads: Mapping[str, Load]
-    earlier: Earlier
-    series: Mapping[str, PriceSeries]
+    forward: Forward = field(default_factory=Forward)
+    series: Mapping[str, PriceSeries] = field(default_factory=dict)
     partial: bool = False
     notes: dict[str, None] = field(default_factory=dict)
     doubts: int = 0
@@ -56,14 +54,16 @@ class Books:
             self._peaks[key] = self._find_peak(version, demand, month, until_ms)
         return self._peaks[key]
 
-    def reaches(self, demand: Demand, month: Month) -> bool:
+    def reaches(self, version: Version, demand: Demand, month: Month) -> bool:
         """Whether anything is known of the demand of a month."""
-        return self._is_told(demand, month) or self.load(demand.meter).start_ms < month.end_ms
+        return self.known_from_ms(version, demand, month) < month.end_ms
 
-    def known_from_ms(self, demand: Demand, month: Month) -> int:
-        """Return since when something is known of a month that `reaches`."""
-        told = self._is_told(demand, month)
-        return month.start_ms if told else max(month.start_ms, self.load(demand.meter).start_ms)
+    def known_from_ms(self, version: Version, demand: Demand, month: Month) -> int:
+        """Return since when something is known of a month; its end, or later, where nothing is."""
+        if month.label in dict(demand.earlier_kw):
+            return month.start_ms
+        forward, measured_ms = self._forward(version, demand, month), self.load(demand.meter).start_ms
+        return max(month.start_ms, measured_ms if forward is None else min(measured_ms, forward.from_ms))
 
     def load(self, meter: str) -> Load:
         """Return the slots of a meter.
@@ -78,12 +78,14 @@ class Books:
             )
         return load
 
-    def _is_told(self, demand: Demand, month: Month) -> bool:
-        return month.label in self.earlier.get(demand.name, {}) or month.label in dict(demand.earlier_kw)
+    def _forward(self, version: Version, demand: Demand, month: Month) -> Peak | None:
+        return self.forward.peaks.get((version.valid_from, demand.name), {}).get(month.label)
 
     def _find_peak(self, version: Version, demand: Demand, month: Month, until_ms: int) -> tuple[Fraction, bool]:
-        told = [dict(demand.earlier_kw).get(month.label), self.earlier.get(demand.name, {}).get(month.label)]
-        peak, sure = max((Fraction(kw) for kw in told if kw is not None), default=Fraction(0)), told != [None, None]
+        told, forward = dict(demand.earlier_kw).get(month.label), self._forward(version, demand, month)
+        peak, sure = Fraction(told or 0), told is not None
+        if forward is not None:
+            peak, sure = max(peak, forward.kw), sure or forward.is_sure
         load = self.load(demand.meter)
         start_ms, end_ms = max(month.start_ms, load.start_ms), min(until_ms, load.end_ms)
         if start_ms >= end_ms:
@@ -153,19 +155,26 @@ class Part:
         """
         tariff, load = self.books.tariff, self.load(energy.meter)
         year_ms, end_ms = tariff.year_start(self.month).start_ms, self.start_ms
-        start_ms = max(year_ms, load.start_ms)
-        told = start_ms > year_ms and tiered.earlier is not None
+        used = self.books.forward.used.get((self.version.valid_from, energy.name))
+        if used is None or not year_ms < used.until_ms <= end_ms:
+            begin_ms = max(year_ms, load.start_ms)
+            used = Used(Fraction(0), 0, begin_ms, begin_ms)
+        told = used.from_ms > year_ms and tiered.earlier is not None
         before = Fraction(tiered.earlier or 0) * 1000 if told else Fraction(0)
-        if start_ms >= end_ms:
-            return before, told or year_ms >= end_ms
-        if is_missing(load, start_ms, end_ms):
+        limit = 0 if self.row == MIDDLE else load.limits[self.row == HIGH]
+        missing = min(limit, 0) if energy.export else max(limit, 0)
+        found = used.thousandths + Fraction(used.missing_ms * missing, load.length_ms)
+        start_ms, is_whole = max(used.until_ms, load.start_ms), not used.missing_ms
+        if start_ms < end_ms:
+            grid = Grid(tariff.zone_name, start_ms, end_ms, cell_ms(tariff, self.version, (load,)))
+            in_force = grid.days(self.version.calendar, energy.when)
+            is_whole &= not (in_force & (grid.states(load) == MISSING)).any()
+            groups = np.where(in_force, 0, -1).astype(np.int64)
+            found += grid.sums(grid.of(load, self.row, export=energy.export), load, groups, 1)[0]
+        if not is_whole:
             self.note(f"{energy.name}: slots of the year so far are missing")
-        grid = Grid(tariff.zone_name, start_ms, end_ms, cell_ms(tariff, self.version, (load,)))
-        in_force = grid.days(self.version.calendar, energy.when)
-        (found,) = grid.sums(
-            grid.of(load, self.row, export=energy.export), load, np.where(in_force, 0, -1).astype(np.int64), 1
-        )
-        return before + abs(found), told or start_ms == year_ms
+        is_reached = (told or used.from_ms == year_ms) and start_ms <= used.until_ms
+        return before + abs(found), is_reached or year_ms >= end_ms
 
     def note(self, text: str) -> None:
         """Say what is in doubt, or what a reader of the bill must know."""
@@ -220,4 +229,8 @@ def _sum(grid: Grid, load: Load, row: int) -> Fraction:
 def possible_kw(part: Part, demand: Demand) -> Fraction:
     """The most that a meter may have shown in months of which nothing is known: the highest power within any slot."""
     load = part.load(demand.meter)
-    return most_kw(load) * looseness(part.grid, load, demand.interval_s) * part.version.meter(demand.meter).heat
+    return (
+        max(most_kw(load), part.books.forward.most_kw)
+        * looseness(part.grid, load, demand.interval_s)
+        * part.version.meter(demand.meter).heat
+    )

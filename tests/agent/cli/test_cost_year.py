@@ -11,7 +11,11 @@ import pytest
 
 from agent.cli.main import run_command
 from agent.contract.slots import Slot
+from agent.contract.tariff.tariff import Tariff
+from agent.daemon.forecasting import Costs
+from agent.daemon.history import History
 from agent.daemon.slotweeks import SlotWeeks
+from agent.planning.costs import CostWatch
 from agent.store.shelves import Shelves
 from tests.support.billing import at
 from tests.support.costplants import HEAD, NIGHT_AND_DAY, CostPlant
@@ -89,6 +93,21 @@ def test_few_blocks_are_opened_and_the_bill_is_that_of_all_blocks(plant, capsys,
     assert found == of_blocks
     assert all_opened >= most
     assert len(found[command]["lines"]) > 1
+
+
+@pytest.mark.parametrize("name", TARIFFS)
+def test_the_agent_with_the_last_weeks_at_hand_tells_what_the_command_tells(plant, capsys, monkeypatch, name):
+    (plant.folder / "tariff" / "0.toml").write_text(HEAD + TARIFFS[name])
+    slots = [_slot(start_ms) for start_ms in range(BEGIN_MS, END_MS, HOUR_MS)]
+
+    def stored(start_ms: int, end_ms: int) -> list[Slot]:
+        return [slot for slot in slots if start_ms <= slot.start_ms < end_ms]
+
+    agent = Costs(CostWatch(Tariff.load(plant.folder / "tariff")), History(3600, slots), stored)
+    rows = {row["scope"]: row for row in agent.rows(END_MS, None)}
+    found, _ = _answer(plant, capsys, monkeypatch, "month")
+    assert (found["month"], found["month_end"]) == (rows["month"], rows["month_end"])
+    assert _answer(plant, capsys, monkeypatch, "today")[0]["today"] == rows["today"]
 
 
 def test_a_year_under_two_tariffs_opens_few_blocks(plant, capsys, monkeypatch, tmp_path):

@@ -1,60 +1,20 @@
+"""Rows of costs: which span each is of, and what it rests on."""
+
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import itertools
 import json
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
-import numpy as np
 import pytest
 
 from agent.contract.errors import ConfigError
-from agent.contract.rows import Forecast, ForecastSource
-from agent.contract.slots import FLAG_EMPTY, Slot
+from agent.contract.rows import ForecastSource
+from agent.contract.slots import FLAG_EMPTY
 from agent.contract.tariff.tariff import Tariff
-from agent.daemon.forecasting import Costs
-from agent.daemon.history import History
 from agent.planning.carbon.reader import parse_factors
 from agent.planning.costs import CostWatch
-from tests.support.forecasts import peaks_of
-
-ZONE = ZoneInfo("Australia/Melbourne")
-TARIFF = Tariff.from_toml("""
-name = "flat"
-zone = "Australia/Melbourne"
-currency = "AUD"
-[[period]]
-name = "flat"
-price_per_kwh = 0.25
-""")
-HOUR_MS = 3_600_000
-
-
-def at(*args) -> int:
-    return round(dt.datetime(*args, tzinfo=ZONE).timestamp() * 1000)
-
-
-def hours(start_ms, end_ms, kw=4.0):
-    return [Slot(start, 3600, round(kw * 1000), kw, 1.0) for start in range(start_ms, end_ms, HOUR_MS)]
-
-
-def forecast(origin_ms, steps=24, kw=8.0, source=ForecastSource.ACTIVE, slot_s=3600):
-    power_kw = np.tile([kw / 2, kw, kw * 2], (steps, 1))
-    return Forecast(origin_ms, slot_s, (0.1, 0.5, 0.9), power_kw, peaks_of(power_kw, slot_s), source, "m@1")
-
-
-def by_scope(now_ms, slots, ahead):
-    rows = CostWatch(TARIFF).rows(now_ms, slots, ahead)
-    assert len({row["scope"] for row in rows}) == len(rows)
-    json.dumps(rows)  # rows are JSON, money is text
-    for row in rows:
-        assert row["time_ms"] == now_ms
-        assert Decimal(row["low"]) <= Decimal(row["amount"]) <= Decimal(row["high"])
-        if row["scope"] != "month_end":
-            assert sum(Decimal(line["amount"]) for line in row["lines"]) == Decimal(row["amount"])
-    return {row["scope"]: row for row in rows}
+from tests.support.costrows import HOUR_MS, TARIFF, at, by_scope, forecast, hours
 
 
 def test_today_is_measured_so_far_and_forecast_for_the_rest():
@@ -168,132 +128,6 @@ def test_rejects_a_forecast_of_another_slot_length():
         CostWatch(TARIFF).rows(now, hours(at(2014, 10, 15), now), forecast(now, slot_s=900))
 
 
-DEMAND = Tariff.from_toml("""
-name = "demand"
-zone = "Australia/Melbourne"
-currency = "AUD"
-[[period]]
-name = "flat"
-price_per_kwh = 0.25
-[[demand]]
-name = "demand"
-price_per_kw = 10
-interval_minutes = 60
-ratchet = {share = 0.5, months = 1}
-[[fee]]
-name = "gst"
-percent = 10
-of = "all"
-""")
-EARLIER = {"demand": {"2014-09": Decimal(1)}}
-
-
-def costs(now_ms, slots, ahead=None, earlier=EARLIER):
-    rows = CostWatch(DEMAND, earlier).rows(now_ms, slots, ahead)
-    return {row["scope"]: row for row in rows}
-
-
-def lines(row):
-    return {line["period"]: line["amount"] for line in row["lines"]}
-
-
-def test_a_new_peak_costs_on_the_day_on_which_it_is_set():
-    now = at(2014, 10, 15, 10)
-    slots = hours(at(2014, 10, 1), now)
-    plain = costs(now, slots)["today"]
-    assert lines(plain) == {"flat": "10.00", "demand": "0.00", "gst": "1.00"}
-    slots[-3] = dataclasses.replace(slots[-3], energy_wh=6000, power_kw=6.0)
-    peak = costs(now, slots)["today"]
-    assert lines(peak) == {"flat": "10.50", "demand": "20.00", "gst": "3.05"}
-    assert peak["amount"] == peak["so_far"] == "33.55"
-    assert lines(costs(now, slots)["month"])["demand"] == "60.00"
-
-
-def test_a_peak_that_is_forecast_costs_in_the_hours_ahead():
-    now = at(2014, 10, 15, 10)
-    rows = costs(now, hours(at(2014, 10, 1), now), forecast(now))
-    # 4 kW so far; 8 kW ahead, at least 4 and at most 16
-    assert lines(rows["next_24h"]) == {"flat": "48.00", "demand": "40.00", "gst": "8.80"}
-    assert (rows["next_24h"]["low"], rows["next_24h"]["high"]) == ("26.40", "237.60")
-
-
-def test_the_days_of_a_month_add_up_to_its_bill():
-    load = hours(at(2014, 10, 1), at(2014, 11, 1))
-    load = [dataclasses.replace(slot, energy_wh=4000 + 37 * index % 997) for index, slot in enumerate(load)]
-    watch, marks = CostWatch(DEMAND, EARLIER), [at(2014, 10, day) for day in range(1, 32)] + [at(2014, 11, 1)]
-    days = [watch._added(begin, end, load, None).total for begin, end in itertools.pairwise(marks)]
-    assert sum(days) == watch._bill(marks[0], marks[-1], load, None).total
-    assert len(set(days)) > 20
-
-
-def test_a_ratchet_rests_on_the_month_before():
-    now = at(2014, 10, 15, 10)
-    month = costs(now, hours(at(2014, 10, 1), now), earlier={"demand": {"2014-09": Decimal(20)}})["month"]
-    assert lines(month)["demand"] == "100.00"
-    assert month["low"] == month["high"] == month["amount"]
-    unknown = costs(now, hours(at(2014, 10, 1), now), earlier={})["month"]
-    assert "not wholly known" in unknown["notes"][0]
-
-
-def test_the_month_at_its_end_is_measured_then_forecast_then_like_earlier_days():
-    now = at(2014, 10, 15, 10)
-    before = hours(at(2014, 9, 15), now, kw=4.0)
-    # Of Saturdays one was at 6 kW.
-    saturday = range(at(2014, 10, 11), at(2014, 10, 12), HOUR_MS)
-    slots = [
-        dataclasses.replace(slot, energy_wh=6000, power_kw=6.0) if slot.start_ms in saturday else slot
-        for slot in before
-    ]
-    row = by_scope(now, slots, forecast(now))["month_end"]
-    assert (row["start_ms"], row["end_ms"]) == (at(2014, 10, 1), at(2014, 11, 1))
-    assert (row["known_slots"], row["forecast_slots"], row["profiled_slots"]) == (345, 398, 374)
-    # 345 h at 4 kW, a day of them at 6; 24 h at 8 (4 to 16); 374 h at 4, of which two Saturdays may be at 6.
-    assert (row["amount"], row["low"], row["high"]) == ("779.00", "755.00", "851.00")
-    assert "lines" not in row
-
-
-def test_the_month_at_its_end_lacks_nothing_where_midnight_lies_within_a_slot():
-    text = 'name = "flat"\nzone = "Asia/Kolkata"\ncurrency = "INR"\n[[energy]]\nname = "flat"\nprice = 0.25\n'
-    first, now = (round(dt.datetime(2026, 4, day, tzinfo=dt.UTC).timestamp() * 1000) for day in (1, 10))
-    rows = CostWatch(Tariff.from_toml(text)).rows(now, hours(first - 24 * HOUR_MS, now), None)
-    end = next(row for row in rows if row["scope"] == "month_end")
-    assert (end["missing_slots"], end["amount"], end["low"], end["high"]) == (0, "720.00", "720.00", "720.00")
-
-
-def test_the_month_at_its_end_needs_a_day_that_is_known():
-    now = at(2014, 10, 15, 10)
-    assert "month_end" not in by_scope(now, hours(now - 23 * HOUR_MS, now), forecast(now))
-    assert "month_end" in by_scope(now, hours(now - 24 * HOUR_MS, now), None)
-
-
-def test_the_agent_reads_the_demand_of_earlier_months_once_a_month():
-    asked = []
-
-    def stored(start_ms, end_ms):
-        asked.append((start_ms, end_ms))
-        return hours(start_ms, end_ms, kw=20.0)
-
-    history = History(3600, hours(at(2014, 10, 1), at(2014, 10, 15)))
-    rooms = Costs(CostWatch(DEMAND), history, stored)
-    for hour in (10, 11):
-        rows = {row["scope"]: row for row in rooms.rows(at(2014, 10, 15, hour), None)}
-        assert lines(rows["month"])["demand"] == "100.00"
-    assert asked == [(at(2014, 9, 1), at(2014, 10, 1))]
-
-
-@pytest.mark.parametrize("kw", [(20.0, 4.0), (4.0, 20.0)], ids=["before it", "after it"])
-def test_an_earlier_month_in_which_the_slot_length_was_changed_has_the_higher_demand_of_its_parts(kw):
-    start_ms, changed_ms, end_ms = at(2014, 9, 1), at(2014, 9, 12), at(2014, 10, 1)
-    after = [Slot(start, 900, round(kw[1] * 250), kw[1], 1.0) for start in range(changed_ms, end_ms, HOUR_MS // 4)]
-    stored = [*hours(start_ms, changed_ms, kw=kw[0]), *after]
-    history = History(900, [Slot(at(2014, 10, 1), 900, 1000, 4.0, 1.0)])
-    rooms = Costs(
-        CostWatch(DEMAND), history, lambda *span: [one for one in stored if span[0] <= one.start_ms < span[1]]
-    )
-    rows = {row["scope"]: row for row in rooms.rows(at(2014, 10, 1, 1), None)}
-    assert lines(rows["month"])["demand"] == "100.00"
-
-
 CARBON = parse_factors("""
 name = "test"
 zone = "Australia/Melbourne"
@@ -322,61 +156,6 @@ def test_beside_every_cost_stands_what_its_energy_emits():
     assert [line["ledger"] for line in rows["month"]["emissions"]] == ["scope-2-location", "scope-2-market"]
 
 
-def test_prices_of_a_fee_beyond_the_market_are_like_the_days_before_too(tmp_path):
-    day = dt.date(2014, 10, 1)
-    starts = [at(day.year, day.month, day.day) + hour * HOUR_MS for hour in range(24 * 4)]
-    lines = [f"{dt.datetime.fromtimestamp(start / 1000, dt.UTC).isoformat()},0.5" for start in starts]
-    (tmp_path / "x.csv").write_text("start,price\n" + "\n".join(lines) + "\n")
-    text = 'name = "new"\nzone = "Australia/Melbourne"\ncurrency = "AUD"\n[[energy]]\nname = "flat"\nprice = 0\n'
-    fee = '[[fee]]\nname = "levy"\nseries = "x.csv"\nseries_minutes = 60\nmissing_between = [0.4, 0.6]\n'
-    (tmp_path / "tariff.toml").write_text(text + fee)
-    now = at(2014, 10, 4)
-    rows = CostWatch(Tariff.load(tmp_path / "tariff.toml")).rows(now, hours(at(2014, 10, 1), now), None)
-    end = next(row for row in rows if row["scope"] == "month_end")
-    assert Decimal(end["amount"]) == Decimal("1486.00")  # 743 hours of 4 kW
-
-
 def test_without_factors_nothing_is_said_of_emissions():
     now = at(2014, 10, 15, 10)
     assert not any("kg_co2e" in row for row in CostWatch(TARIFF).rows(now, hours(at(2014, 10, 15), now), None))
-
-
-def test_prices_beyond_the_market_are_like_the_days_before_at_the_end_of_the_month(tmp_path):
-    (tmp_path / "tariff.toml").write_text("""
-name = "spot"
-zone = "Australia/Melbourne"
-currency = "AUD"
-[[energy]]
-name = "spot"
-series = "market.csv"
-series_minutes = 60
-missing_between = [0, 1]
-""")
-    hours_of = range(at(2014, 10, 30), at(2014, 10, 31), HOUR_MS)
-    rows = [f"{dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).isoformat()},0.5" for at_ms in hours_of]
-    (tmp_path / "market.csv").write_text("\n".join(["start,price", *rows]))
-    watch = CostWatch(Tariff.load(tmp_path / "tariff.toml"))
-    now = at(2014, 10, 31)
-    slots = hours(at(2014, 10, 30), now)
-    (row,) = [row for row in watch.rows(now, slots, forecast(now)) if row["scope"] == "month_end"]
-    # 96 kWh at 0.5, and 24 h at 8 kW (4 to 16) at 0.5, or at 0 to 1
-    assert (row["amount"], row["low"], row["high"]) == ("144.00", "48.00", "432.00")
-    assert row["notes"] == ["spot: 1440 min have no price in market.csv"]
-
-
-def test_at_midnight_nothing_is_told_of_the_new_day_yet():
-    tariff = Tariff.from_toml("""
-name = "demand"
-zone = "Australia/Melbourne"
-currency = "AUD"
-[[period]]
-name = "flat"
-price_per_kwh = 0.25
-[[demand]]
-name = "demand"
-price_per_kw = 1
-interval_minutes = 60
-""")
-    start, now = at(2014, 10, 1), at(2014, 10, 15)
-    rows = CostWatch(tariff).rows(now, hours(start, now), None)
-    assert [row["scope"] for row in rows] == ["month", "month_end"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 
@@ -11,6 +12,7 @@ from agent.contract.channels import Channel, Reading
 from agent.daemon.slots import SlotCloser
 from agent.daemon.views import stored_slots
 from agent.planning.billing.bill import bill
+from agent.planning.billing.forward import Forward, Peak
 from tests.support.billing import QUARTER_MS, at, by_line, empty, slots, steady, tariff, with_peak
 from tests.support.stores import T0, Bench
 
@@ -105,7 +107,12 @@ def test_a_ratchet_over_months_that_are_not_known_is_a_range_and_invoices_may_te
     assert (known.low, known.total, known.high) == (Decimal("1500.00"),) * 3
     told = bill(tariff(body + '\nearlier_kw = {"2026-03" = 300}'), april, span_ms=span)
     assert (told.low, told.total, told.high) == (Decimal("1500.00"),) * 3
-    given = bill(tariff(body), april, span_ms=span, earlier={"demand": {"2026-03": Decimal(300)}})
+    given = bill(
+        tariff(body),
+        april,
+        span_ms=span,
+        forward=Forward({(None, "demand"): {"2026-03": Peak(Fraction(300), is_sure=True, from_ms=MARCH[0])}}),
+    )
     assert given.total == Decimal("1500.00")
 
 
