@@ -131,28 +131,39 @@ class Plant:
         since = min(since_ms(tariff, span) for tariff in tariffs)
         return self.slots(min(since, span[0] - _WEEK_MS), span[1])
 
-    @cached_property
+    @property
     def lately(self) -> list[Slot]:
         """The slots that the agent has at hand."""
-        from agent.daemon.history import KEEP_DAYS
-
-        return self.slots(self.now_ms - KEEP_DAYS * _DAY_MS, self.now_ms)
+        return [slot for slot in self._past[self._since(self._at_hand_ms) :] if slot.length_s == self.slot_s]
 
     @cached_property
     def forward(self) -> Forward:
         """What earlier months count for in that of the newest slot."""
-        from agent.daemon.slotweeks import slots_between
-        from agent.planning.billing.earlier import REACH_MS, months_that_count, read_forward
-
-        months = months_that_count(self.tariff, self.now_ms)
-        first_ms = months[0].start_ms - REACH_MS if months else self.now_ms
-        slots = slots_between(self._store, first_ms, self.now_ms)  # of any length, read at once
-        starts_ms = [slot.start_ms for slot in slots]
+        from agent.planning.billing.earlier import read_forward
 
         def read(start_ms: int, end_ms: int) -> list[Slot]:
-            return slots[bisect_left(starts_ms, start_ms) : bisect_left(starts_ms, end_ms)]
+            return self._past[self._since(start_ms) : self._since(end_ms)]
 
         return read_forward(self.tariff, self.now_ms, read)
+
+    @cached_property
+    def _past(self) -> list[Slot]:
+        """All of any length that costs of today and this month rest on, read at once."""
+        from agent.daemon.slotweeks import slots_between
+        from agent.planning.billing.earlier import REACH_MS, months_that_count
+
+        starts_ms = [month.start_ms - REACH_MS for month in months_that_count(self.tariff, self.now_ms)]
+        return slots_between(self._store, min([self._at_hand_ms, *starts_ms]), self.now_ms)
+
+    @property
+    def _at_hand_ms(self) -> int:
+        from agent.daemon.history import KEEP_DAYS
+
+        return self.now_ms - KEEP_DAYS * _DAY_MS
+
+    def _since(self, start_ms: int) -> int:
+        """Return the index of the first slot from a time on."""
+        return bisect_left(self._past, start_ms, key=lambda slot: slot.start_ms)
 
     def forecast(self) -> Forecast | None:
         """Return the newest forecast that counts, as one of the meter."""

@@ -67,12 +67,11 @@ def months_that_count(tariff: Tariff, now_ms: int) -> list[Month]:
 
 def keys_that_count(tariff: Tariff, now_ms: int) -> frozenset[Key]:
     """Return the charges that look back, of the versions that hold in the month of an instant and in the next."""
-    versions = _versions(tariff, tariff.month_at(now_ms))
-    return frozenset(
-        (version.valid_from, charge.name)
-        for version in versions
-        for charge in (*_demands(version), *_energies(version))
-    )
+    found: set[Key] = set()
+    for version in _versions(tariff, tariff.month_at(now_ms)):
+        found |= {(version.valid_from, demand.name) for demand in _demands(version)}
+        found |= {(version.valid_from, energy.name) for energy in _energies(version)}
+    return frozenset(found)
 
 
 def month_before(tariff: Tariff, now_ms: int, month: Month, slots: Iterable[Slot]) -> MonthBefore:

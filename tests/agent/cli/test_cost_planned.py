@@ -50,7 +50,7 @@ def _keep(plant: CostPlant, *, forecast: Forecast | None = None, note: bytes | N
 def _plan(start_ms: int = NOW_MS) -> bytes:
     """The mill from 22:00 to 24:00."""
     mill = Deferrable(name="mill", power_kw=50.0, steps=2, earliest=0, latest=24, usual=6)
-    problem = Problem(start_ms=start_ms, step_s=3600, load_kw=np.full(24, 100.0), loads=(mill,))
+    problem = Problem(start_ms=start_ms, step_s=3600, load_kw=np.full(24, 100.0), import_per_kwh=0.3, loads=(mill,))
     runs = np.zeros((1, 24))
     runs[0, 10:12] = 50.0
     plan = plan_of(problem, runs, source="rules")
