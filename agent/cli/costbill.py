@@ -137,7 +137,10 @@ def invoice_answer(
     span, notes = known_span(tariff, slots, span, plant.now_ms)
     others, said = read_meters(tariff, meters, span, plant.slot_s) if meters else ({}, [])
     found = make_bill(tariff, slots, span_ms=span, meters=others, partial=True).to_json()
-    return {**plant.head, **found, **plant.emissions(slots, span), "notes": [*words, *notes, *said, *found["notes"]]}
+    emissions = plant.emissions(slots, span)
+    if others and emissions:
+        said.append("the emissions are those of electricity alone")
+    return {**plant.head, **found, **emissions, "notes": [*words, *notes, *said, *found["notes"]]}
 
 
 def wanted_span(tariff: Tariff, month: dt.datetime | None, first: dt.datetime | None, last: dt.datetime | None) -> Span:

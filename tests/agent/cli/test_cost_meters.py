@@ -72,6 +72,14 @@ def test_days_that_readings_do_not_cover_are_a_range(plant: CostPlant, capsys: p
     assert float(answer["high"]) - float(answer["low"]) == pytest.approx(44.255 * (2.41 * 1.07 + 1.83), abs=0.02)
 
 
+def test_emissions_are_said_to_be_those_of_electricity(plant: CostPlant, capsys: pytest.CaptureFixture[str]) -> None:
+    factor = '[[factor]]\nname = "grid"\nledger = "scope-2-location"\nkg_per_unit = 0.4\nsource = "test"\n'
+    (plant.folder / "carbon.toml").write_text(f'name = "grid"\nzone = "UTC"\n{factor}')
+    plant.config.write_text(plant.config.read_text() + '[carbon]\nfile = "carbon.toml"\n')
+    _, answer, _ = _bill(plant, capsys, *_given(plant, "gas"))
+    assert "the emissions are those of electricity alone" in answer["notes"]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
