@@ -54,7 +54,7 @@ def bill(
     month: dt.datetime | None,
     first: dt.datetime | None,
     last: dt.datetime | None,
-    given: tuple[str, ...],
+    meters: tuple[str, ...],
     csv_file: Path | None,
     as_json: bool,
 ) -> None:
@@ -71,7 +71,7 @@ def bill(
     if (month is None) == (first is None) or (first is None) != (last is None):
         raise click.UsageError("Give --month, or --from and --to.")
     with open_plant(session) as plant:
-        answer = invoice_answer(plant, month, first, last, given)
+        answer = invoice_answer(plant, month, first, last, meters)
     if csv_file is not None:
         _write_csv(csv_file, answer)
     emit(answer, as_json, invoices_text)
@@ -135,7 +135,7 @@ def invoice_answer(
     tariff, words = as_one_invoice(plant.tariff, span)
     slots = plant.slots_for(span, tariff)
     span, notes = known_span(tariff, slots, span, plant.now_ms)
-    others, said = read_meters(tariff, meters, span, plant.slot_s) if meters else ({}, [])
+    others, said = read_meters(tariff, meters, span, plant.slot_s)
     found = make_bill(tariff, slots, span_ms=span, meters=others, partial=True).to_json()
     emissions = plant.emissions(slots, span)
     if others and emissions:

@@ -18,7 +18,7 @@ _MAX_BYTES = 64 << 20
 _TIME = "time"
 meter_option = click.option(
     "--meter",
-    "given",
+    "meters",
     multiple=True,
     metavar="NAME=FILE.csv",
     help="Another meter of the tariff, with a time and its reading, or the amount used from then on; repeat.",

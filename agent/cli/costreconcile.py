@@ -10,6 +10,7 @@ import click
 
 from agent.cli.costbill import wanted_span
 from agent.cli.costdata import as_one_invoice, from_option, known_span, month_option, open_plant, to_option
+from agent.cli.costmeters import meter_option, read_meters
 from agent.cli.costwords import days, gaps, remarks
 from agent.cli.output import Payload, emit, facts, json_option, table
 from agent.cli.session import Session, pass_session
@@ -29,6 +30,7 @@ _HEAD = ("line", "theirs", "ours", "difference", "of quantity", "of price", "res
 @month_option
 @from_option
 @to_option
+@meter_option
 @click.option("--map", "mapped", multiple=True, metavar="THEIRS=OURS", help="Their line is that one of ours; repeat.")
 @click.option("--decimal", "mark", type=click.Choice(["point", "comma"]), help="How the file writes decimals.")
 @json_option
@@ -39,6 +41,7 @@ def reconcile(
     month: dt.datetime | None,
     first: dt.datetime | None,
     last: dt.datetime | None,
+    meters: tuple[str, ...],
     mapped: tuple[str, ...],
     mark: Mark | None,
     as_json: bool,
@@ -46,7 +49,8 @@ def reconcile(
     """Explain the utility's invoice line by line against ours.
 
     INVOICE.csv has the columns name and amount, and where known quantity, unit, price and ours (which of our lines it
-    is). Without a month or days it is for the newest billing month that is over.
+    is). Without a month or days it is for the newest billing month that is over. Of meters that the device does not
+    count give readings, as for `edgewatt cost bill`: else their lines stand on the invoice alone.
 
     \b
     Example:
@@ -74,9 +78,10 @@ def reconcile(
         tariff, words = as_one_invoice(tariff, span)
         slots = plant.slots_for(margins(span), tariff)
         known_span(tariff, [slot for slot in slots if span[0] < slot.end_ms <= span[1]], span, plant.now_ms)
-        found = explain(tariff, slots, span, given, told)
+        others, said = read_meters(tariff, meters, margins(span), plant.slot_s)
+        found = explain(tariff, slots, span, given, told, others)
         answer = _answer(found)
-        emit({**plant.head, "file": str(file), **answer, "notes": [*words, *answer["notes"]]}, as_json, _human)
+        emit({**plant.head, "file": str(file), **answer, "notes": [*words, *said, *answer["notes"]]}, as_json, _human)
 
 
 def _told(text: str) -> tuple[str, str]:

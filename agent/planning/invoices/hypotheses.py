@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
@@ -34,11 +34,12 @@ _MARGIN_MS = 25 * _HOUR_MS  # slots before and after the span that explanations 
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be explained: the bill of a span, and the slots around it."""
+    """What is to be explained: the bill of a span, and the slots around it; `meters` are those of other meters."""
 
     tariff: Tariff
     slots: Sequence[Slot]
     bill: Bill
+    meters: Mapping[str, Sequence[Slot]] = field(default_factory=dict)
 
     @property
     def span(self) -> tuple[int, int]:
@@ -162,7 +163,7 @@ def _tried(
     span: tuple[int, int] | None = None,
     holds: Fraction = _HOLDS,
 ) -> Iterator[_Trial]:
-    found = _billed(question.tariff, question.slots if slots is None else slots, span or question.span)
+    found = _billed(question, question.tariff, slots, span)
     if found is not None:
         yield words, holds, _by_name(found)
 
@@ -178,7 +179,7 @@ def _demands(question: Question, found: Sequence[Difference]) -> Iterator[str]:
     ]
     tried = [(words, by_name) for words, _, by_name in question.moved] if differing else []
     for words, tariff in _other_demands(question.tariff) if differing else ():
-        bill_of = _billed(tariff, question.slots, question.span)
+        bill_of = _billed(question, tariff)
         tried += [(words, _by_name(bill_of))] if bill_of is not None else []
     for one, theirs in differing:
         leeway = _leeway(theirs)
@@ -214,7 +215,7 @@ def _prices(question: Question, found: Sequence[Difference]) -> Iterator[str]:
     by_version: list[tuple[Version, Mapping[str, Decimal | None]]] = []
     for version in versions:
         alone = question.tariff.with_versions([dataclasses.replace(version, valid_from=None)])
-        if (billed := _billed(alone, question.slots, question.span)) is not None:
+        if (billed := _billed(question, alone)) is not None:
             by_version.append((version, {line.period: line.price for line in billed.lines}))
     for one in differing:
         theirs, ours = one.pair.theirs, one.pair.ours
@@ -245,9 +246,12 @@ def _price_cause(
     return ""
 
 
-def _billed(tariff: Tariff, slots: Sequence[Slot], span: tuple[int, int]) -> Bill | None:
+def _billed(
+    question: Question, tariff: Tariff, slots: Sequence[Slot] | None = None, span: tuple[int, int] | None = None
+) -> Bill | None:
+    load = question.slots if slots is None else slots
     try:
-        return bill(tariff, slots, span_ms=span, partial=True)
+        return bill(tariff, load, span_ms=span or question.span, meters=question.meters, partial=True)
     except EdgewattError:  # this explanation cannot be tried
         return None
 

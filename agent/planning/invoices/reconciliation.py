@@ -39,7 +39,12 @@ class Reconciliation:
 
 
 def reconcile(
-    tariff: Tariff, slots: Sequence[Slot], span_ms: tuple[int, int], given: Given, told: Mapping[str, str]
+    tariff: Tariff,
+    slots: Sequence[Slot],
+    span_ms: tuple[int, int],
+    given: Given,
+    told: Mapping[str, str],
+    meters: Mapping[str, Sequence[Slot]] | None = None,
 ) -> Reconciliation:
     """Bill a span and explain how an invoice differs from that.
 
@@ -49,16 +54,18 @@ def reconcile(
         span_ms: of the invoice.
         given: the invoice.
         told: our line by the name of theirs.
+        meters: slots of the tariff's other meters; charges of those that are not here are left out.
 
     Raises:
         ConfigError: as `bill` and `match`.
         UnavailableError: as `bill`.
     """
-    ours = bill(tariff, slots, span_ms=span_ms, partial=True)
+    meters = meters or {}
+    ours = bill(tariff, slots, span_ms=span_ms, meters=meters, partial=True)
     version = tariff.version_at(span_ms[0])
     pairs = match(given.lines, ours.lines, told)
     found = differences(pairs, kinds_of(tariff), tariff.currency, version.rounding)
-    findings = [*explain(Question(tariff, slots, ours), found), *_hints(pairs)]
+    findings = [*explain(Question(tariff, slots, ours, meters), found), *_hints(pairs)]
     return Reconciliation(ours, given, tuple(found), causes(found), tuple(findings))
 
 

@@ -72,6 +72,16 @@ def test_days_that_readings_do_not_cover_are_a_range(plant: CostPlant, capsys: p
     assert float(answer["high"]) - float(answer["low"]) == pytest.approx(44.255 * (2.41 * 1.07 + 1.83), abs=0.02)
 
 
+def test_an_invoice_of_all_meters_is_explained(plant: CostPlant, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = plant.folder / "theirs.csv"
+    _bill(plant, capsys, *_given(plant, *READINGS), "--csv", str(theirs))
+    theirs.write_text(theirs.read_text().replace("241.00", "265.10").replace("16.87", "18.56"))  # 110 m3 of water
+    words = ["cost", "reconcile", str(theirs), "--month", "2026-10", "--json", *_given(plant, *READINGS)]
+    assert run_command(plant.command(*words)) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["ours"], answer["theirs"], answer["difference"]) == ("2149.86", "2175.65", "25.79")
+
+
 def test_emissions_are_said_to_be_those_of_electricity(plant: CostPlant, capsys: pytest.CaptureFixture[str]) -> None:
     factor = '[[factor]]\nname = "grid"\nledger = "scope-2-location"\nkg_per_unit = 0.4\nsource = "test"\n'
     (plant.folder / "carbon.toml").write_text(f'name = "grid"\nzone = "UTC"\n{factor}')
