@@ -24,7 +24,7 @@ from agent.daemon.plannote import read_plan_note
 from agent.daemon.slotweeks import slots_between
 from agent.planning.billing.earlier import read_forward
 from agent.store.identity import Enrolled
-from agent.store.reader import StoreStats
+from agent.store.stats import StoreStats
 
 if TYPE_CHECKING:
     from agent.daemon.meterahead import MeterAhead

@@ -20,6 +20,7 @@ from agent.contract.corrections import EXACT_MS, Correction
 from agent.contract.errors import RejectedError
 from agent.contract.jsonform import MAX_TIME_MS, Fields
 
+DRIFT_MS = EXACT_MS // 10  # the least drift for which a clock is written anew
 _MARGIN_MS = 3_600_000  # the longest slot: one that holds an epoch's first reading begins before it
 _NONCE = 12
 _PURPOSE = b"edgewatt/clock/v1\0"
@@ -220,7 +221,7 @@ class Clocks:
         self.unsaved.clear()
         self.drifted.clear()
 
-    def note(self, epoch: int, offset_ms: int, least_ms: int = EXACT_MS // 10) -> None:
+    def note(self, epoch: int, offset_ms: int, least_ms: int = DRIFT_MS) -> None:
         """Note how far the clock of the present epoch has come by going faster or slower, from `least_ms` on."""
         clock = self.known.get(epoch)
         if clock is not None and abs(clock.offset_ms - offset_ms) >= least_ms:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from agent.contract.errors import StorageError
 from agent.store.damage import aside
 from agent.store.journal import Journal
+from agent.store.opening import Opening
 from agent.store.reader import Reader
 from agent.store.schema import DamagedError, FullError, translated
 
@@ -35,6 +36,7 @@ class Guard:
 
     Args:
         journal: what is guarded.
+        opening: opens it, and begins another.
         path: the database file.
         monotonic: seconds that never step.
         window_s: how long rows may wait in memory once something was written.
@@ -45,6 +47,7 @@ class Guard:
     def __init__(
         self,
         journal: Journal,
+        opening: Opening,
         path: Path,
         monotonic: Callable[[], float],
         window_s: float,
@@ -52,7 +55,8 @@ class Guard:
         make_room: Callable[[], object],
         succeeded: Callable[[], None],
     ) -> None:
-        self._journal, self._path, self._monotonic, self._window_s = journal, path, monotonic, window_s
+        self._journal, self._opening = journal, opening
+        self._path, self._monotonic, self._window_s = path, monotonic, window_s
         self._make_room, self._succeeded = make_room, succeeded
         self.error: StorageError | None = None
         self.is_open = False
@@ -81,9 +85,7 @@ class Guard:
     def close(self) -> None:
         """Close the database, and let another process have it."""
         if self.is_open:
-            if self._lost is None:
-                self._journal.note_beside()
-            self._journal.shelves.close()
+            self._opening.close(well=self._lost is None)
         self.unlock()
 
     def unlock(self) -> None:
@@ -175,7 +177,7 @@ class Guard:
     def give_up(self, reason: DamagedError) -> None:
         """Close the database; with the next action another one is begun in its place."""
         if self._lost is None:
-            self._journal.give_up()
+            self._opening.give_up()
             self._lost = reason
 
     def _bring_up(self) -> None:
@@ -188,11 +190,11 @@ class Guard:
             self._lock = aside.lock(self._path) if self._lock is None else self._lock
             if self._lost is None:
                 try:
-                    self._journal.open()
+                    self._opening.open()
                 except DamagedError as exc:
                     self._lost = exc
         if self._lost is not None:
-            self._journal.begin_anew(self._lost)
+            self._opening.begin_anew(self._lost)
             self._lost = None
         if not self.is_open:
             self.is_open, self.error = True, None

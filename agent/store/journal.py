@@ -1,7 +1,7 @@
 """Memory and disk under one transaction: every change of the store's state is made here, all or nothing.
 
-Decides what belongs together in a transaction; not when it is due (`store.py`), how long rows stay (`custody.py`), nor
-what is packed (`packing.py`). Owned by one thread.
+Decides what belongs together in a transaction; not when it is due (`store.py`), how long rows stay (`custody.py`), what
+is packed (`packing.py`), nor what is found when the database is opened (`opening.py`). Owned by one thread.
 """
 
 from __future__ import annotations
@@ -9,31 +9,25 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agent.contract.blocks import Block, encode_readings, encode_rows
 from agent.contract.channels import Channel
-from agent.contract.corrections import EXACT_MS, MAX_EPOCHS, Correction, correction_row
 from agent.contract.errors import RejectedError, StorageError
-from agent.contract.rows import event_row, gap_row
+from agent.contract.rows import gap_row
 from agent.contract.topics import STREAMS
 from agent.store import packing, retention
 from agent.store.buffer import Buffer, ReadingCheck
-from agent.store.clocks import Clocks, Stamping
-from agent.store.damage import aside, ends
-from agent.store.damage.ends import MOST_EPOCHS
-from agent.store.damage.legacy import Legacy
+from agent.store.clocks import DRIFT_MS, Clocks, Stamping
+from agent.store.damage.ends import MOST_EPOCHS, Place
 from agent.store.damage.salvage import Salvage
 from agent.store.damage.scrub import Scrub
-from agent.store.damage.taking import Held
 from agent.store.identity import Identity
-from agent.store.marks import Span
 from agent.store.pieces import BLOCK, RING, Piece
 from agent.store.reader import Reader
 from agent.store.ring import RingFullError
-from agent.store.schema import DamagedError, FullError, open_database, transaction, translated
+from agent.store.schema import DamagedError, FullError, transaction
 from agent.store.shelves import Shelves
 from agent.store.wear import Wear
 
@@ -42,13 +36,11 @@ MOST_PIECES = 2_000
 _FULL_RING = 0.5
 _ROW_BYTES = 256  # and more than a row takes on disk
 _LEAST_ROOM = 65_536  # for tables and indices
-_LOG_LOST = "the log of the store has lost them"
-_REMOVED = "the store was removed or destroyed, these at least were in it"
 _log = logging.getLogger(__name__)
 
 
 class Journal:
-    """The state of an open store.
+    """The state of an open store: `Opening` fills it.
 
     Invariants: `durable` is what the disk holds of the present epoch; `pieces` is its journal, in the table and in the
     ring; a failed change leaves memory and disk as they were, but for readings that the ring took before it.
@@ -64,7 +56,9 @@ class Journal:
         writes: transactions that succeeded.
         ring_writes: records that the ring took.
         births: how often a database was opened or begun.
-        salvaged: how often everything that was set aside had been salvaged.
+        ended: last number of each stream of the newest epochs before this one: it is told beside the database, too.
+        behind: those of `ended` of which only what is told beside is left; to be declared.
+        stamping: the plant clock as it is now, where it is a steady one.
     """
 
     shelves: Shelves
@@ -82,196 +76,24 @@ class Journal:
         written_bytes: Callable[[], int],
         stamping: Callable[[], Stamping | None],
     ) -> None:
-        self.clocks, self._stamping = Clocks(), stamping
-        self._first_stamping = stamping()  # rows may be stamped from here on, however late the database is opened
-        self._late = False
-        self.wear = Wear(written_bytes, now_ms)
         self._path, self._identity, self._channels, self._now_ms = path, identity, dict(channels), now_ms
+        self.clocks, self.stamping = Clocks(), stamping
+        self.wear = Wear(written_bytes, now_ms)
         self.check = ReadingCheck(channels)
         self.buffers = {stream: Buffer(1, limits[stream]) for stream in STREAMS}
         self.durable = dict.fromkeys(STREAMS, 0)
         self.pieces: list[Piece] = []
         self.notes: dict[str, bytes] = {}
         self.no_room: FullError | None = None
-        self.writes = self.ring_writes = self.births = self.salvaged = 0
+        self.writes = self.ring_writes = self.births = 0
+        self.ended: dict[Place, int] = {}
+        self.behind: dict[Place, int] = {}
         self._moving: set[Piece] = set()  # of the ring, in the transaction at hand
-        self._legacy = Legacy(path)
-        self._ended: dict[tuple[int, str], int] = {}
-        self._behind: dict[tuple[int, str], int] = {}
-        self._behind_why = _LOG_LOST
-
-    # -- opening, and beginning anew ------------------------------------------------------------------------------
-
-    def open(self) -> None:
-        """Open the database, or make it. Reads counters and the journal, never all rows.
-
-        Raises:
-            DamagedError: when it is damaged or encrypted under another key.
-            StorageError: when the disk cannot be used.
-        """
-        late, self._late = self._late, True
-        self._identity.settle()  # before all else: an epoch that is not on disk could be drawn once more
-        if not self._path.exists():
-            aside.set_aside(self._path, self._identity.epoch)  # a log without its database
-        removed = ends.find(self._identity.ends(), self._identity.storage_key)
-        db = open_database(self._path)
-        try:
-            self.shelves = Shelves(db, self._identity.storage_key, self._path)
-            self.reader = Reader(self.shelves, self._path)
-            self.salvage = Salvage(self.shelves, self._identity, self._path, self.check, self.transaction, self._now_ms)
-            with transaction(db, self._path):
-                self._check_key()
-                told = self.shelves.told_ends()
-                why = self.shelves.open_ring()
-                newest = self._load(told, late=late)
-                # Nothing is in it yet, whoever made it: a start before this one, which got no further, may have.
-                self._behind_why = _LOG_LOST if newest else _REMOVED
-                behind = {} if why else self._told_beyond(told if newest else removed)
-                self._ended |= behind  # until they are declared
-                self.salvage.begin({} if newest else behind)
-                self._behind = {} if self.salvage.is_due and not newest else behind  # else salvage tells
-                # What is salvaged may have them, and the centre asks for those that it misses.
-                lost = [] if self.salvage.is_due else self.shelves.lost_from_ring(newest)
-                self.scrub = Scrub(self.shelves, self._path, self._now_ms, self.reader.damaged)
-            self.salvage.look()
-            self._places = {path: _inode(path) for path in (self._path, self.shelves.ring.path)}
-        except BaseException:
-            self.shelves.close()
-            raise
-        with contextlib.suppress(StorageError):
-            if why:
-                self._tell(f"the store {why}: what can be read there is salvaged")
-            if lost:
-                self.buffers["events"].extend(retention.gap_rows(lost, "damaged in the journal", self._now_ms()))
-                self.change()  # before anything is written where they were
-            if not self.salvage.is_due and not self._legacy.waits:
-                self._declare_behind()
-            self.note_beside()
-
-    def _told_beyond(self, told: Mapping[tuple[int, str], int]) -> dict[tuple[int, str], int]:
-        """Return what the ring tells of earlier epochs beyond all that the tables know: it went with their log."""
-        known, epoch = self._ends(), self._identity.epoch
-        return {place: last for place, last in told.items() if place[0] < epoch and last > known.get(place, 0)}
-
-    def note_beside(self) -> None:
-        """Tell the identity how far each stream went: should the store be removed, that is all that is left of it."""
-        lasts = {**self._ended, **{(self._identity.epoch, stream): last for stream, last in self.durable.items()}}
-        told = {place: last for place, last in lasts.items() if last}
-        if told:
-            with contextlib.suppress(StorageError):
-                self._identity.note_ends(ends.seal(told, self._identity.storage_key))
-
-    def _declare_behind(self) -> None:
-        """Declare rows of which only the ring, or the identity, still tells that they were."""
-        if not self._behind:
-            return
-        self._pack_earlier()
-        with translated(self._path):
-            behind, known = self._told_beyond(self._behind), self._ends()
-            if self._behind_why == _REMOVED:  # all of it went, but for what was in memory
-                behind, known = self._behind, {}
-        if behind:
-            lost = [
-                (stream, epoch, *span)
-                for (epoch, stream), last in behind.items()
-                for span in self._not_held((epoch, stream), known.get((epoch, stream), 0) + 1, last)
-            ]
-            gaps = retention.gap_rows(lost, self._behind_why, self._now_ms())
-            with self.transaction(gaps):
-                for (epoch, stream), last in behind.items():
-                    self.shelves.note_last(stream, epoch, last)  # or the next start would declare them once more
-            _log.warning("%s: rows of %d streams are declared as lost", self._behind_why, len(lost))
-        self._behind = {}
-
-    def _not_held(self, place: tuple[int, str], first: int, last: int) -> Iterator[Span]:
-        held = Held(self.shelves)
-        while first <= last:
-            spans, through = held.missing(place, first, last)
-            yield from spans
-            first = through + 1
-
-    def _pack_earlier(self) -> None:
-        """Make blocks of what the ring holds of epochs before: a number that the tables know of one must not pass it.
-
-        Else the next start would take it for packed.
-        """
-        if any(piece.place == RING and piece.epoch != self._identity.epoch for piece in self.pieces):
-            self.pack(STREAMS)
-
-    def _check_key(self) -> None:
-        tag = self.shelves.tag("key check")
-        self.shelves.db.execute("INSERT OR IGNORE INTO meta VALUES ('key_check', ?)", [tag])
-        if self.shelves.db.execute("SELECT value FROM meta WHERE name = 'key_check'").fetchone()[0] != tag:
-            raise DamagedError("is encrypted under another storage key", where=str(self._path))
-
-    def _load(self, told: Mapping[tuple[int, str], int], *, late: bool) -> int:
-        """Begin an epoch, and return the newest one before it."""
-        newest = self.reader.newest_epoch()
-        if newest >= self._identity.epoch:  # the identity is older than the store
-            self._identity.new_epoch(above=newest)
-        stamping = self._stamping()
-        if stamping is not None and self._first_stamping is not None:
-            stamping = replace(stamping, at_ms=self._first_stamping.at_ms)
-        self.pieces = self.shelves.journal()
-        self.clocks.open(self.shelves.clocks, self._identity.epoch, stamping, late=late, held=self._held)
-        self.births += 1
-        self._ended = _newest(self._ends())
-        self.shelves.forget_epochs(before=self._identity.epoch, told={epoch for epoch, _ in told})
-        for stream in STREAMS:
-            self.buffers[stream].renumber()
-            self.durable[stream] = 0
-        for channel, time_ms in self.reader.channel_times(list(self._channels)).items():
-            self.check.last_ms[channel] = max(time_ms, self.check.last_ms.get(channel, time_ms))
-        return newest
-
-    def _held(self) -> set[int] | None:
-        """Return the epochs of which there are rows here; None where that is not known."""
-        if self.shelves.thinned.has_any() or aside.names(self._path):
-            return None  # thinned values do not tell theirs, and what was set aside may come back
-        return {state.epoch for state in self.shelves.states() if state.rows} | {piece.epoch for piece in self.pieces}
-
-    def begin_anew(self, reason: DamagedError) -> None:
-        """Set the damaged database aside and open a new one under a new epoch; rows in memory go there.
-
-        Raises:
-            StorageError: when the disk cannot be used; to be called again then.
-        """
-        self._identity.new_epoch()  # first: not even the old database without its log may give a number out twice
-        self._legacy.set_aside(self._identity.epoch)
-        self.open()
-        try:
-            # Nothing in memory goes along: were this to fail, the ring of the new database would be no more.
-            with transaction(self.shelves.db, self._path):
-                self._legacy.settle(self.shelves, self.salvage)
-        except BaseException:
-            self.shelves.close()
-            raise
-        name = self._legacy.name
-        self._legacy.clear()
-        aside_as = f"it was set aside as {name}" if name else "nothing of it is left"
-        with contextlib.suppress(StorageError):  # the event stays in memory then
-            if not self.salvage.is_due:
-                self._declare_behind()
-            self._tell(f"the store {reason.what}; {aside_as} and a new one was begun", set_aside=name)
-
-    def give_up(self) -> None:
-        """Close a database that is damaged. What waits in the ring is as it was written: it goes to the next one."""
-        self.note_beside()  # it may be all that is left
-        self._legacy.of(self.shelves, self._identity.epoch, self.durable)
-        self.shelves.close()
-
-    def _tell(self, text: str, **more: Any) -> None:
-        _log.warning("%s", text)
-        event = event_row(self._now_ms(), "store", text, epoch=self._identity.epoch, **more)
-        self.buffers["events"].extend([event])
-        self.change()
 
     @property
     def is_long(self) -> bool:
         """Whether it is to be packed before its time: a start must not read more, and the ring needs room."""
         return len(self.pieces) >= MOST_PIECES or self.shelves.ring.used >= _FULL_RING
-
-    # -- changing -------------------------------------------------------------------------------------------------
 
     @property
     def unwritten(self) -> bool:
@@ -380,8 +202,7 @@ class Journal:
             self.durable[stream] = buffer.last
             buffer.written(buffer.last)
         self.writes += 1
-        epoch = self._identity.epoch
-        self.shelves.note_ends({**self._ended, **{(epoch, stream): last for stream, last in self.durable.items()}})
+        self.shelves.note_ends(self.lasts())
 
     def _write(self) -> list[Piece]:
         pieces: list[Piece] = []
@@ -408,7 +229,7 @@ class Journal:
         Raises:
             StorageError: when the disk cannot be used.
         """
-        self._note_clock()
+        self.note_clock()
         self.change()
         with self.transaction():
             packed = self._pack_into([piece for piece in self.pieces if piece.stream in streams])
@@ -416,66 +237,39 @@ class Journal:
             self.scrub.note()
             self.wear.note(self.shelves.counters)
         self._forget(packed, released)
-        self._ended = _newest(self._ends()) | self._behind
+        self.ended = self.newest_ends() | self.behind
         self.quarantine()
 
-    def begin_epoch(
-        self, offset_ms: int, time_ms: int, text: str, *, own_times: Sequence[str], slots_first_ms: int | None
-    ) -> None:
-        """Go on under a new epoch, whose clock is another, with the events that correct the epochs before.
+    def note_clock(self, least_ms: int = DRIFT_MS) -> None:
+        """Note how far the clock of the present epoch has drifted, from `least_ms` on; written with what comes next."""
+        stamping = self.stamping()
+        if stamping is not None:
+            self.clocks.note(self._identity.epoch, stamping.offset_ms, least_ms)
 
-        Raises:
-            StorageError: when the disk cannot be used; the clock is the one before then, whatever the epoch.
-        """
-        self.pack(STREAMS)
-        epoch = self._identity.new_epoch()
+    def renumber(self) -> None:
+        """Number what is in memory anew, under an epoch that has just begun."""
         for stream, buffer in self.buffers.items():
             buffer.renumber()
             self.durable[stream] = 0
-        if (stamping := self._stamping()) is None:
-            raise ValueError("this store was not told of a clock")
-        self.clocks.begin(epoch, stamping)
-        until_now = self.clocks.known[epoch]
-        shift_ms = offset_ms - until_now.offset_ms
-        since_ms = until_now.began_ms + until_now.offset_ms - EXACT_MS  # so far it may have gone faster or slower
-        times = self.check.moved(shift_ms, own_times, since_ms, time_ms)
-        slots = slots_first_ms is not None
-        found: list[Correction] = self.clocks.corrected(epoch, offset_ms, slots_first_ms, slots=slots)
-        changed = self.clocks.after(found, own_times, epoch, offset_ms)
-        parts = [found[at : at + MAX_EPOCHS] for at in range(0, max(1, len(found)), MAX_EPOCHS)]
-        with self.transaction([correction_row(time_ms, text, part, own_times) for part in parts]):
-            for one, clock in changed.items():
-                self.shelves.clocks.put(one, clock)
-            self.shelves.times.put(times)
-        self.clocks.known |= changed
-        self.clocks.aside_ms = 0
-        self.check.move(times, shift_ms)
 
-    def _note_clock(self) -> None:
-        stamping = self._stamping()
-        if stamping is not None:
-            self.clocks.note(self._identity.epoch, stamping.offset_ms)
-
-    def close_clock(self) -> None:
-        """Keep by which clock the epoch was stamped to the end: the next run goes on by it.
-
-        Raises:
-            StorageError: when the disk cannot be used.
-        """
-        stamping = self._stamping()
-        if stamping is not None:
-            self.clocks.note(self._identity.epoch, stamping.offset_ms, least_ms=1)
-        if self.clocks.drifted:
-            with self.transaction():
-                pass
-
-    def _ends(self) -> dict[tuple[int, str], int]:
+    def ends(self) -> dict[Place, int]:
         """Return the last number of each epoch and stream of which there are rows."""
         ends = {(state.epoch, state.stream): state.last for state in self.shelves.states()}
         for piece in self.pieces:
             place = piece.epoch, piece.stream
             ends[place] = max(piece.last, ends.get(place, 0))
         return ends
+
+    def newest_ends(self) -> dict[Place, int]:
+        """Return those of the newest epochs: more are not kept beside the store, and each commit goes over them."""
+        ends = self.ends()
+        newest = sorted({epoch for epoch, _ in ends})[-MOST_EPOCHS:]
+        return {place: last for place, last in ends.items() if place[0] in newest}
+
+    def lasts(self) -> dict[Place, int]:
+        """Return what is to be told beside the database: `ended`, and what is durable of the present epoch."""
+        epoch = self._identity.epoch
+        return {**self.ended, **{(epoch, stream): last for stream, last in self.durable.items()}}
 
     def _pack_into(self, pieces: Sequence[Piece]) -> set[Piece]:
         """Make blocks of pieces, in a transaction, and return of which; damaged ones are noted."""
@@ -547,55 +341,3 @@ class Journal:
         first = before.last + 1 if before and not self.salvage.is_due else piece.first
         last = after.first - 1 if after and not self.salvage.is_due else piece.last
         return retention.gap_rows([(piece.stream, piece.epoch, first, last)], reason, self._now_ms())
-
-    def check_place(self) -> None:
-        """See that the files are where they were opened: what is written to a file without a name is lost.
-
-        Raises:
-            DamagedError: when the database or its ring was removed or replaced.
-        """
-        for path, opened in self._places.items():
-            try:
-                found = _inode(path)
-            except FileNotFoundError:
-                raise DamagedError("was removed while it was open", where=str(path)) from None
-            if found != opened:
-                raise DamagedError("was replaced while it was open", where=str(path))
-
-    def mend(self, salvage_bytes: int, scrub_bytes: int) -> None:
-        """Salvage a little of what was set aside, or else look at some blocks.
-
-        Raises:
-            DamagedError: when the database contradicts itself.
-            StorageError: when the disk cannot be used.
-        """
-        self.shelves.check_trust()
-        if not self.salvage.is_due:
-            self.scrub.step(scrub_bytes)
-            return
-        self._pack_earlier()
-        if not self.salvage.step(salvage_bytes):
-            self.salvaged += 1
-            self._correct_times()
-            self._declare_behind()
-
-    def _correct_times(self) -> None:
-        """Look anew for latest times that lie ahead: that their clock was wrong may have come back after them."""
-        now_ms = self._now_ms()
-        ahead = [channel for channel, time_ms in self.check.last_ms.items() if time_ms > now_ms]
-        if ahead:
-            with translated(self._path):
-                self.check.lower(self.reader.times_in_blocks(ahead))
-            with self.transaction():
-                self.shelves.times.put(self.check.last_ms)
-
-
-def _inode(path: Path) -> tuple[int, int]:
-    about = path.stat()
-    return about.st_dev, about.st_ino
-
-
-def _newest(ends: Mapping[tuple[int, str], int]) -> dict[tuple[int, str], int]:
-    """Return those of the newest epochs: more are not kept beside the store, and each commit goes over them."""
-    newest = sorted({epoch for epoch, _ in ends})[-MOST_EPOCHS:]
-    return {place: last for place, last in ends.items() if place[0] in newest}

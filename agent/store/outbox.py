@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from agent.contract.blocks import Block
 from agent.contract.topics import STREAMS
+from agent.store import unopened
 from agent.store.pieces import Piece
 from agent.store.shelves import Shelves
 
@@ -72,7 +73,7 @@ def _oldest(shelves: Shelves, streams: Sequence[str]) -> Iterator[Piece]:
 def _since(shelves: Shelves, stream: str, time_ms: int) -> list[Piece]:
     # The + keeps SQLite from going through the whole backlog by the other index.
     # What a wrong clock stamped goes with the backlog, wherever its times lie.
-    apart = ", ".join(map(str, shelves.corrected(stream))) or "0"
+    apart = ", ".join(map(str, unopened.corrected(shelves, stream))) or "0"
     state = f"+acknowledged = 0 AND epoch NOT IN ({apart})"
     where = f"WHERE stream = ? AND end_ms >= ? AND {state} ORDER BY end_ms LIMIT {_PAGE}"
     return shelves.pieces("block", where, [stream, time_ms])

@@ -6,7 +6,7 @@ One reader belongs to one thread. `Reader.open` serves the command line while th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,83 +18,20 @@ from agent.contract.channels import Reading
 from agent.contract.corrections import DERIVED, Correction, moved
 from agent.contract.errors import RejectedError
 from agent.contract.topics import STREAMS, URGENT
+from agent.store import unopened
 from agent.store.clocks import EpochClock
-from agent.store.damage import aside
-from agent.store.damage.salvagelog import SalvageLog, SalvageState
-from agent.store.damage.scrub import Scrub
+from agent.store.damage.scrub import Verified, look_over
 from agent.store.outbox import of_stream
 from agent.store.pieces import BLOCK, GoneError, Piece
-from agent.store.retention import KEPT
-from agent.store.schema import DamagedError, open_database_read_only, transaction, translated
+from agent.store.schema import open_database_read_only, transaction, translated
 from agent.store.shelves import RAW, Shelves
+from agent.store.stats import StoreStats, stats_of
 
 _T = TypeVar("_T")
-_VERIFY_STEP = 2**20
 _OLDEST_PIECES = 64  # looked into for a first time; a start must not read all there is
 _NEWEST_BLOCKS = 32  # looked into for a latest time, likewise
 _OPENED_BLOCKS = 4  # slots are built one by one from the same few blocks
 _OVERLAPS = "WHERE stream = ? AND end_ms >= ? AND start_ms < ? ORDER BY epoch, first"
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStats:
-    """The store in numbers, from counters: never by counting rows.
-
-    Attributes:
-        epoch, boot: of the writer; the newest epoch on disk and 0 when read without one.
-        rows: rows on disk of each stream.
-        pending_rows: rows in memory, not durable yet.
-        backlog_rows, backlog_blocks, backlog_bytes: durable and not acknowledged; rows include the journal.
-        oldest_unacknowledged_ms: time of the oldest of them.
-        bytes_on_disk: the database with its log.
-        evicted_rows: given up unacknowledged, each declared by a gap event.
-        quarantined: damaged blocks that were set apart.
-        storage_error: why the disk cannot be written at present; empty when it can.
-        set_aside: names of damaged files that lie beside the store.
-        salvage: how far each of them was salvaged.
-        scrubbed_ms: when every block had been looked at last; 0 before.
-        kept_bytes: of alerts, events and slots that wait for the centre.
-        written_today_bytes, written_yesterday_bytes: to the disk by this agent, in days of UTC; 0 without a writer.
-    """
-
-    epoch: int
-    boot: int
-    rows: dict[str, int]
-    pending_rows: int
-    backlog_rows: int
-    backlog_blocks: int
-    backlog_bytes: int
-    oldest_unacknowledged_ms: int | None
-    bytes_on_disk: int
-    evicted_rows: int
-    quarantined: int
-    storage_error: str = ""
-    set_aside: tuple[str, ...] = field(default=())
-    salvage: tuple[SalvageState, ...] = field(default=())
-    scrubbed_ms: int = 0
-    kept_bytes: int = 0
-    written_today_bytes: int = 0
-    written_yesterday_bytes: int = 0
-
-    @classmethod
-    def unknown(cls) -> StoreStats:
-        """What is said while the disk cannot be read."""
-        return cls(0, 0, dict.fromkeys(STREAMS, 0), 0, 0, 0, 0, None, 0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What looking at every block has found.
-
-    Attributes:
-        blocks: that were looked at.
-        damaged: those that do not open, each in words.
-        contradiction: why the file as a whole cannot be relied on; empty where it can.
-    """
-
-    blocks: int
-    damaged: tuple[str, ...]
-    contradiction: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +90,7 @@ class Reader:
             journal = self._shelves.journal()
             clocks = self._shelves.clocks.corrected()
             if clocks and not self._shelves.thinned.has_any():  # these may be of any epoch
-                clocks = self._shelves.corrected("readings", journal)
+                clocks = unopened.corrected(self._shelves, "readings", journal)
             shifts = {epoch: clock.shift_of(channel) for epoch, clock in clocks.items()}
             for shift_ms in {0, *shifts.values()}:
                 low, high = start_ms - shift_ms, end_ms - shift_ms
@@ -178,7 +115,7 @@ class Reader:
         """
         found: list[dict[str, Any]] = []
         with transaction(self._shelves.db, self._path):
-            clocks = self._shelves.corrected(stream)
+            clocks = unopened.corrected(self._shelves, stream)
             shifts = {} if stream in DERIVED else {epoch: clock.shift_ms for epoch, clock in clocks.items()}
             for shift_ms in sorted({0, *shifts.values()}):
                 for piece in self._overlapping(stream, start_ms - shift_ms, end_ms - shift_ms):
@@ -203,7 +140,7 @@ class Reader:
             StorageError: when the disk cannot be read.
         """
         with transaction(self._shelves.db, self._path):
-            return self._shelves.fingerprints(stream, width_ms, since_ms)
+            return unopened.fingerprints(self._shelves, stream, width_ms, since_ms)
 
     def note(self, name: str) -> bytes | None:
         """Return a note, None where there is none.
@@ -225,8 +162,11 @@ class Reader:
             if channel is not None:
                 return self.channel_times([channel]).get(channel)
             journal = [piece for piece in self._shelves.journal() if piece.stream == stream] if stream == RAW else []
-            clocks = self._shelves.corrected(stream, journal)
-            ends = [*((piece.epoch, piece.end_ms) for piece in journal), *self._shelves.ends(stream, clocks)]
+            clocks = unopened.corrected(self._shelves, stream, journal)
+            ends = [
+                *((piece.epoch, piece.end_ms) for piece in journal),
+                *unopened.ends(self._shelves, self._path, stream, clocks),
+            ]
         times = (_end(stream, end_ms, epoch, clocks.get(epoch)) for epoch, end_ms in ends)
         return max((time_ms for time_ms in times if time_ms is not None), default=None)
 
@@ -239,7 +179,7 @@ class Reader:
         where = f"WHERE stream = ? AND end_ms >= ? ORDER BY end_ms LIMIT {_OLDEST_PIECES}"
         with transaction(self._shelves.db, self._path):
             journal = [piece for piece in self._shelves.journal() if piece.stream == "readings"]
-            clocks = self._shelves.corrected("readings", journal)
+            clocks = unopened.corrected(self._shelves, "readings", journal)
             shifts = {epoch: clock.shift_of(channel) for epoch, clock in clocks.items()}
             firsts = []
             for shift_ms in {0, *shifts.values()}:
@@ -319,25 +259,8 @@ class Reader:
         Raises:
             StorageError: when the disk cannot be read.
         """
-        damaged: list[tuple[Piece, str]] = []
-        blocks, contradiction = 0, ""
         with transaction(self._shelves.db, self._path):
-            scrub = Scrub(self._shelves, self._path, lambda: 1, damaged, whole=True)
-            try:
-                while not scrub.finished_ms:
-                    blocks += scrub.step(_VERIFY_STEP)
-                    progress(blocks)
-                self._shelves.check_trust()
-            except DamagedError as exc:
-                contradiction = exc.what
-        found = [f"rows {piece.first}..{piece.last} of {piece.stream}: {what}" for piece, what in damaged]
-        return Verified(blocks, tuple(found), contradiction)
-
-    def newest_epoch(self) -> int:
-        """Return the newest epoch on disk, 0 in an empty store."""
-        states = [state.epoch for state in self._shelves.states()]
-        journal = [piece.epoch for piece in self._shelves.journal()]
-        return max(states + journal, default=0)
+            return look_over(self._shelves, self._path, progress)
 
     def stats(self) -> StoreStats:
         """Return the store in numbers.
@@ -346,38 +269,7 @@ class Reader:
             StorageError: when the disk cannot be read.
         """
         with transaction(self._shelves.db, self._path):
-            journal = self._shelves.journal()
-            states = self._shelves.states()
-            rows = dict.fromkeys(STREAMS, 0)
-            for state in states:
-                rows[state.stream] += state.rows
-            for piece in journal:
-                rows[piece.stream] += piece.count
-            there = aside.names(self._path)
-            oldest = [piece for stream in STREAMS for piece in self._oldest_waiting(stream)] + journal
-            clocks = self._shelves.clocks.corrected()
-            starts = [piece.start_ms + clocks.get(piece.epoch, EpochClock()).shift_ms for piece in oldest]
-            return StoreStats(
-                epoch=self.newest_epoch(),
-                boot=0,
-                rows=rows,
-                pending_rows=0,
-                backlog_rows=sum(state.waiting_rows for state in states) + sum(piece.count for piece in journal),
-                backlog_blocks=sum(state.waiting_blocks for state in states),
-                backlog_bytes=sum(state.waiting_bytes for state in states) + sum(piece.size for piece in journal),
-                oldest_unacknowledged_ms=min(starts, default=None),
-                bytes_on_disk=_size(self._path),
-                kept_bytes=sum(state.waiting_bytes for state in states if state.stream in KEPT),
-                evicted_rows=self._shelves.counters.get("evicted_rows"),
-                quarantined=self._shelves.counters.get("quarantined"),
-                set_aside=tuple(sorted(there)),
-                salvage=tuple(state for state in SalvageLog(self._shelves.db).states() if state.name in there),
-                scrubbed_ms=self._shelves.counters.get("scrubbed_ms"),
-            )
-
-    def _oldest_waiting(self, stream: str) -> list[Piece]:
-        where = "WHERE stream = ? AND acknowledged = 0 ORDER BY epoch, first LIMIT 1"
-        return self._shelves.pieces(BLOCK, where, [stream])
+            return stats_of(self._shelves, self._path)
 
     def _overlapping(
         self, stream: str, start_ms: int, end_ms: int, journal: Sequence[Piece] | None = None
@@ -430,8 +322,3 @@ def _end(stream: str, end_ms: int, epoch: int, clock: EpochClock | None) -> int 
         return end_ms + clock.shift_ms
     told = Correction(epoch, clock.shift_ms, clock.slots_from_ms)
     return next((at for at in (end_ms, clock.slots_from_ms - 1) if at >= 0 and told.counts(stream, at)), None)
-
-
-def _size(path: Path) -> int:
-    names = (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-ring")
-    return sum(file.stat().st_size for file in map(path.with_name, names) if file.exists())

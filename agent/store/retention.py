@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from agent.contract.rows import gap_row
+from agent.store import unopened
 from agent.store.pieces import Piece
 from agent.store.shelves import Shelves
 
@@ -78,7 +79,7 @@ def aged(shelves: Shelves, now_ms: int, keep_raw_days: float, raw_from_ms: int |
 
 def _ending(shelves: Shelves, stream: str, before_ms: int, state: str) -> list[Piece]:
     """Return up to a batch of blocks that end before a time, by the clock as it is known to have been."""
-    shifts = {epoch: clock.shift_ms for epoch, clock in shelves.corrected(stream).items()}
+    shifts = {epoch: clock.shift_ms for epoch, clock in unopened.corrected(shelves, stream).items()}
     apart = ", ".join(map(str, shifts)) or "0"
     where = f"WHERE stream = ? AND end_ms < ? AND {state} AND epoch NOT IN ({apart}) ORDER BY end_ms LIMIT {BATCH}"
     found = shelves.pieces("block", where, [stream, before_ms])

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import hashlib
 import hmac
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +19,8 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.contract.blocks import Block, BlockHeader, seal_block, unseal_block
-from agent.contract.jsonform import MAX_TIME_MS
 from agent.contract.topics import STREAMS
-from agent.store.clocks import ClockTable, EpochClock
+from agent.store.clocks import ClockTable
 from agent.store.damage import aside
 from agent.store.damage.ends import WITHIN as ENDS_WITHIN
 from agent.store.damage.ends import find as find_ends
@@ -37,7 +35,6 @@ from agent.store.thinning import Thinned
 
 _PLACE = "id, stream, epoch, boot, first, last, start_ms, end_ms"
 RAW = "readings"  # what the ring holds
-_PRINT = 32
 _RING_ID, _RING_RELEASED = "ring", "ring_released"
 
 
@@ -287,54 +284,6 @@ class Shelves:
             if row[stream] not in STREAMS:
                 raise DamagedError("is damaged (a row is of no stream)", where=str(self._path))
         return rows
-
-    def corrected(self, stream: str, journal: Iterable[Piece] = ()) -> dict[int, EpochClock]:
-        """Return the clocks of epochs whose times are wrong, of which there are rows of a stream, or pieces here."""
-        clocks = self.clocks.corrected()
-        if not clocks:
-            return {}
-        held = {piece.epoch for piece in journal if piece.stream == stream}
-        for query in (
-            "SELECT epoch FROM stream_state WHERE stream = ? AND rows > 0",
-            "SELECT DISTINCT epoch FROM journal WHERE stream = ?",
-        ):
-            held |= {epoch for (epoch,) in self.db.execute(query, [stream]).fetchall()}
-        return {epoch: clock for epoch, clock in clocks.items() if epoch in held}
-
-    def ends(self, stream: str, apart: Iterable[int]) -> list[tuple[int, int]]:
-        """Return the greatest time in the tables of each epoch in `apart`, and that of all others under epoch 0."""
-        names = ", ".join(str(int(epoch)) for epoch in apart)
-        queries: list[str] = []
-        for table in (BLOCK, JOURNAL):
-            others = f"SELECT 0, max(end_ms) FROM {table} WHERE stream = ?"
-            queries.append(f"{others} AND epoch NOT IN ({names})" if names else others)
-            if names:
-                queries.append(
-                    f"SELECT epoch, max(end_ms) FROM {table} WHERE stream = ? AND epoch IN ({names}) GROUP BY epoch"
-                )
-        found = [row for query in queries for row in self.db.execute(query, [stream]).fetchall()]
-        return [(whole(epoch, self._path), whole(end_ms, self._path)) for epoch, end_ms in found if end_ms is not None]
-
-    def fingerprints(self, stream: str, width_ms: int, since_ms: int) -> dict[int, str]:
-        """Return, by number of the span of `width_ms`, what is another whenever its rows may be; see `Reader`."""
-        clocks = sorted((epoch, clock.shift_ms, clock.slots_from_ms) for epoch, clock in self.corrected(stream).items())
-        # Answered by the index alone. The number of a block is never given again: what is added has the greatest.
-        query = (
-            "SELECT start_ms / ?, end_ms / ?, count(*), max(id) FROM block WHERE stream = ? AND end_ms >= ?"
-            " AND end_ms <= ? AND start_ms >= 0 GROUP BY 1, 2 ORDER BY 1, 2"
-        )
-        found: dict[int, list[list[int]]] = {}
-        values = [width_ms, width_ms, stream, since_ms, MAX_TIME_MS]
-        for first, last, count, newest in self.db.execute(query, values).fetchall():
-            for number in range(first, last + 1):
-                found.setdefault(number, []).append([first, last, count, newest])
-        for piece in self.journal_of(stream, since_ms, MAX_TIME_MS):
-            for number in range(piece.start_ms // width_ms, piece.end_ms // width_ms + 1):
-                found.pop(number, None)
-        return {
-            number: hashlib.sha256(json.dumps([groups, clocks]).encode()).hexdigest()[:_PRINT]
-            for number, groups in found.items()
-        }
 
     def checkpoint(self) -> bool:
         """Let the database have what is in its log, which is written from its begin then; False: it has no room."""

@@ -1,7 +1,7 @@
 """The device's one memory: rows are taken in, made durable, packed, offered to the centre, and let go by rule.
 
-Decides when things happen (commit window, packing, retention); what belongs together in a transaction is decided in
-`journal.py`, what a failing disk means in `guard.py`. Owned by one thread. The promise is in README.md.
+Decides when things happen (commit window, packing, mending, retention); what belongs together in a transaction is
+decided in `journal.py`, what a failing disk means in `guard.py`. Owned by one thread. The promise is in README.md.
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ import numpy as np
 from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Row
 from agent.contract.channels import Channel, Reading
-from agent.contract.errors import RejectedError, StorageError
+from agent.contract.errors import StorageError
 from agent.contract.topics import STREAMS, URGENT
-from agent.store import outbox
 from agent.store.buffer import accept_rows
 from agent.store.clocks import Stamping
 from agent.store.custody import Bounds, Custody
 from agent.store.damage.salvage import LEAST_FREE_BYTES
+from agent.store.epochs import Epochs
 from agent.store.guard import Guard
 from agent.store.identity import Identity
 from agent.store.journal import Journal
+from agent.store.mending import Mending
+from agent.store.offering import Offering
+from agent.store.opening import Opening
 from agent.store.outbox import StoredBlock
-from agent.store.reader import StoreStats
 from agent.store.schema import DamagedError, FullError, translated
+from agent.store.stats import StoreStats
 
 COMMIT_ROWS = 50_000  # readings that are written before the window is over, so that the ring stays for bad times
 OTHER_RING_ROWS = 2_000
 RETAIN_EVERY_S = 60.0
 NOTE_EVERY_S = 3600.0
-UNREADABLE_S = 600.0  # a block that the disk does not give is passed over for so long
-_MOST_UNREADABLE = 64
 MEND_EVERY_S = 0.25
 SCRUB_KIB_S = 256
 
@@ -96,23 +97,29 @@ class Store:
         written_bytes: Callable[[], int] = lambda: 0,
         stamping: Callable[[], Stamping | None] = lambda: None,
     ) -> None:
-        self._path, self._identity, self._monotonic, self._now_ms = path, identity, monotonic, now_ms
+        self._path, self._identity, self._monotonic = path, identity, monotonic
         self._window_s, self._pack_after_s = commit_window_s, pack_after_s
         self._scales = {name: 10.0**channel.decimals for name, channel in channels.items()}
         limits = dict.fromkeys(STREAMS, OTHER_RING_ROWS) | {"readings": ring_readings}
         self._journal = Journal(path, identity, channels, limits, now_ms, written_bytes, stamping)
         bounds = Bounds(max_bytes, reserved_bytes, keep_acknowledged_days, keep_unacknowledged_days)
         self._custody = Custody(self._journal, identity, path, bounds, now_ms)
+        self._mending = Mending(self._journal, identity, path, now_ms)
+        self._opening = Opening(self._journal, self._mending, path, identity, channels, now_ms)
+        self._epochs = Epochs(self._journal, identity)
         self._guard = Guard(
             self._journal,
+            self._opening,
             path,
             monotonic,
             commit_window_s,
             make_room=self._custody.make_room,
             succeeded=self._time_packing,
         )
+        self._offering = Offering(
+            self._journal, self._guard, path, now_ms=now_ms, monotonic=monotonic, live_s=2 * pack_after_s
+        )
         self._raw_from_ms: int | None = None
-        self._unreadable: dict[tuple[int, int], float] = {}  # birth of the database and block; until when
         self._salvage_kib_s = salvage_kib_s
         self._retain_at = self._mended_at = self._monotonic()
         self._note_at = self._monotonic() + NOTE_EVERY_S
@@ -180,7 +187,7 @@ class Store:
 
         def begin() -> None:
             nonlocal begun
-            self._journal.begin_epoch(offset_ms, time_ms, text, own_times=own_times, slots_first_ms=slots_first_ms)
+            self._epochs.begin(offset_ms, time_ms, text, own_times=own_times, slots_first_ms=slots_first_ms)
             begun = True
 
         self._guard.run(begin)
@@ -248,14 +255,14 @@ class Store:
         seconds = min(now - self._mended_at, 1.0)
         if seconds >= MEND_EVERY_S:
             self._mended_at = now
-            self._guard.run(self._journal.check_place, reads=True)
+            self._guard.run(self._opening.check_place, reads=True)
             salvage_bytes, scrub_bytes = (int(kib * 1024 * seconds) for kib in (self._salvage_kib_s, SCRUB_KIB_S))
-            self._guard.run(lambda: self._journal.mend(salvage_bytes, scrub_bytes))
+            self._guard.run(lambda: self._mending.step(salvage_bytes, scrub_bytes))
 
     def _retain(self) -> None:
         if self._monotonic() >= self._note_at:
             self._note_at = self._monotonic() + NOTE_EVERY_S
-            self._journal.note_beside()
+            self._mending.note_beside()
         if not self._custody.retain(self._raw_from_ms):
             self._retain_at = self._monotonic()  # goes on with the next turn
 
@@ -271,7 +278,7 @@ class Store:
         self._journal.no_room = None
         self.commit()
         if self._guard.is_whole and self._guard.error is None:
-            self._guard.run(self._journal.close_clock)
+            self._guard.run(self._epochs.close)
         self._guard.close()
 
     # -- the way to the centre ------------------------------------------------------------------------------------
@@ -292,47 +299,7 @@ class Store:
             now_streams: streams whose journal is packed for this, however young.
             backlog: whether what was packed longer ago than twice `pack_after_s` is wanted.
         """
-        journal, now = self._journal, self._monotonic()
-        found: list[StoredBlock] = []
-        if not self._guard.is_open:
-            return found
-        self._unreadable = {
-            (birth, block): until
-            for (birth, block), until in self._unreadable.items()
-            if birth == journal.births and until > now
-        }
-
-        def collect() -> None:
-            found.clear()
-            chosen = outbox.waiting(
-                journal.shelves,
-                limit_bytes=limit_bytes,
-                skip={*skip, *(block for _, block in self._unreadable)},
-                now_streams=now_streams,
-                live_from_ms=self._now_ms() - round(2000 * self._pack_after_s),
-                backlog=backlog,
-            )
-            for piece, is_old in chosen:
-                try:
-                    with translated(self._path):
-                        found.append(StoredBlock(piece.id, journal.shelves.open(piece), is_old))
-                except RejectedError as exc:
-                    journal.reader.damaged.append((piece, exc.what))
-                except StorageError as exc:
-                    if isinstance(exc, DamagedError):
-                        raise
-                    self._guard.error = exc  # of this block alone, as long as others can be read
-                    self._unreadable[journal.births, piece.id] = now + UNREADABLE_S
-
-        if any(piece.stream in now_streams for piece in journal.pieces) and self._guard.may_write():
-            self._guard.run(lambda: journal.pack(now_streams))
-        before = -1
-        while not found and before < len(self._unreadable) <= _MOST_UNREADABLE:  # the others must not wait for them
-            before = len(self._unreadable)
-            self._guard.run(collect, reads=True)
-        if journal.reader.damaged:
-            self._guard.run(journal.quarantine)
-        return found
+        return self._offering.unacknowledged(limit_bytes, skip=skip, now_streams=now_streams, backlog=backlog)
 
     def apply_marks(self, marks: Sequence[Mark]) -> int:
         """Mark the blocks that the centre holds, and return how many became safe; repeated marks change nothing.
@@ -475,7 +442,7 @@ class Store:
     @property
     def salvaged(self) -> int:
         """How often, since the start, rows have come back from all that was set aside: old ones, of every stream."""
-        return self._journal.salvaged
+        return self._mending.salvaged
 
     def stats(self) -> StoreStats:
         """Return the store in numbers, at the cost of a few index look-ups."""

@@ -8,6 +8,7 @@ relied on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.contract.errors import RejectedError
@@ -16,6 +17,7 @@ from agent.store.schema import DamagedError
 from agent.store.shelves import Shelves
 
 MOST_BLOCKS = 16  # of a step
+_WHOLE_STEP = 2**20  # bytes
 _AT, _DONE_MS = "scrub_at", "scrubbed_ms"
 _KEY = "stream = ?2 AND epoch = ?3 AND first = ?4"
 # The flag as the row says it, and which row each index names for what the row says: it is to be this one. It is not
@@ -147,3 +149,40 @@ class Scrub:
                     )
             self._doubtful = differ
         self._at, self._sums, self.finished_ms = 0, {}, self._now_ms()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What looking at every block has found.
+
+    Attributes:
+        blocks: that were looked at.
+        damaged: those that do not open, each in words.
+        contradiction: why the file as a whole cannot be relied on; empty where it can.
+    """
+
+    blocks: int
+    damaged: tuple[str, ...]
+    contradiction: str
+
+
+def look_over(shelves: Shelves, path: Path, progress: Callable[[int], None]) -> Verified:
+    """Look at every block, in one transaction.
+
+    Args:
+        shelves: what is looked at.
+        path: of the database, for messages.
+        progress: called now and then with the number of blocks looked at.
+    """
+    damaged: list[tuple[Piece, str]] = []
+    blocks, contradiction = 0, ""
+    scrub = Scrub(shelves, path, lambda: 1, damaged, whole=True)
+    try:
+        while not scrub.finished_ms:
+            blocks += scrub.step(_WHOLE_STEP)
+            progress(blocks)
+        shelves.check_trust()
+    except DamagedError as exc:
+        contradiction = exc.what
+    found = [f"rows {piece.first}..{piece.last} of {piece.stream}: {what}" for piece, what in damaged]
+    return Verified(blocks, tuple(found), contradiction)

@@ -36,7 +36,7 @@ def test_what_the_centre_confirmed_holds_over_a_restart_of_the_agent_but_not_of_
 def restart_late(device: Device, monkeypatch) -> Store:
     """Start on a disk that takes nothing, and open the store later."""
     with monkeypatch.context() as patch:
-        patch.setattr("agent.store.journal.open_database", _full)
+        patch.setattr("agent.store.opening.open_database", _full)
         device.restart(off_ms=9 * MINUTE_MS)
         device.pass_minutes(14)
     store = device.daemon.rooms.store
@@ -90,7 +90,7 @@ def test_a_clock_that_was_set_before_a_start_on_a_bad_disk_is_corrected_once_the
 
 def test_slots_of_the_time_before_a_store_was_opened_are_made_anew(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("agent.store.journal.open_database", _full)
+        patch.setattr("agent.store.opening.open_database", _full)
         device = Device(tmp_path, monkeypatch, error_ms=-2 * HOUR_MS)
         device.pass_minutes(75)
     store = device.daemon.rooms.store

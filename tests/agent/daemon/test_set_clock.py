@@ -12,6 +12,7 @@ from agent.contract.acknowledgement import Mark
 from agent.contract.blocks import Block
 from agent.contract.errors import StorageError
 from agent.store.clocks import ClockTable
+from agent.store.epochs import Epochs
 from agent.store.identity import Identity
 from agent.store.journal import Journal
 from agent.store.reader import Reader
@@ -176,7 +177,7 @@ class Fault:
         (Identity, "new_epoch"),
         (ClockTable, "put"),
         (ChannelTimes, "put"),
-        (Journal, "begin_epoch"),
+        (Epochs, "begin"),
     ],
 )
 def test_a_correction_that_is_cut_off_at_any_step_loses_and_doubles_nothing(
@@ -310,9 +311,9 @@ def test_corrections_come_back_with_a_store_that_was_damaged(tmp_path, monkeypat
         file.seek(100)
         file.write(bytes(40))
     device.start()
-    journal = device.daemon.rooms.store._journal
-    while journal.salvage.is_due:
-        journal.mend(2**24, 0)
+    store = device.daemon.rooms.store
+    while store._journal.salvage.is_due:
+        store._mending.step(2**24, 0)
     device.pass_minutes(2)
     assert device.readings() == device.meter.truth
     device.daemon.close()
@@ -326,7 +327,7 @@ def test_a_repair_after_a_step_keeps_the_correction(tmp_path, monkeypatch):
     store = device.daemon.rooms.store
     assert store.repair()
     while store._journal.salvage.is_due:
-        store._journal.mend(2**24, 0)
+        store._mending.step(2**24, 0)
     device.pass_minutes(2)
     assert device.readings() == device.meter.truth
     device.error_ms = 5 * HOUR_MS

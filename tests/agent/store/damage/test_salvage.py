@@ -234,7 +234,7 @@ def test_what_was_not_durable_goes_on_under_new_numbers_alone(bench):
     failed = encode_readings(rows, CHANNELS, epoch=1, boot=1, first=301)
     bench.store._journal.shelves.ring._ring.append(seal_block(failed, bench.identity.storage_key))
     bench.store.append("readings", rows)
-    bench.store._journal.give_up()
+    bench.store._opening.give_up()
     bench.store._guard._lost = schema.DamagedError("is damaged")
     bench.pass_time(2)
     salvage_all(bench)
