@@ -4,20 +4,12 @@ import json
 import random
 
 from agent.contract.channels import Channel, Kind, Reading
+from tests.support.configs import device
 
 CHANNELS = 20
 START_MS = 1_767_225_600_000
 _CYCLE_S = 3600
-_CONFIG = """
-[device]
-id = "d1"
-state_dir = "state"
-socket = "agent.sock"
-[plant]
-zone = "{zone}"
-slot_minutes = {slot_minutes}
-power_channel = "power_0"
-{channels}
+_SOURCE = """
 [[source]]
 kind = "simulator"
 channels = {names}
@@ -49,7 +41,9 @@ def configuration(*, zone, slot_minutes):
         f'kind = "{channel.kind}"'
         for channel in channels().values()
     )
-    return _CONFIG.format(zone=zone, slot_minutes=slot_minutes, channels=text, names=json.dumps([*channels()]))
+    return (
+        device("power_0", zone=zone, slot_minutes=slot_minutes) + text + _SOURCE.format(names=json.dumps([*channels()]))
+    )
 
 
 class Meters:

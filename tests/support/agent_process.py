@@ -15,17 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from agent.cli.main import run_command
+from tests.support.configs import device
 from tests.support.unit import unit_environment
 
 CONFIG = """
-[device]
-id = "d1"
-state_dir = "state"
-socket = "agent.sock"
-[plant]
-zone = "Australia/Melbourne"
-slot_minutes = 30
-power_channel = "power"
 [[channel]]
 name = "power"
 unit = "kW"
@@ -69,7 +62,9 @@ class Agent:
     def __init__(self, folder: Path, *, source: str = SIMULATOR, rate: float = 57_600) -> None:
         self.folder = folder
         self.config = folder / "agent.toml"
-        self.config.write_text(CONFIG.format(source=source, rate=rate, tariff=TARIFF))
+        self.config.write_text(
+            device(zone="Australia/Melbourne", slot_minutes=30) + CONFIG.format(source=source, rate=rate, tariff=TARIFF)
+        )
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.contract.slots import Slot
+from tests.support.configs import device, simulated
 from tests.support.stores import Bench
 
 HEAD = 'name = "night and day"\nzone = "Europe/Berlin"\ncurrency = "EUR"\n'
@@ -28,24 +29,6 @@ name = "vat"
 percent = 19
 of = "all"
 """
-CONFIG = """
-[device]
-id = "d1"
-state_dir = "state"
-socket = "agent.sock"
-[plant]
-zone = "Europe/Berlin"
-slot_minutes = {minutes}
-power_channel = "power"
-[[channel]]
-name = "power"
-unit = "kW"
-[[source]]
-kind = "simulator"
-channels = ["power"]
-[tariff]
-file = "tariff"
-"""
 
 
 class CostPlant:
@@ -59,7 +42,8 @@ class CostPlant:
     def __init__(self, folder: Path, *versions: str, minutes: int = 60) -> None:
         self.folder = folder
         self.config = folder / "agent.toml"
-        self.config.write_text(CONFIG.format(minutes=minutes))
+        text = device(zone="Europe/Berlin", slot_minutes=minutes) + simulated(power="kW")
+        self.config.write_text(f'{text}[tariff]\nfile = "tariff"\n')
         (folder / "tariff").mkdir()
         for number, body in enumerate(versions):
             (folder / "tariff" / f"{number}.toml").write_text(HEAD + body)

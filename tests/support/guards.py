@@ -19,6 +19,7 @@ from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery, DemandCharge
 from agent.planning.schedule.problem import Problem
 from agent.planning.schedule.prospect import Prospect
+from tests.support.configs import device, simulated
 from tests.support.schedules import START_MS, TARIFF, TARIFF_TEXT
 
 QUARTER_H = 0.25
@@ -73,26 +74,6 @@ def prospect(load_kw: np.ndarray, ways_kw: np.ndarray | None = None, **more: Any
 
 
 CONFIG = """
-[device]
-id = "d1"
-state_dir = "state"
-socket = "agent.sock"
-[plant]
-zone = "UTC"
-slot_minutes = 15
-power_channel = "power"
-[[channel]]
-name = "power"
-unit = "kW"
-[[channel]]
-name = "charged"
-unit = "%"
-[[channel]]
-name = "own"
-unit = "kW"
-[[source]]
-kind = "simulator"
-channels = ["power", "charged", "own"]
 [tariff]
 file = "tariff.toml"
 [battery]
@@ -106,7 +87,7 @@ def configured(folder: Path, *, soc_channel: bool = True, power_channel: bool = 
     """A device with a battery, that does not run."""
     (folder / "tariff.toml").write_text(TARIFF_TEXT)
     more = 'soc_channel = "charged"\n' * soc_channel + 'power_channel = "own"\n' * power_channel
-    (folder / "agent.toml").write_text(CONFIG + more)
+    (folder / "agent.toml").write_text(device() + simulated(power="kW", charged="%", own="kW") + CONFIG + more)
     return load(folder / "agent.toml")
 
 

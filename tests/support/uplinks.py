@@ -7,6 +7,12 @@ from agent.sync.uplink import Uplink
 from tests.support.small_centre import MemoryFloors, MemoryOutbox, SmallCentre, Wire
 
 
+def make_uplink(centre: SmallCentre, line, monotonic, **options) -> Uplink:
+    """The uplink of the centre's device, in which nothing is left to chance."""
+    given = {"real_ms": lambda: centre.now_ms, "rng": lambda: 0.5, "spread_s": 0.0} | options
+    return Uplink(centre.device, centre.device_key, centre.trust(), line, monotonic=monotonic, **given)
+
+
 class World:
     """An uplink between a store and a centre, with a clock that the test moves."""
 
@@ -14,21 +20,12 @@ class World:
         self.now_s = 1000.0
         self.wire, self.store, self.floors = Wire(), MemoryOutbox(), MemoryFloors()
         self.centre = SmallCentre()
-        self.options = {"max_in_flight": 4, "max_envelope_bytes": 4096, "resend_after_s": 30.0, "spread_s": 0.0}
+        self.options = {"max_in_flight": 4, "max_envelope_bytes": 4096, "resend_after_s": 30.0}
         self.options |= options
         self.uplink = self.boot()
 
     def boot(self) -> Uplink:
-        self.uplink = Uplink(
-            self.centre.device,
-            self.centre.device_key,
-            self.centre.trust(),
-            self.wire,
-            real_ms=lambda: self.centre.now_ms,
-            monotonic=lambda: self.now_s,
-            rng=lambda: 0.5,
-            **self.options,
-        )
+        self.uplink = make_uplink(self.centre, self.wire, lambda: self.now_s, **self.options)
         return self.uplink
 
     def pump(self) -> list[tuple[str, list[Block]]]:

@@ -14,27 +14,13 @@ from agent.cli.main import run_command
 from agent.cli.plot import draw_band
 from agent.contract.slots import Slot
 from agent.contract.zones import local_day_bounds_ms, parse_zone
+from tests.support.configs import device, simulated
 from tests.support.plantyears import FIRST, temperatures
 from tests.support.stores import Bench
 
 ZONE = "Europe/Berlin"
 DAYS, BASE_DAYS = 420, 365  # the year 2025, and 55 days of 2026
-CONFIG = f"""
-[device]
-id = "d1"
-state_dir = "state"
-socket = "agent.sock"
-[plant]
-zone = "{ZONE}"
-slot_minutes = 60
-power_channel = "power"
-[[channel]]
-name = "power"
-unit = "kW"
-[[source]]
-kind = "simulator"
-channels = ["power"]
-"""
+CONFIG = device(zone=ZONE, slot_minutes=60) + simulated(power="kW")
 YEAR = ["--from", "2025-01-01", "--to", "2025-12-31"]
 
 

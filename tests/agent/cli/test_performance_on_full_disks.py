@@ -10,25 +10,11 @@ import pytest
 
 from agent.cli.main import run_command
 from agent.contract.slots import Slot
+from tests.support.configs import device, simulated
 from tests.support.disks import Disk, small_disk
 from tests.support.stores import T0, Bench
 
-CONFIG = """
-[device]
-id = "d1"
-state_dir = "state"
-socket = "agent.sock"
-[plant]
-zone = "UTC"
-slot_minutes = 60
-power_channel = "power"
-[[channel]]
-name = "power"
-unit = "kW"
-[[source]]
-kind = "simulator"
-channels = ["power"]
-"""
+CONFIG = device(slot_minutes=60) + simulated(power="kW")
 HOURS = 24 * 70  # from 1 January 2026 on
 JANUARY = ["--from", "2026-01-01", "--to", "2026-02-15"]
 ADDED = ["--from", "2026-03-01", "--kwh-per-day", "100", "--reason", "second oven"]

@@ -20,6 +20,7 @@ from agent.daemon.loop import Daemon
 from agent.daemon.offline import open_offline_store
 from agent.daemon.realtime import real_ms
 from agent.daemon.views import View, stored_slots
+from tests.support.configs import device
 from tests.support.schedules import TARIFF_TEXT
 
 DAYS, STEPS = 8, 48
@@ -33,14 +34,6 @@ DAY = (HOURS // 24).astype(int)
 BATTERY = np.where(HOURS % 24 == 1 + DAY, -20.0, np.where(HOURS % 24 == 12 + DAY, 20.0, 0.0))
 METER = GROSS - PV - BATTERY
 CONFIG = """
-[device]
-id = "d1"
-state_dir = "state"
-socket = "agent.sock"
-[plant]
-zone = "UTC"
-slot_minutes = 30
-power_channel = "meter"
 [clock]
 plant_start = 2026-01-05T00:00:00Z
 anchor_real_ms = {anchor_ms}
@@ -74,7 +67,9 @@ value_column = "kw"
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("plant")
-    text = CONFIG.format(anchor_ms=real_ms() - DAYS * 86_400_000 - 3_600_000)  # all is over by now
+    text = device("meter", slot_minutes=30) + CONFIG.format(
+        anchor_ms=real_ms() - DAYS * 86_400_000 - 3_600_000
+    )  # all is over by now
     for name, curve in {"meter": METER, "pv": PV, "battery": BATTERY}.items():
         rows = [
             f"{(START + dt.timedelta(hours=hour)).isoformat()},{kw:.3f}" for hour, kw in zip(HOURS, curve, strict=True)

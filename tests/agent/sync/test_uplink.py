@@ -12,10 +12,9 @@ from agent.contract.errors import ConfigError
 from agent.contract.topics import DeviceTopics
 from agent.sync.acks import Verdict
 from agent.sync.mqtt import MqttLink
-from agent.sync.uplink import Uplink
 from tests.support.broker import Mosquitto
 from tests.support.small_centre import MemoryFloors, MemoryOutbox, SmallCentre
-from tests.support.uplinks import World, big, streams
+from tests.support.uplinks import World, big, make_uplink, streams
 from tests.support.waiting import eventually
 
 
@@ -312,15 +311,12 @@ def test_delivers_everything_over_a_real_broker_that_is_cut(mosquitto: Mosquitto
     ingest = MqttLink("127.0.0.1", mosquitto.port, "ingest", subscriptions=["ew/v1/+/up/+"], backoff_s=(0.05, 0.1))
     import time
 
-    uplink = Uplink(
-        centre.device,
-        centre.device_key,
-        centre.trust(),
+    uplink = make_uplink(
+        centre,
         device,
+        time.monotonic,
         real_ms=lambda: time.time_ns() // 1_000_000,
-        monotonic=time.monotonic,
         resend_after_s=0.5,
-        spread_s=0.0,
         max_envelope_bytes=2048,
     )
 

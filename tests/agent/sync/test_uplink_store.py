@@ -10,6 +10,7 @@ from agent.sync.acks import Verdict
 from agent.sync.uplink import Uplink
 from tests.support.small_centre import SmallCentre, Wire
 from tests.support.stores import T0, Bench
+from tests.support.uplinks import make_uplink
 
 
 class Plant:
@@ -20,16 +21,7 @@ class Plant:
         self.uplink = self.boot()
 
     def boot(self) -> Uplink:
-        self.uplink = Uplink(
-            self.centre.device,
-            self.centre.device_key,
-            self.centre.trust(),
-            self.wire,
-            real_ms=lambda: self.centre.now_ms,
-            monotonic=lambda: self.bench.clock_s,
-            rng=lambda: 0.5,
-            spread_s=0.0,
-        )
+        self.uplink = make_uplink(self.centre, self.wire, lambda: self.bench.clock_s)
         return self.uplink
 
     def sample(self, count: int) -> None:
