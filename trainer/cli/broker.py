@@ -1,9 +1,9 @@
-"""Commands for a broker that asks for certificates: prepare it, and shut a device out of it."""
+"""Commands for a broker that asks for certificates; and how the other commands reach a broker, that one or any."""
 
 from __future__ import annotations
 
+import re
 import shlex
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.contract.errors import ConfigError, EdgewattError
+from agent.contract.errors import ConfigError, EdgewattError, RejectedError
 from converter.cli_support import remark
-from trainer.cli.home import Home, pass_home
+from trainer.cli.home import Home, now_ms, pass_home
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trainer.fleet.securedbroker import SecuredBroker
     from trainer.fleet.service import Chore
 
+ADDRESS = "HOST:PORT"
 _OFTEN_S, _DAY_S = 5.0, 86_400.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _PORT = click.IntRange(1, 65_535)
@@ -62,16 +63,16 @@ def init(home: Home, names: tuple[str, ...], files: Path, port: int, enrol_port:
     from trainer.fleet.keys import OnlineKeys
     from trainer.fleet.securedbroker import CRL, RevocationList, SecuredBroker
 
-    keys, now_ms = OnlineKeys.open(home.online_keys), time.time_ns() // 1_000_000
+    keys, at_ms = OnlineKeys.open(home.online_keys), now_ms()
     words = tuple(shlex.split(reload_command))
     made = SecuredBroker(names[0], port, enrol_port, files.absolute(), words, home.authority)
-    authority = Authority.create(home.authority, keys.fleet, now_ms)
+    authority = Authority.create(home.authority, keys.fleet, at_ms)
     engine = home.database()
     try:
-        revoked = RevocationList(engine, authority, made.files / CRL, (), _now_ms).text()
+        revoked = RevocationList(engine, authority, made.files / CRL, (), now_ms).text()
     finally:
         engine.dispose()
-    made.make(authority, names, revoked, now_ms)
+    made.make(authority, names, revoked, at_ms)
     made.save(home.broker)
     remark(f"{made.files} holds what the broker reads; see firmware-configs/mosquitto for its own configuration")
     remark(f"keep a copy of {home.authority}: without it no device gets a certificate, and none can be revoked")
@@ -93,14 +94,14 @@ def revoke_device(home: Home, name: str) -> None:
 
     engine = home.database()
     try:
-        Registry(engine, _now_ms).revoke(name)
+        Registry(engine, now_ms).revoke(name)
         remark(f"{name}: the centre refuses what it sends from now on")
         secured = secured_broker(home)
         if secured is None:
             remark("the broker asks for no certificates: it does not keep the device out")
             return
         authority = Authority.open(home.authority)
-        revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms)
+        revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, now_ms)
         # One that fails must not keep the other from being done.
         failures: list[EdgewattError] = []
         steps: list[tuple[Callable[[], None], str]] = [
@@ -181,17 +182,51 @@ def chores_at(secured: SecuredBroker, engine: Engine, authority: Authority, link
     from trainer.fleet.securedbroker import CRL, RevocationList
     from trainer.fleet.service import Chore
 
-    revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, _now_ms)
-    closer = EnrolmentCloser(Registry(engine, _now_ms).closed_enrolments, link.publish)
+    revocations = RevocationList(engine, authority, secured.files / CRL, secured.reload, now_ms)
+    closer = EnrolmentCloser(Registry(engine, now_ms).closed_enrolments, link.publish)
     return [
         Chore(_OFTEN_S, revocations.publish, _OFTEN_S),  # a revoked device is out there while it is not done
         Chore(_OFTEN_S, closer),
-        Chore(_DAY_S, lambda: secured.warn(_now_ms())),
+        Chore(_DAY_S, lambda: secured.warn(now_ms())),
     ]
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def broker_address(text: str | None) -> tuple[str, int]:
+    """Return host and port of a broker that was named on the command line.
+
+    Raises:
+        ConfigError: when none was, or it is not an address.
+    """
+    if not text:
+        raise ConfigError(
+            "is missing",
+            where="--broker",
+            todo=f"Give {ADDRESS}, or prepare a broker with `edgewatt-trainer broker init`",
+        )
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not re.fullmatch(r"[A-Za-z0-9._:-]+", host) or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+        raise ConfigError(f"{text!r} is not {ADDRESS}", where="--broker", todo="Example: localhost:1883")
+    return host, int(port)
+
+
+def broker_certificates(path: Path) -> str:
+    """Return the certificates of a broker's authority in PEM form.
+
+    Raises:
+        RejectedError: when the file holds none.
+    """
+    import ssl
+
+    from agent.contract.givenfiles import CERTIFICATE, given_file
+
+    with given_file(path, 2**14, wanted=CERTIFICATE, todo="Give the certificate of the broker's authority") as file:
+        try:
+            text = file.read().decode("ascii")
+            ssl.create_default_context(cadata=text)
+        except (ValueError, ssl.SSLError) as exc:
+            raise RejectedError("holds none in PEM form") from exc
+    return text
 
 
 commands: list[click.Command] = [broker]

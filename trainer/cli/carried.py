@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 
 from agent.contract.errors import RejectedError
 from converter.cli_support import emit, json_option, remark
-from trainer.cli.home import Home, pass_home
+from trainer.cli.home import Home, now_ms, pass_home
 
 _MAX_BYTES = 2**42  # of any medium: it is read piece by piece
 _TODO = "Take the file that `edgewatt buffer export` has written"
@@ -47,9 +46,6 @@ def import_export(home: Home, file: Path, out: Path, *, as_json: bool) -> None:
     from trainer.fleet.keys import OnlineKeys
     from trainer.fleet.pieces import Pieces
     from trainer.fleet.registry import Registry
-
-    def now_ms() -> int:
-        return time.time_ns() // 1_000_000
 
     check_replaceable(out, ANSWERS_MAGIC)
     keys, engine = OnlineKeys.open(home.online_keys), home.database()

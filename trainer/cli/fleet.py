@@ -1,31 +1,19 @@
-"""Commands of the fleet: make a centre, let devices in, publish models and assign them, take in what devices send."""
+"""Commands of the fleet: make a centre, publish models and assign them, take in what devices send."""
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from agent.contract.errors import ConfigError, UnavailableError
+from agent.contract.errors import ConfigError
 from converter.cli_support import emit, json_option, remark
-from trainer.cli.broker import chores_at, control_of, link_to, revoke_device, secured_broker
-from trainer.cli.home import Home, pass_home
+from trainer.cli.broker import ADDRESS, broker_address, broker_certificates, chores_at, link_to, secured_broker
+from trainer.cli.home import Home, now_ms, pass_home
 
-if TYPE_CHECKING:
-    from trainer.fleet.keys import OnlineKeys
-    from trainer.fleet.repository import Repository
-    from trainer.fleet.securedbroker import SecuredBroker
-
-_HOUR_MS = 3_600_000
-_ENROLMENT_BEGIN, _ANSWER_BEGIN = b'{"broker":', b"EWS1"
-_ADDRESS = "HOST:PORT"
-_TODO_REQUEST = "Take the file that `edgewatt enroll --request-out` has written"
 _TODO_BUNDLE = "Take the file that `edgewatt-converter bundle` has written"
 _FILE = click.Path(path_type=Path)
-_OUT = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -49,154 +37,11 @@ def init(home: Home, fleet: str | None) -> None:
     if (home.repository / "metadata" / "timestamp.json").exists():
         raise ConfigError("there is a centre already", where=str(home.folder), todo="Give another --home")
     home.database(make=True).dispose()
-    offline = OfflineKeys.create(home.offline_keys, _now_ms())
-    online = OnlineKeys.create(home.online_keys, fleet or f"fleet-{secrets.token_hex(4)}", _now_ms())
-    Repository(home.repository, online, _now_ms).create(offline)
+    offline = OfflineKeys.create(home.offline_keys, now_ms())
+    online = OnlineKeys.create(home.online_keys, fleet or f"fleet-{secrets.token_hex(4)}", now_ms())
+    Repository(home.repository, online, now_ms).create(offline)
     remark(f"made the centre of {online.fleet} in {home.folder}")
     remark(f"off-line keys are in {home.offline_keys}: keep a copy, and take them off this machine")
-
-
-@click.group()
-def device() -> None:
-    """Register, enrol and list devices.
-
-    \b
-    Example:
-      edgewatt-trainer device list
-    """
-
-
-@device.command("add")
-@click.argument("name")
-@click.option("--broker", metavar=_ADDRESS, help="Where the device finds the broker; else that of `broker init`.")
-@click.option("--out", required=True, type=_OUT, help="The enrolment file to write; it holds a secret.")
-@click.option("--ca", type=_FILE, help="Certificate authority of the broker (PEM); none for a broker without TLS.")
-@click.option("--plant", help="The plant where the device stands.")
-@click.option("--valid-hours", type=click.IntRange(1, 24 * 90), default=24 * 7, show_default=True, help="Of the file.")
-@click.option("--replace", is_flag=True, help="The device has a key: a new device takes its place.")
-@pass_home
-def add_device(
-    home: Home,
-    name: str,
-    broker: str | None,
-    out: Path,
-    ca: Path | None,
-    plant: str | None,
-    valid_hours: int,
-    *,
-    replace: bool,
-) -> None:
-    """Register a device and write the file with which it enrols itself, once.
-
-    With a broker that `broker init` has prepared, the device is let in there, too, and will get a certificate.
-
-    \b
-    Example:
-      edgewatt-trainer device add press-1 --broker mqtt.example.net:8883 --ca ca.pem --out press-1.json
-      edgewatt-trainer device add press-1 --out press-1.json
-    """
-    from agent.contract.durable import new_file
-    from agent.contract.enrolment import Enrolment
-    from agent.contract.givenfiles import check_replaceable
-    from agent.contract.trust import Broker
-    from trainer.fleet import trusted
-    from trainer.fleet.certificates import Authority
-    from trainer.fleet.registry import Registry
-
-    check_replaceable(out, _ENROLMENT_BEGIN)
-    secured = None if broker else secured_broker(home)
-    if secured is not None:
-        address = secured.for_devices(Authority.open(home.authority))
-    else:
-        address = Broker(*_address(broker or _missing()), _certificate(ca) if ca else "")
-    keys, repository = _open(home)
-    root = repository.root().decode()
-    engine = home.database()
-    adding = Registry(engine, _now_ms).adding(name, plant=plant, valid_ms=valid_hours * _HOUR_MS, replace=replace)
-    # What was handed out before counts until the new file is there: the file is left first, then the register.
-    with adding as (token, expires_ms), new_file(out, mode=0o600) as file:
-        trusted.hand_out(engine, keys.trust)
-        file.write(Enrolment(name, token, expires_ms, address, keys.trust, root).to_bytes())
-        file.flush()
-        if secured is not None:
-            _let_in(secured, name, token, out)
-    remark(f"{out}: carry it to the device and run `edgewatt enroll` there; it holds a secret")
-
-
-def _let_in(secured: SecuredBroker, name: str, token: str, out: Path) -> None:
-    """Let a device in at the broker: the last step that can fail, since there the token takes the older one's place."""
-    try:
-        with control_of(secured) as control:
-            control.let_in(name, token)
-    except UnavailableError as exc:
-        todo = f"{exc.todo}. {out} was not written; one made before counts until the broker hears of a newer one"
-        raise UnavailableError(exc.what, where=exc.where, todo=todo) from exc
-
-
-@device.command("list")
-@json_option
-@pass_home
-def list_devices(home: Home, *, as_json: bool) -> None:
-    """Show the registered devices.
-
-    \b
-    Example:
-      edgewatt-trainer device list --json
-    """
-    import dataclasses
-
-    from agent.contract.zones import utc_iso
-    from trainer.fleet.registry import Registry
-
-    _open(home)  # says where there is no centre, rather than making an empty database
-    devices = Registry(home.database(), _now_ms).devices()
-    lines = []
-    for item in devices:
-        without_key = "not enrolled" if item.last_seen_ms is None else "revoked"
-        state = (item.status or "never seen") if item.key else without_key
-        seen = utc_iso(item.last_seen_ms) if item.last_seen_ms is not None else "-"
-        lines.append(f"{item.name:<33}{state:<14}{seen:<22}{item.plant or ''}".rstrip())
-    emit({"devices": [dataclasses.asdict(item) for item in devices]}, as_json, lines)
-
-
-@device.command("accept")
-@click.argument("request", type=_FILE)
-@click.option("--out", required=True, type=_OUT, help="The answer to carry back to the device.")
-@pass_home
-def accept_device(home: Home, request: Path, out: Path) -> None:
-    """Judge the enrolment request of a plant without a network, and write the answer to carry back.
-
-    \b
-    Example:
-      edgewatt-trainer device accept request.bin --out response.bin
-    """
-    from agent.contract.durable import write_durable
-    from agent.contract.enrolment import MAX_REQUEST_BYTES
-    from agent.contract.errors import RejectedError
-    from agent.contract.givenfiles import REQUEST, check_replaceable, given_file
-    from trainer.fleet.certificates import Authority
-    from trainer.fleet.keys import OnlineKeys
-    from trainer.fleet.registry import Registry
-
-    check_replaceable(out, _ANSWER_BEGIN)
-    keys = OnlineKeys.open(home.online_keys)
-    authority = Authority.open(home.authority) if secured_broker(home) is not None else None
-    registry = Registry(home.database(), _now_ms, authority)
-    with given_file(request, MAX_REQUEST_BYTES, wanted=REQUEST, todo=_TODO_REQUEST) as file:
-        response, message = registry.judge(file.read(), topic_device=None, seal=keys.seal, ack=keys.ack)
-    write_durable(out, message)
-    if not response.accepted:
-        raise RejectedError(
-            response.reason, where=f"device {response.device}", todo=f"The answer in {out} says so, too"
-        )
-    remark(f"{out}: {response.device} is enrolled; carry the answer back to it")
-
-
-@device.command("revoke", help=revoke_device.__doc__)
-@click.argument("name")
-@pass_home
-def _revoke(home: Home, name: str) -> None:
-    revoke_device(home, name)
 
 
 @click.command()
@@ -217,7 +62,7 @@ def publish(home: Home, bundles: tuple[Path, ...], *, as_json: bool) -> None:
     from agent.contract.givenfiles import BUNDLE, read_file
     from trainer.fleet.keys import OfflineKeys
 
-    _, repository = _open(home)
+    _, repository = home.fleet()
     offline = OfflineKeys.open(home.offline_keys)
     done = []
     for path in bundles:
@@ -256,9 +101,9 @@ def assign(
     """
     from trainer.fleet.assignments import Assignments
 
-    keys, repository = _open(home)
+    keys, repository = home.fleet()
     version, published = repository.targets()
-    made = Assignments(home.database(), _now_ms).assign(
+    made = Assignments(home.database(), now_ms).assign(
         name,
         targets,
         targets=published,
@@ -276,7 +121,7 @@ def assign(
 
 
 @click.command()
-@click.option("--broker", metavar=_ADDRESS, help="The broker to serve; else that of `broker init`.")
+@click.option("--broker", metavar=ADDRESS, help="The broker to serve; else that of `broker init`.")
 @click.option("--ca", type=_FILE, help="Certificate authority of the broker (PEM); none for a broker without TLS.")
 @click.option("--as", "number", type=click.IntRange(1, 2), default=1, help="Which of two processes that share it.")
 @click.option("--verbose", is_flag=True, help="Log every envelope.")
@@ -306,17 +151,17 @@ def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verb
     )
     secured = None if broker else secured_broker(home)
     authority = Authority.open(home.authority) if secured is not None else None
-    keys, repository = _open(home)
+    keys, repository = home.fleet()
     if secured is not None:
         link = link_to(secured, INGEST[number - 1], SUBSCRIPTIONS, SHARED)
     else:
-        ca_pem = _certificate(ca) if ca else ""
-        link = BrokerLink(*_address(broker or _missing()), ca_pem=ca_pem, subscriptions=SUBSCRIPTIONS, shared=SHARED)
+        ca_pem = broker_certificates(ca) if ca else ""
+        link = BrokerLink(*broker_address(broker), ca_pem=ca_pem, subscriptions=SUBSCRIPTIONS, shared=SHARED)
     engine = home.database()
     stopping = threading.Event()
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, lambda *_: stopping.set())
-    handler = Ingest(engine, keys, Pieces(home.repository), _now_ms, authority)
+    handler = Ingest(engine, keys, Pieces(home.repository), now_ms, authority)
 
     def take_keys() -> None:
         newest = OnlineKeys.open(home.online_keys)
@@ -326,7 +171,7 @@ def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verb
     chores = [Chore(5.0, take_keys)]
     if secured is not None and authority is not None:
         chores += chores_at(secured, engine, authority, link)
-    service = Service(engine, link, handler, repository, now_ms=_now_ms, monotonic=time.monotonic, chores=chores)
+    service = Service(engine, link, handler, repository, now_ms=now_ms, monotonic=time.monotonic, chores=chores)
     try:
         service.run(stopping.is_set)
     finally:
@@ -334,46 +179,4 @@ def ingest(home: Home, broker: str | None, ca: Path | None, number: int, *, verb
         engine.dispose()
 
 
-def _open(home: Home) -> tuple[OnlineKeys, Repository]:
-    from trainer.fleet.keys import OnlineKeys
-    from trainer.fleet.repository import Repository
-
-    keys = OnlineKeys.open(home.online_keys)
-    return keys, Repository(home.repository, keys, _now_ms)
-
-
-def _certificate(path: Path) -> str:
-    """Return certificates in PEM form."""
-    import ssl
-
-    from agent.contract.errors import RejectedError
-    from agent.contract.givenfiles import CERTIFICATE, given_file
-
-    with given_file(path, 2**14, wanted=CERTIFICATE, todo="Give the certificate of the broker's authority") as file:
-        try:
-            text = file.read().decode("ascii")
-            ssl.create_default_context(cadata=text)
-        except (ValueError, ssl.SSLError) as exc:
-            raise RejectedError("holds none in PEM form") from exc
-    return text
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    host = host.strip("[]")
-    if not re.fullmatch(r"[A-Za-z0-9._:-]+", host) or not port.isdecimal() or not 1 <= int(port) <= 65_535:
-        raise ConfigError(f"{text!r} is not {_ADDRESS}", where="--broker", todo="Example: localhost:1883")
-    return host, int(port)
-
-
-def _missing() -> NoReturn:
-    raise ConfigError(
-        "is missing", where="--broker", todo=f"Give {_ADDRESS}, or prepare a broker with `edgewatt-trainer broker init`"
-    )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-commands: list[click.Command] = [init, device, publish, assign, ingest]
+commands: list[click.Command] = [init, publish, assign, ingest]

@@ -1,12 +1,18 @@
-"""Where a centre keeps its things: the one object that the command group hands to every command."""
+"""Where a centre keeps its things: the one object that the command group hands to every command; and the real clock."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from sqlalchemy.engine import Engine
+
+if TYPE_CHECKING:
+    from trainer.fleet.keys import OnlineKeys
+    from trainer.fleet.repository import Repository
 
 _DATABASE = "centre.db"
 
@@ -86,6 +92,24 @@ class Home:
                 todo="Make one with `edgewatt-trainer init`, or give --home",
             )
         return open_database(self.database_url)
+
+    def fleet(self) -> tuple[OnlineKeys, Repository]:
+        """Open the keys of the running centre, and the update repository.
+
+        Raises:
+            ConfigError: when there is no centre.
+            StorageError: when they are damaged.
+        """
+        from trainer.fleet.keys import OnlineKeys
+        from trainer.fleet.repository import Repository
+
+        keys = OnlineKeys.open(self.online_keys)
+        return keys, Repository(self.repository, keys, now_ms)
+
+
+def now_ms() -> int:
+    """Return the real time, in UTC."""
+    return time.time_ns() // 1_000_000
 
 
 def _sqlite(folder: Path) -> str:

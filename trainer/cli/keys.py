@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +9,7 @@ import click
 from agent.contract.errors import StorageError, UnavailableError
 from agent.contract.trust import KeyState, KeyUse
 from converter.cli_support import emit, json_option, remark
-from trainer.cli.home import Home, pass_home
+from trainer.cli.home import Home, now_ms, pass_home
 
 if TYPE_CHECKING:
     from trainer.fleet.rotation import KeyInfo
@@ -95,12 +94,12 @@ def rotate_command(home: Home, use: str, in_days: int | None) -> None:
     online, folder = OnlineKeys.open(home.online_keys), home.online_keys
     if use not in _ROLES:
         wait_ms = 0 if use == KeyUse.SEAL else (_IN_DAYS if in_days is None else in_days) * _DAY_MS
-        _say(rotation.rotate(folder, KeyUse(use), _now_ms() + wait_ms))
+        _say(rotation.rotate(folder, KeyUse(use), now_ms() + wait_ms))
         return
     if in_days is not None:
         raise click.UsageError(f"--in-days is not for {use}: its new key counts at once.")
-    repository = Repository(home.repository, online, _now_ms)
-    done = roots.succeed(repository, Role(use), offline=home.offline_keys, online=folder, now_ms=_now_ms())
+    repository = Repository(home.repository, online, now_ms)
+    done = roots.succeed(repository, Role(use), offline=home.offline_keys, online=folder, now_ms=now_ms())
     if done.files:
         remark(f"root is at version {done.version}; of {use} count {', '.join(done.files)}: keep a copy of them")
     else:
@@ -167,14 +166,14 @@ def publish_trust(home: Home, *, as_json: bool) -> None:
     from trainer.fleet.repository import FLEET_TRUST, Repository
 
     online = OnlineKeys.open(home.online_keys)
-    repository = Repository(home.repository, online, _now_ms)
+    repository = Repository(home.repository, online, now_ms)
     done = repository.publish_trust(OfflineKeys.open(home.offline_keys))
     version, published = repository.targets()
     engine = home.database()
     try:
         trusted.hand_out(engine, online.trust)
-        names = [item.name for item in Registry(engine, _now_ms).devices() if item.key]
-        assignments = Assignments(engine, _now_ms)
+        names = [item.name for item in Registry(engine, now_ms).devices() if item.key]
+        assignments = Assignments(engine, now_ms)
         for name in names:
             assignments.assign(name, [FLEET_TRUST], targets=published, snapshot_version=version, key=online.assign)
     finally:
@@ -197,9 +196,9 @@ def _change(home: Home, key: str, state: KeyState, *, force: bool) -> None:
     from trainer.fleet.keys import OnlineKeys
 
     OnlineKeys.open(home.online_keys)
-    rotation.check_change(home.online_keys, key, state, _now_ms())
+    rotation.check_change(home.online_keys, key, state, now_ms())
     _check_devices(home, key, state, force=force)
-    _say(rotation.change(home.online_keys, key, state, _now_ms()))
+    _say(rotation.change(home.online_keys, key, state, now_ms()))
 
 
 def _check_devices(home: Home, key: str, state: KeyState, *, force: bool) -> None:
@@ -210,7 +209,7 @@ def _check_devices(home: Home, key: str, state: KeyState, *, force: bool) -> Non
     try:
         engine = home.database()
         try:
-            names = trusted.without(engine, can_do_without(home.online_keys, key, state, _now_ms()))
+            names = trusted.without(engine, can_do_without(home.online_keys, key, state, now_ms()))
         finally:
             engine.dispose()
     except StorageError as exc:
@@ -238,10 +237,6 @@ def _listed(names: list[str]) -> str:
 
 def _say(key: KeyInfo) -> None:
     remark(f"{key.use} key {key.id} is {key.state} ({key.file}); {_TELL}")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 commands: list[click.Command] = [keys, trust]

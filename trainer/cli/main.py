@@ -9,7 +9,7 @@ import click
 
 from agent.contract.exits import run_command
 from converter.cli_support import CONTEXT
-from trainer.cli import backtest, broker, carried, data, fleet, keys, learn, profiles, report, search, transfer
+from trainer.cli import backtest, broker, carried, data, device, fleet, keys, learn, profiles, report, search, transfer
 from trainer.cli.home import Home
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -50,6 +50,7 @@ for _command in (
     *transfer.commands,
     *backtest.commands,
     *fleet.commands,
+    *device.commands,
     *carried.commands,
     *broker.commands,
     *keys.commands,
