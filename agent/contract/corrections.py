@@ -16,7 +16,6 @@ from agent.contract.rows import event_row
 
 KIND = "clock"
 EXACT_MS = 60_000  # a clock that is kept by the network, or the centre's word on its way, is not further off
-STAMPED = ("readings", "alerts", "events", "health")
 DERIVED = ("slots", "forecasts", "costs")
 MAX_EPOCHS = 256
 _MAX_CHANNELS = 1024

@@ -72,11 +72,6 @@ class Imported:
         return asdict(self)
 
 
-def import_file(engine: Engine, request: Request) -> Imported:
-    """Import a file: all of it, or nothing; see `read_file` and `keep`."""
-    return keep(engine, request, read_file(request))
-
-
 def read_file(request: Request) -> tuple[Curve, Quality]:
     """Read and judge a file, without a database: what is refused here leaves none where there was none.
 

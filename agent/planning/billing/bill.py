@@ -207,16 +207,6 @@ def bill(
     )
 
 
-def bill_forecast(tariff: Tariff, forecast: Ahead, *, span_ms: tuple[int, int] | None = None) -> Bill:
-    """Bill a forecast: the lines from its median, `low` and `high` from its lowest and highest quantile.
-
-    Raises:
-        ConfigError: when the span is empty.
-        UnavailableError: when the span reaches beyond the forecast.
-    """
-    return bill(tariff, (), span_ms=span_ms, forecast=forecast)
-
-
 def _invoices(books: Books, start_ms: int, end_ms: int) -> Iterable[Invoice]:
     tariff, main = books.tariff, books.loads[MAIN]
     for month, version, first, end in split(tariff, start_ms, end_ms):

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from trainer.dataset import tables
-from trainer.dataset.importing import Request, import_file
+from trainer.dataset.importing import Request, keep, read_file
 from trainer.dataset.reading import Source
 from trainer.fleet.database import open_database, read
 
@@ -52,7 +52,8 @@ def import_(engine, request_for):
     """Import a file into the central database."""
 
     def run(path, **changes):
-        return import_file(engine, request_for(path, **changes))
+        request = request_for(path, **changes)
+        return keep(engine, request, read_file(request))
 
     return run
 

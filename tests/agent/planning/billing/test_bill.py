@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.contract.errors import ConfigError, UnavailableError
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.tariff.tariff import Tariff
-from agent.planning.billing.bill import bill, bill_forecast
+from agent.planning.billing.bill import bill
 from tests.support.billing import QUARTER_MS, at, empty, slots
 from tests.support.forecasts import peaks_of
 
@@ -154,7 +154,7 @@ def test_rejects_slots_that_do_not_fit_together():
 
 
 def test_forecast_cost_comes_from_the_median_and_its_range_from_the_outer_quantiles():
-    result = bill_forecast(UNFIXED, forecast(at(2026, 3, 1), [2, 2], [4, 4], [8, 6]))
+    result = bill(UNFIXED, (), forecast=forecast(at(2026, 3, 1), [2, 2], [4, 4], [8, 6]))
     assert (result.low, result.total, result.high) == (Decimal("0.20"), Decimal("0.40"), Decimal("0.70"))
     assert (result.known_slots, result.forecast_slots, result.missing_slots) == (0, 2, 0)
 
@@ -162,9 +162,9 @@ def test_forecast_cost_comes_from_the_median_and_its_range_from_the_outer_quanti
 def test_forecast_of_part_of_its_span_and_not_beyond():
     origin = at(2026, 3, 1)
     whole = forecast(origin, [1] * 8, [2] * 8, [3] * 8)
-    assert bill_forecast(UNFIXED, whole, span_ms=(origin, origin + 4 * QUARTER_MS)).energy_wh == 2000
+    assert bill(UNFIXED, (), forecast=whole, span_ms=(origin, origin + 4 * QUARTER_MS)).energy_wh == 2000
     with pytest.raises(UnavailableError):
-        bill_forecast(UNFIXED, whole, span_ms=(origin, origin + 9 * QUARTER_MS))
+        bill(UNFIXED, (), forecast=whole, span_ms=(origin, origin + 9 * QUARTER_MS))
 
 
 def test_a_bill_is_json_with_its_invoices():
@@ -178,7 +178,7 @@ def test_a_bill_is_json_with_its_invoices():
 
 def test_a_negative_price_turns_the_range_round():
     tariff = Tariff.from_toml(TEXT.replace("0.2\n", "-0.2\n").replace("fixed_per_day = 2.40", ""))
-    result = bill_forecast(tariff, forecast(at(2026, 3, 1), [2], [4], [8]))
+    result = bill(tariff, (), forecast=forecast(at(2026, 3, 1), [2], [4], [8]))
     assert (result.low, result.total, result.high) == (Decimal("-0.40"), Decimal("-0.20"), Decimal("-0.10"))
 
 
@@ -254,5 +254,5 @@ def test_the_range_holds_the_truth_when_slots_go_missing(start, energies, missin
 )
 def test_forecast_range_is_ordered(start, base, below, above):
     median = np.array(base)
-    result = bill_forecast(TARIFF, forecast(start, median - below, median, median + above))
+    result = bill(TARIFF, (), forecast=forecast(start, median - below, median, median + above))
     assert result.low <= result.total <= result.high
