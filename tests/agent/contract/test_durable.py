@@ -10,6 +10,7 @@ import pytest
 from agent.contract import durable
 from agent.contract.durable import new_folder, write_durable
 from agent.contract.errors import StorageError
+from tests.support.writes import STEPS, instead_of
 
 OLD, NEW = b"old content", b"new content, longer"
 
@@ -33,35 +34,14 @@ def test_makes_a_secret_unreadable_for_others(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-STEPS = ["open", "fdopen", "fsync", "replace", "fsync folder"]
-
-
-def fail_at(step, monkeypatch):
-    """Make one step of the write fail as a full disk does."""
-
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    real_fsync, calls = os.fsync, []
-
-    def fsync(descriptor):
-        calls.append(descriptor)
-        if len(calls) == (1 if step == "fsync" else 2):
-            full()
-        real_fsync(descriptor)
-
-    if step in {"fsync", "fsync folder"}:
-        monkeypatch.setattr(os, "fsync", fsync)
-    elif step == "replace":
-        monkeypatch.setattr(durable.Path, "replace", full)
-    else:
-        monkeypatch.setattr(os, step, full)
+def no_room(*_, **__):
+    raise OSError(28, "No space left on device")
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_failing_step_leaves_old_or_new_and_no_rubbish(step, path, monkeypatch):
     with monkeypatch.context() as patch:
-        fail_at(step, patch)
+        instead_of(step, patch, no_room)
         with pytest.raises(StorageError, match="No space left"):
             write_durable(path, NEW)
     assert path.read_bytes() == (NEW if step == "fsync folder" else OLD)
@@ -75,34 +55,13 @@ def test_a_kill_at_any_step_leaves_old_or_new(step, path):
     """A child process ends without a word at each step, as in a power cut."""
     pid = os.fork()
     if pid == 0:
-        patch = pytest.MonkeyPatch()
-        fail_at_exit(step, patch)
+        instead_of(step, pytest.MonkeyPatch(), lambda *_, **__: os._exit(9))
         write_durable(path, NEW)
         os._exit(1)  # the step was never reached
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     assert path.read_bytes() == (NEW if step == "fsync folder" else OLD)
     write_durable(path, NEW)
     assert path.read_bytes() == NEW
-
-
-def fail_at_exit(step, patch):
-    def die(*_, **__):
-        os._exit(9)
-
-    real, calls = os.fsync, []
-
-    def fsync(descriptor):
-        calls.append(descriptor)
-        if len(calls) == (1 if step == "fsync" else 2):
-            die()
-        real(descriptor)
-
-    if step in {"fsync", "fsync folder"}:
-        patch.setattr(os, "fsync", fsync)
-    elif step == "replace":
-        patch.setattr(durable.Path, "replace", die)
-    else:
-        patch.setattr(os, step, die)
 
 
 def test_file_and_folder_are_synced_before_it_returns(path, monkeypatch):

@@ -3,9 +3,6 @@
 import contextlib
 import datetime as dt
 import socket
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +14,7 @@ from agent.contract.errors import ConfigError
 from agent.contract.messages import MAX_TO_DEVICE_BYTES
 from agent.sync.mqtt import MqttLink
 from agent.sync.rivals import Rivals
+from tests.support.amqtt_broker import running_amqtt
 from tests.support.broker import Mosquitto, free_port, running_mosquitto
 from tests.support.halfopen import half_open
 from tests.support.waiting import eventually
@@ -154,43 +152,18 @@ def test_drops_a_message_beyond_the_limit_and_stays_connected(mosquitto: Mosquit
         assert (dev.connected, dev.dropped) == (True, 1)
 
 
-AMQTT = """
-import asyncio, logging, sys
-from amqtt.broker import Broker
-logging.disable(logging.CRITICAL)
-async def main():
-    broker = Broker({
-        "listeners": {"default": {"type": "tcp", "bind": "127.0.0.1:" + sys.argv[1], "max_connections": 10}},
-        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-    })
-    await broker.start()
-    print("ready", flush=True)
-    await asyncio.Event().wait()
-asyncio.run(main())
-"""
-
-
 def test_goes_on_with_3_1_1_where_the_broker_knows_no_5():
-    port = free_port()
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(AMQTT), str(port)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as broker:
-        try:
-            assert broker.stdout.readline() == b"ready\n"
-            with (
-                link(port, "a", subscriptions=["t/in"]) as a,  # is refused
-                link(port, "b", birth=("t/status", b"on"), will=("t/status", b"off"), answer_s=2.0) as b,  # hangs
-            ):
-                eventually(lambda: a.connected and b.connected)
-                assert (a.protocol, b.protocol) == ("3.1.1", "3.1.1")
-                assert b.publish("t/in", b"hello")
-                found = []
-                eventually(lambda: collect(a, found))
-                assert found == [("t/in", b"hello")]
-        finally:
-            broker.terminate()
+    with (
+        running_amqtt() as port,
+        link(port, "a", subscriptions=["t/in"]) as a,  # is refused
+        link(port, "b", birth=("t/status", b"on"), will=("t/status", b"off"), answer_s=2.0) as b,  # hangs
+    ):
+        eventually(lambda: a.connected and b.connected)
+        assert (a.protocol, b.protocol) == ("3.1.1", "3.1.1")
+        assert b.publish("t/in", b"hello")
+        found = []
+        eventually(lambda: collect(a, found))
+        assert found == [("t/in", b"hello")]
 
 
 def _certificates(folder: Path) -> str:

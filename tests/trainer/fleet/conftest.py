@@ -1,5 +1,6 @@
 """A centre on SQLite or on a real PostgreSQL."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,16 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
     made = make_centre(tmp_path, f"sqlite:///{tmp_path / 'centre.db'}")
     yield made
     made.engine.dispose()
+
+
+@pytest.fixture
+def current(centre: Centre) -> Centre:
+    """A centre whose clock is the machine's, because python-tuf's client takes no other."""
+    centre.clock.ms = time.time_ns() // 1_000_000
+    for path in (centre.folder / "repository" / "metadata").iterdir():
+        path.unlink()
+    centre.repository.create(centre.offline)
+    return centre
 
 
 @pytest.fixture

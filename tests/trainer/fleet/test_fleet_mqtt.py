@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,25 +10,11 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.contract.errors import ConfigError
-from tests.support.broker import Mosquitto, free_port, running_mosquitto
+from tests.support.amqtt_broker import running_amqtt
+from tests.support.broker import Mosquitto, running_mosquitto
 from tests.support.halfopen import half_open
 from tests.support.waiting import eventually
 from trainer.fleet.mqtt import IN_FLIGHT, BrokerLink, Incoming
-
-AMQTT = """
-import asyncio, logging, sys
-from amqtt.broker import Broker
-logging.disable(logging.CRITICAL)
-async def main():
-    broker = Broker({
-        "listeners": {"default": {"type": "tcp", "bind": "127.0.0.1:" + sys.argv[1], "max_connections": 10}},
-        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-    })
-    await broker.start()
-    print("ready", flush=True)
-    await asyncio.Event().wait()
-asyncio.run(main())
-"""
 
 
 @contextlib.contextmanager
@@ -166,19 +150,10 @@ def test_a_message_larger_than_any_envelope_does_not_reach_the_centre(
 
 
 def test_a_broker_that_knows_only_3_1_1_is_served(caplog: pytest.LogCaptureFixture) -> None:
-    port = free_port()
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", AMQTT, str(port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as broker:
-        try:
-            assert broker.stdout is not None
-            assert broker.stdout.readline() == b"ready\n"
-            with link(port, subscriptions=[], shared=["t/#"]) as made:  # and does not know how to share
-                connect(made, caplog)
-                assert made.publish("t/x", b"hello")
-                assert [message.payload for message in collect(made, 1)] == [b"hello"]
-        finally:
-            broker.terminate()
+    with running_amqtt() as port, link(port, subscriptions=[], shared=["t/#"]) as made:  # and knows no sharing
+        connect(made, caplog)
+        assert made.publish("t/x", b"hello")
+        assert [message.payload for message in collect(made, 1)] == [b"hello"]
 
 
 def test_a_refused_connection_is_said_in_words(

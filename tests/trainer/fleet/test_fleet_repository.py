@@ -63,18 +63,6 @@ def files(centre: Centre) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def current(centre: Centre) -> Centre:
-    """A centre whose clock is the machine's, because python-tuf's client takes no other."""
-    import time
-
-    centre.clock.ms = time.time_ns() // 1_000_000
-    for path in (centre.folder / "repository" / "metadata").iterdir():
-        path.unlink()
-    centre.repository.create(centre.offline)
-    return centre
-
-
 def test_a_device_gets_the_fleets_keys_and_a_published_model(current: Centre, tmp_path: Path) -> None:
     published = current.repository.publish(TINY.read_bytes(), current.offline)
     assert (published.target.path, published.snapshot_version, published.new) == (TINY_PATH, 2, True)

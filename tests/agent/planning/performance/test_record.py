@@ -6,11 +6,11 @@ import signal
 
 import pytest
 
-from agent.contract import durable
 from agent.contract.errors import ConfigError, RejectedError, UnavailableError
 from agent.planning.performance.baseline import fit_baseline
 from agent.planning.performance.record import MAX_ADJUSTMENTS, Adjustment, Record
 from tests.support.plantyears import FIRST, heated
+from tests.support.writes import STEPS, instead_of
 
 OVEN = Adjustment(dt.date(2026, 3, 1), None, 420.0, "second oven")
 
@@ -31,44 +31,24 @@ def test_a_record_comes_back_as_it_was(record, tmp_path):
         again.without(2)
 
 
-@pytest.mark.parametrize("step", ["open", "write", "fsync", "replace", "folder"])
+@pytest.mark.parametrize("step", STEPS)
 def test_a_kill_at_any_step_of_the_write_leaves_the_old_record_or_the_new_one(record, tmp_path, step):
     path = tmp_path / "performance.json"
     record.save(path)
     pid = os.fork()
     if pid == 0:
-        kill_at(step)
+        instead_of(step, pytest.MonkeyPatch(), killed)
         record.adjusted(OVEN).save(path)
         os._exit(1)  # the step was never reached
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    assert Record.load(path).adjustments == ((OVEN,) if step == "folder" else ())
+    assert Record.load(path).adjustments == ((OVEN,) if step == "fsync folder" else ())
     record.adjusted(OVEN).save(path)
     assert Record.load(path).adjustments == (OVEN,)
     assert [entry.name for entry in tmp_path.iterdir()] == ["performance.json"]  # what the kill left is gone
 
 
-def kill_at(step):
-    """Make one step of the durable write the last of this process."""
-
-    def die(*_, **__):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    real, calls = os.fsync, []
-
-    def fsync(descriptor):
-        calls.append(descriptor)
-        if len(calls) == (1 if step == "fsync" else 2):
-            die()
-        real(descriptor)
-
-    if step in {"fsync", "folder"}:
-        os.fsync = fsync
-    elif step == "replace":
-        durable.Path.replace = die
-    elif step == "write":
-        os.fdopen = lambda descriptor, _: os.write(descriptor, b'{"half') and die()
-    else:
-        os.open = die
+def killed(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_damaged_record_is_refused_with_what_to_do(record, tmp_path):
