@@ -8,99 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
-from agent.alerts.observations import MonthCost, Observations
-from agent.config import Config, parse
+from agent.alerts.observations import MonthCost
+from agent.config import parse
 from agent.contract.channels import Reading
-from agent.contract.featurespec import QUANTILES
-from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import FLAG_GROSS_UNKNOWN, Slot
-from agent.contract.tariff.tariff import Tariff
 from agent.daemon.alerting import make_rules
-from agent.daemon.forecasting import Made
 from agent.daemon.history import History
 from agent.daemon.watching import Watching
 from tests.support.set_clocks import MINUTE_MS, NOON_MS, TO_1970, Device
 from tests.support.stores import T0, Bench
-
-SLOT_MS, HOUR_MS, DAY_MS = 900_000, 3_600_000, 86_400_000
-CONFIG = """
-[device]
-id = "d"
-[plant]
-zone = "Europe/Berlin"
-power_channel = "load_kw"
-[[channel]]
-name = "load_kw"
-unit = "kW"
-decimals = 1
-[[channel]]
-name = "pump_kw"
-unit = "kW"
-[[source]]
-kind = "simulator"
-channels = ["load_kw", "pump_kw"]
-[alerts.abnormal]
-[alerts.base_load]
-[peak]
-target_kw = 150.0
-"""
-
-
-def config(more: str = "") -> Config:
-    return parse(CONFIG + more, folder=Path("/"))
-
-
-class Plant:
-    """The daemon's way from readings to observations, on a real store."""
-
-    def __init__(self, folder: Path, settings: Config | None = None, tariff: Tariff | None = None) -> None:
-        self.tariff = tariff
-        self.bench = Bench(folder, commit_window_s=0.0)
-        self.settings = settings or config()
-        self.now_ms = T0
-        self.rows: list[dict[str, Any]] = []
-        self.begin()
-
-    def begin(self) -> None:
-        store = self.bench.store
-        self.history = History(900, (Slot.from_row(row) for row in store.rows("slots", 0, 2**53)))
-        self.watching = Watching(store, self.settings, self.history, self.tariff, self.now_ms)
-
-    def kill(self) -> None:
-        self.bench.store.append("slots", self.rows)
-        self.rows.clear()
-        self.bench.crash()
-        self.begin()
-
-    def read(self, minutes: int, kw: float = 100.0, channel: str = "load_kw") -> None:
-        for _ in range(minutes):
-            readings = [Reading(channel, self.now_ms, kw)]
-            self.bench.store.append("readings", readings)
-            self.watching.saw(readings)
-            self.now_ms += MINUTE_MS
-
-    def close(self, number: int, kw: float | None, flags: tuple[str, ...] = (), **own: float) -> None:
-        slot = Slot(T0 + number * SLOT_MS, 900, round((kw or 0) * 250), kw, 0.0 if kw is None else 1.0, flags, **own)
-        self.rows.append(slot.to_row())  # stored one by one they would cost the test seconds
-        self.history.add(slot)
-        self.watching.closed([slot])
-
-    def forecast(self, number: int, middle: float = 100.0) -> None:
-        table = np.tile([middle - 10, middle, middle + 10], (96, 1))
-        made = Forecast(
-            T0 + number * SLOT_MS, 900, QUANTILES, table, table[:1], ForecastSource.ACTIVE, "m@1", calibrated=True
-        )
-        self.watching.issued(Made(made, made))
-        self.bench.store.append("forecasts", [made.to_row(made.origin_ms)])
-
-    def observe(self, now_ms: int | None = None) -> Observations:
-        self.now_ms = self.now_ms if now_ms is None else now_ms
-        return self.watching.observe(
-            self.now_ms, since_ms=T0, forecast=None, covered_ms={}, model="m@1", storage_error=""
-        )
+from tests.support.watched import CONFIG, DAY_MS, HOUR_MS, SLOT_MS, Plant, config
 
 
 def test_each_slot_stands_beside_the_band_of_the_forecast_that_was_there_before_it(tmp_path: Path) -> None:
@@ -195,47 +114,6 @@ def test_a_turn_reads_nothing_from_the_store(tmp_path: Path, monkeypatch: pytest
         assert plant.observe().demand is not None
     plant.close(1, 100.0)
     assert plant.watching.peaks.told(plant.now_ms)
-
-
-def test_a_forecast_alone_is_no_demand_to_be_alarmed_by(tmp_path: Path) -> None:
-    plant = Plant(tmp_path)
-    plant.close(0, 100.0)
-    plant.forecast(1, 900.0)
-    demand = plant.observe(T0 + 20 * MINUTE_MS).demand
-    assert demand is not None
-    assert (demand.rest_kw, demand.predicted_kw) == (900.0, None)
-
-
-def test_without_a_target_the_peak_so_far_is_one_only_after_the_months_first_days(tmp_path: Path) -> None:
-    settings = config()
-    settings = dataclasses.replace(settings, peak=dataclasses.replace(settings.peak, target_kw=None))
-    plant = Plant(tmp_path, settings)
-    plant.close(0, 100.0)
-    plant.now_ms = T0 + 2 * DAY_MS
-    plant.read(5, 300.0)
-    early = plant.observe().demand
-    plant.now_ms = T0 + 4 * DAY_MS
-    plant.read(5, 300.0)
-    late = plant.observe().demand
-    assert early is not None
-    assert late is not None
-    assert (early.target_kw, late.target_kw) == (None, 100.0)
-
-
-def test_after_holidays_at_a_months_begin_its_peak_so_far_is_no_target_yet(tmp_path: Path) -> None:
-    settings = config()
-    settings = dataclasses.replace(settings, peak=dataclasses.replace(settings.peak, target_kw=None))
-    plant = Plant(tmp_path, settings)
-    for number, kw in ((-96, 800.0), (0, 50.0)):
-        plant.close(number, kw)
-    plant.now_ms = T0 + 4 * DAY_MS
-    plant.read(5, 300.0)
-    first = plant.observe().demand
-    plant.close(380, 700.0)
-    usual = plant.observe().demand
-    assert first is not None
-    assert usual is not None
-    assert (first.target_kw, usual.target_kw) == (None, 700.0)
 
 
 def test_standstills_and_skill_survive_a_kill_once_an_hour(tmp_path: Path) -> None:
@@ -333,94 +211,6 @@ def test_an_alert_is_offered_to_the_line_in_the_turn_that_raised_it(tmp_path: Pa
     device.pass_minutes(1)
     assert offered[0][0] == "alerts"
     device.daemon.close()
-
-
-TARIFF = """
-name = "two demands"
-zone = "Europe/Berlin"
-currency = "EUR"
-billing_day = 5
-[[period]]
-name = "energy-price"
-price_per_kwh = 0.2
-[[demand]]
-name = "day"
-interval_minutes = 15
-price_per_kw = 10
-weekdays = ["mon", "tue", "wed", "thu", "fri"]
-from = "08:00"
-to = "20:00"
-[[demand]]
-name = "any"
-interval_minutes = 60
-price_per_kw = 3
-free_kw = 130
-[[fee]]
-name = "vat"
-percent = 20
-of = "all"
-"""
-
-
-def test_the_tariffs_demand_charges_are_watched_each_in_its_window_and_at_its_price(tmp_path: Path) -> None:
-    settings = config()
-    settings = dataclasses.replace(settings, peak=dataclasses.replace(settings.peak, target_kw=None))
-    plant = Plant(tmp_path, settings, Tariff.from_toml(TARIFF))
-    for number in range(4 * 96):  # from Thursday, 1 January 2026, one o'clock in Berlin
-        hour, day = (number // 4 + 1) % 24, (number // 4 + 1) // 24
-        plant.close(number, 100.0 + hour + (50 if day >= 2 else 0))
-    plant.now_ms = T0 + 4 * DAY_MS - 3 * HOUR_MS // 2
-    plant.read(1, 90.0)
-    day, any_ = plant.watching.peaks.told(plant.now_ms)
-    assert [(told["name"], told["interval_s"], told["per_kw"]) for told in (day, any_)] == [
-        ("day", 900, pytest.approx(12.0)),
-        ("any", 3600, pytest.approx(3.6)),
-    ]
-    assert (day["currency"], any_["free_kw"]) == ("EUR", 130.0)
-    assert (day["month_peak"]["kw"], day["month_peak"]["known"]) == (119.0, 2 * 48)  # the weekend does not count
-    assert day["month_peak"]["start_ms"] == T0 + 18 * HOUR_MS
-    assert any_["month_peak"]["kw"] == 173.0
-    assert (day["interval"]["counts"], day["interval"]["target_kw"]) == (False, None)
-    assert any_["interval"]["target_kw"] == 173.0
-    plant.now_ms = T0 + 4 * DAY_MS  # another billing month: one hour of it is over
-    plant.read(1, 90.0)
-    day, any_ = plant.watching.peaks.told(plant.now_ms)
-    assert (day["month_peak"]["kw"], any_["month_peak"]["kw"], any_["month_peak"]["known"]) == (None, 150.0, 1)
-
-
-def test_the_demand_is_watched_in_the_month_in_which_the_tariff_begins(tmp_path: Path) -> None:
-    tariff = Tariff.from_toml(TARIFF.replace("zone = ", "valid_from = 2026-01-02\nzone = "))
-    plant = Plant(tmp_path, tariff=tariff)  # of the billing month from 5 December on only its last three days
-    for number in range(2 * 96):  # from Thursday, 1 January, one o'clock
-        plant.close(number, 500.0 if number < 92 else 100.0)
-    plant.now_ms = T0 + 2 * DAY_MS
-    plant.read(1, 90.0)
-    day, any_ = plant.watching.peaks.told(plant.now_ms)
-    assert (day["name"], day["per_kw"]) == ("day", pytest.approx(12.0 * 3 / 31))
-    assert (day["month_peak"]["kw"], any_["month_peak"]["kw"]) == (100.0, 100.0)
-
-
-def test_a_ratchet_and_a_price_by_the_year_count_the_demand_of_earlier_months(tmp_path: Path) -> None:
-    tariff = TARIFF.replace("billing_day = 5\n", "").replace("free_kw = 130", "ratchet = {share = 0.5, months = 2}")
-    tariff = tariff.replace(
-        'name = "day"', 'name = "day"\nper = "year"\nearlier_kw = {"2025-12" = 900, "2026-01" = 160}'
-    )
-    settings = config()
-    settings = dataclasses.replace(settings, peak=dataclasses.replace(settings.peak, target_kw=None))
-    plant = Plant(tmp_path, settings, Tariff.from_toml(tariff))
-    plant.now_ms = T0 + 40 * DAY_MS + 9 * HOUR_MS  # a Tuesday of February, ten o'clock
-    plant.read(3, 90.0)
-    earlier = {"day": {"2026-01": Decimal(170)}, "any": {"2025-12": Decimal(500), "2025-11": Decimal(1000)}}
-    plant.watching.costed([], earlier, plant.now_ms)
-    day, any_ = plant.watching.peaks.told(plant.now_ms)
-    assert (day["free_kw"], any_["free_kw"]) == (170.0, 250.0)
-    assert (day["interval"]["target_kw"], any_["interval"]["target_kw"]) == (170.0, 250.0)
-    assert day["interval"]["energy_kwh"] == pytest.approx(90 * 3 / 60)
-
-
-def test_a_tariff_with_demand_charges_asks_for_the_alarm_of_the_moment() -> None:
-    least = parse(CONFIG.partition("[alerts")[0], folder=Path("/"))
-    assert "peak-now" in {rule.name for rule in make_rules(least, Tariff.from_toml(TARIFF))}
 
 
 def test_every_kind_of_rule_can_be_asked_for_and_the_least_configuration_has_the_safe_ones() -> None:
