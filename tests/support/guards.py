@@ -22,7 +22,6 @@ from agent.planning.schedule.prospect import Prospect
 from tests.support.configs import device, simulated
 from tests.support.schedules import START_MS, TARIFF, TARIFF_TEXT
 
-QUARTER_H = 0.25
 DAY = 96
 
 
