@@ -54,7 +54,7 @@ def check(session: Session, file: Path | None, as_json: bool) -> None:
 
 
 def _check_named_files(loaded: Config) -> None:
-    from agent.daemon.build import make_factors, make_sources, make_tariff
+    from agent.daemon.configured import make_factors, make_sources, make_tariff
 
     problems: list[ConfigError] = []
     for make in (make_tariff, make_factors, make_sources):

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.config import ClockConfig, Config, CsvConfig, SimulatorConfig
+from agent.config import ClockConfig, Config
 from agent.contract import jsonform
 from agent.contract.durable import write_durable
 from agent.contract.errors import ConfigError, RejectedError, StorageError
@@ -22,15 +22,17 @@ from agent.daemon.alerting import make_board
 from agent.daemon.answers import Answers
 from agent.daemon.calibrating import Calibrating
 from agent.daemon.clockwatch import ClockRoom, ClockWatch, Confirmed, Heard, Plant
+from agent.daemon.configured import make_factors, make_sources, make_tariff
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.health import disk_written_bytes
 from agent.daemon.history import KEEP_DAYS
-from agent.daemon.loop import Daemon, Rooms
+from agent.daemon.loop import Daemon
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
 from agent.daemon.paths import StatePaths, credentials
 from agent.daemon.planmaking import make_planning
 from agent.daemon.realtime import boottime_ms, machine_start, real_ms
+from agent.daemon.rooms import Rooms
 from agent.daemon.slots import make_closer
 from agent.daemon.slotweeks import SlotWeeks, slots_between
 from agent.daemon.views import View
@@ -98,48 +100,6 @@ def build(config: Config) -> Daemon:
         return daemon
 
 
-def make_sources(config: Config) -> list[Source]:
-    """Make the sources.
-
-    Raises:
-        ConfigError: with file and line, when a data file is wrong, or a channel is not simulated.
-    """
-    return [_make_source(config, source) for source in config.source]
-
-
-def make_tariff(config: Config, *, series_later: bool = False) -> Tariff | None:
-    """Read the tariff, where there is one; with `series_later` without looking into its price series.
-
-    Raises:
-        ConfigError: with everything that is wrong in its file, or when slots do not tell the demand that it bills.
-    """
-    if config.tariff is None:
-        return None
-    tariff, slot_s = Tariff.load(config.tariff.file, series_later=series_later), config.plant.slot_s
-    for demand in (demand for version in tariff.versions for demand in version.demands):
-        if demand.interval_s % slot_s and slot_s % demand.interval_s:
-            raise ConfigError(
-                f"{slot_s // 60} min do not divide the {demand.interval_s // 60} min over which {demand.name!r} is "
-                "billed in the tariff",
-                where="plant.slot_minutes",
-                todo="Use 5 or 15",
-            )
-    return tariff
-
-
-def make_factors(config: Config, *, series_later: bool = False) -> Factors | None:
-    """Read the emission factors, where there are some; with `series_later` without looking into their series.
-
-    Raises:
-        ConfigError: with everything that is wrong in their file.
-    """
-    if config.carbon is None:
-        return None
-    from agent.planning.carbon.reader import read_factors  # noqa: PLC0415 - loaded only where it is needed
-
-    return read_factors(config.carbon.file, series_later=series_later)
-
-
 def make_clock(config: ClockConfig | None, anchor: Path) -> Clock:
     """Make the plant clock; a replay's anchor in real time is kept in the file `anchor` from the first start on.
 
@@ -174,31 +134,6 @@ def _kept_anchor(config: ClockConfig, path: Path) -> int:
             todo="Put the old values back, or begin in a new state_dir",
         )
     return anchor_ms
-
-
-def _make_source(config: Config, source: CsvConfig | SimulatorConfig) -> Source:
-    if isinstance(source, CsvConfig):
-        from agent.sources.csv_replay import CsvReplay  # noqa: PLC0415 - a device loads only the sources that it has
-
-        return CsvReplay(
-            source.path,
-            config.channels[source.channel],
-            zone=source.zone,
-            timestamp_column=source.timestamp_column,
-            value_column=source.value_column,
-            scale=source.scale,
-        )
-    from agent.sources.load_pattern import LoadPattern  # noqa: PLC0415 - as above
-    from agent.sources.simulator import PlantSimulator  # noqa: PLC0415 - as above
-
-    return PlantSimulator(
-        [config.channels[name] for name in source.channels],
-        seed=source.seed,
-        zone=config.plant.zone,
-        sample_s=source.sample_s,
-        pattern=LoadPattern(base_kw=source.base_kw, day_kw=source.day_kw),
-        fault_rate=source.fault_rate,
-    )
 
 
 def _check_enrolment(config: Config, identity: Identity) -> None:

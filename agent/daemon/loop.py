@@ -9,39 +9,23 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from agent.alerts.board import AlertBoard
 from agent.contract.errors import ConfigError
 from agent.contract.rows import event_row
 from agent.contract.zones import utc_iso
-from agent.control import Control
 from agent.daemon.answers import Answers
-from agent.daemon.calibrating import Calibrating
-from agent.daemon.clockwatch import ClockRoom
-from agent.daemon.exchange import Exchange
-from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.health import Pulse, peak_rss_mib, rss_mib
-from agent.daemon.history import KEEP_DAYS, History
-from agent.daemon.models import Models
-from agent.daemon.notify import Notifier
+from agent.daemon.history import KEEP_DAYS
+from agent.daemon.rooms import Rooms
 from agent.daemon.sampling import Sampling
-from agent.daemon.slots import SlotCloser
-from agent.daemon.slotweeks import SlotWeeks
 from agent.daemon.troubles import Troubles
 from agent.daemon.views import stored_slots
-from agent.daemon.watching import Watching
-from agent.sources.base import Source
-from agent.sources.clock import Clock
-from agent.store.store import Store
 
 if TYPE_CHECKING:
     from agent.contract.rows import Forecast
     from agent.contract.slots import Slot
-    from agent.daemon.meterahead import MeterAhead
-    from agent.daemon.planning import Planning
 
 _COSTS_EVERY_S = 0.5  # real time; a fast replay must not spend itself on bills that the next one replaces
 _LOOK_EVERY_S = 1.0  # real time
@@ -52,38 +36,6 @@ _RESERVED_FULL = (
     "Bring the device to its centre, or carry an export there"
 )
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Rooms:
-    """Everything that the daemon composes. `exchange` is None until enrolled, `costs` without a tariff.
-
-    `planning` is None where there is nothing to plan, `ahead` where the forecast is of the meter itself.
-    """
-
-    clock: Clock
-    time: ClockRoom
-    store: Store
-    sources: Sequence[Source]
-    closer: SlotCloser
-    history: History
-    calibrating: Calibrating
-    forecasting: Forecasting
-    costs: Costs | None
-    slot_weeks: SlotWeeks
-    board: AlertBoard
-    watching: Watching
-    models: Models
-    exchange: Exchange | None
-    control: Control
-    notifier: Notifier
-    planning: Planning | None = None
-    ahead: MeterAhead | None = None
-
-    def expected(self) -> Forecast | None:
-        """The newest forecast, as one of the meter; None before the first."""
-        latest = self.forecasting.latest
-        return latest if latest is None or self.ahead is None else self.ahead.at_meter(latest)
 
 
 class Daemon:

@@ -14,7 +14,7 @@ from agent.daemon.troubles import Troubles
 from agent.sources.base import Source
 
 if TYPE_CHECKING:
-    from agent.daemon.loop import Rooms
+    from agent.daemon.rooms import Rooms
 
 
 class Sampling:

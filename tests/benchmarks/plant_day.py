@@ -17,9 +17,10 @@ from agent.daemon.clockwatch import ClockRoom, ClockWatch, Plant
 from agent.daemon.exchange import Exchange
 from agent.daemon.forecasting import Costs, Forecasting
 from agent.daemon.history import History
-from agent.daemon.loop import Daemon, Rooms
+from agent.daemon.loop import Daemon
 from agent.daemon.models import Models
 from agent.daemon.notify import Notifier
+from agent.daemon.rooms import Rooms
 from agent.daemon.slots import SlotCloser
 from agent.daemon.slotweeks import SlotWeeks
 from agent.daemon.watching import Watching
