@@ -51,8 +51,8 @@ class BatteryConfig:
 
     Attributes:
         round_trip_efficiency: energy given out per energy taken in.
-        soc: state of charge that a plan begins with where no `soc_channel` tells it, and that it ends with at least,
-            if that can be had.
+        soc: state of charge that a plan ends with at least, if that can be had; and begins with, where neither
+            `soc_channel` nor a plan before tells it.
         soc_channel: channel (in %) that tells the present state of charge.
         power_channel: gauge in kW, above 0 where the battery gives. With it the load that is forecast is the plant's
             own, whatever the battery does; the meter is what is billed.

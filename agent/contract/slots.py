@@ -21,6 +21,7 @@ FLAG_EMPTY = "empty"  # no reading covers any of it; power is unknown, energy is
 FLAG_SUSPECT = "suspect"  # a reading of it was flagged by the source
 FLAG_RESET = "reset"  # a counter went back and was taken as started anew
 FLAG_GROSS_UNKNOWN = "gross-unknown"  # PV or battery should be known and is not: nor is the gross load
+FLAG_PV_DARK = "pv-dark"  # PV did not tell, and is taken as 0: it is night
 _JITTER = 0.1  # of its value: a counter that goes back by less has not begun anew
 HOLD_S = 60.0  # how long a momentary reading of a gauge stands for the load
 MIN_COMPLETENESS = 0.5  # below this a slot counts as missing

@@ -22,6 +22,8 @@ from agent.contract.zones import parse_zone
 from agent.daemon.views import stored_alerts
 from agent.store.store import Store
 
+_NIGHT_S = 20 * 3600  # an inverter that sleeps as long as it is dark is not missing
+
 
 def make_board(config: Config, tariff: Tariff | None, store: Store) -> AlertBoard:
     """Make the board, with what the store says is open."""
@@ -34,7 +36,8 @@ def make_rules(config: Config, tariff: Tariff | None) -> Iterator[Rule]:
     alerts = config.alerts
     for channel in config.channel:
         # What a channel says of an interval comes when that is over: silence begins after it.
-        yield DataMissing(channel.name, alerts.data_missing_s + channel.interval_s, zone=zone)
+        silent_s = alerts.data_missing_s + channel.interval_s
+        yield DataMissing(channel.name, silent_s + _NIGHT_S * (channel is config.own_channels[0]), zone=zone)
         if alerts.frozen_meter:
             needs_load = channel.kind is Kind.COUNTER and channel.name != config.plant.power_channel
             yield FrozenMeter(channel.name, needs_load=needs_load, zone=zone)

@@ -208,7 +208,7 @@ def _make_rooms(
         every_minutes=config.forecast.every_minutes,
         last_origin_ms=int(newest["origin_ms"]) if newest else None,
     )
-    closer = make_closer(config, store.readings)
+    closer = make_closer(config, store.readings, history.between)
     steady = isinstance(clock, SteadyClock)
     plant = Plant(store, sources, closer, history, forecasting, config.plant.power_channel, is_steady=steady)
     plant.place()

@@ -182,6 +182,10 @@ class Daemon:
             rooms.board.stepped(step_ms)
             rooms.calibrating.forget_after(rooms.clock.now_ms())
             rooms.models.clock_was_set()
+            if (planning := rooms.planning) is not None:
+                self.troubles.run("plan", lambda: planning.clock_was_set(step_ms))
+            if rooms.ahead is not None:
+                rooms.ahead.replanned()
         rooms.time.settle(self._go_on)
 
     def _go_on(self) -> None:

@@ -41,7 +41,7 @@ class MeterAhead:
         """
         self._has_pv, self._has_battery = (channel is not None for channel in config.own_channels)
         self._history, self._note = history, note
-        self._pv: tuple[int, int, PvAhead] | None = None
+        self._pv: tuple[Forecast, PvAhead] | None = None
         self._last: tuple[Forecast, Forecast] | None = None
         self._planned: tuple[int, int, Floats] | None = None  # start, step, kW given by the battery or held back of PV
         self.replanned()
@@ -54,11 +54,10 @@ class MeterAhead:
         """Return what PV will give in the steps of a forecast, as far as was known at its origin; None without PV."""
         if not self._has_pv:
             return None
-        origin_ms, steps = forecast.origin_ms, len(forecast.power_kw)
-        if self._pv is None or self._pv[:2] != (origin_ms, steps):
-            found = forecast_pv(self._history.pv_kw(origin_ms), forecast.slot_s, steps)
-            self._pv = origin_ms, steps, found
-        return self._pv[2]
+        if self._pv is None or self._pv[0] is not forecast:
+            known_kw = self._history.pv_kw(forecast.origin_ms)
+            self._pv = forecast, forecast_pv(known_kw, forecast.slot_s, len(forecast.power_kw))
+        return self._pv[1]
 
     def at_meter(self, forecast: Forecast) -> Forecast:
         """Return what a forecast of the gross load lets expect at the meter."""

@@ -37,11 +37,14 @@ def make_planning(
     site, battery, pv = config.site, config.battery, config.pv
 
     def wishes(now_ms: int) -> Wishes:
+        channel = None if battery is None else battery.soc_channel
+        soc = read_soc(store, channel, now_ms)
         return Wishes(
             site_limit_kw=math.inf if site.import_limit_kw is None else site.import_limit_kw,
             export_limit_kw=math.inf if site.export_limit_kw is None else site.export_limit_kw,
             margin_quantile=site.margin_quantile,
-            battery=None if battery is None else battery.battery(read_soc(store, battery.soc_channel, now_ms)),
+            battery=None if battery is None else battery.battery(soc),
+            soc_unknown="" if battery is None or soc is not None else _why_unknown(channel),
             loads=tuple(load.daily() for load in config.load),
             curtailable=pv is not None and pv.curtailable,
             carbon_price_per_kg=site.carbon_price_per_kg,
@@ -59,3 +62,7 @@ def make_planning(
         gap=site.gap,
         limit_s=site.limit_s,
     )
+
+
+def _why_unknown(channel: str | None) -> str:
+    return "battery.soc_channel is not set" if channel is None else f"{channel} told nothing for an hour"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from agent.contract import jsonform
 from agent.contract.errors import RejectedError
 from agent.contract.rows import Forecast, ForecastSource, event_row
 from agent.contract.tariff.tariff import Tariff
+from agent.contract.zones import to_local
 from agent.daemon.history import History
 from agent.daemon.plannote import NOTE, read_plan_note
 from agent.planning.advice import Advised, Task, Wishes, next_task
@@ -43,7 +45,8 @@ from agent.planning.schedule.wire import (
 
 _MEDIAN = 0.5
 _DAY_S = 86_400
-_MADE_WITHIN_MS = 7_200_000  # of its origin a forecast is made, where nothing is wrong
+_MADE_SOON_MS = 600_000  # of its origin a forecast is made, where nothing is wrong
+_MADE_WITHIN_MS = 7_200_000  # and where the device was off meanwhile
 _log = logging.getLogger(__name__)
 
 
@@ -128,9 +131,13 @@ class Planning:
             ConfigError: when wishes or tariff make no problem; the next forecast tries again.
         """
         rows = []
-        if self._making is not None and self._task is not None and (made := self._making.poll()) is not None:
-            task, self._making, self._task = self._task, None, None  # first: a plan that cannot be kept is not for ever
-            rows.append(self._take(now_ms, task, made))
+        if self._making is not None and self._task is not None:
+            making, task = self._making, self._task
+            self._making = self._task = None  # first: a plan that cannot be made or kept is not for ever
+            if (made := making.poll()) is None:
+                self._making, self._task = making, task
+            else:
+                rows.append(self._take(now_ms, task, made))
         if self._making is None and self._due is not None:
             forecast, self._due = self._due, None
             self._task = self._next(forecast)
@@ -138,6 +145,29 @@ class Planning:
             ahead = self._prospect(forecast, problem)
             self._making = Making(problem, ahead, gap=self._gap, limit_s=self._limit_s, command=self._command)
         return rows
+
+    def clock_was_set(self, step_ms: int) -> None:
+        """Let go of what is in the making; the last plan stands where it was meant to, if the same clock stamped it.
+
+        Whether it did, the store knows: the event of the plan has been moved then.
+
+        Raises:
+            StorageError: when the disk cannot be read.
+        """
+        self.close()
+        self._due = self._task = self._making = None
+        with contextlib.suppress(RejectedError, KeyError, TypeError):  # of a damaged note `_read` tells
+            value = read_plan_note(self._store.note)
+            if value is None:
+                return
+            told_ms = value["made_ms"] + step_ms
+            told = self._store.rows("events", told_ms, told_ms + 1)
+            if any(row["kind"] == "plan" and row["start_ms"] == value["start_ms"] for row in told):
+                moved = {name: value[name] + step_ms for name in ("made_ms", "start_ms", "end_ms")}
+                start_ms = value["problem"]["start_ms"] + step_ms
+                problem = {**value["problem"], "start_ms": start_ms}
+                self._store.keep(NOTE, jsonform.dumps({**value, **moved, "problem": problem}))
+                self._is_read = False
 
     def close(self) -> None:
         """End the child, if there is one."""
@@ -172,11 +202,10 @@ class Planning:
         if problem.battery is None or not any(charge.per_kw for charge in problem.demand):
             return None
         past_kw = self._history.net_kw(forecast.origin_ms)
-        before = medians_before(self._store, forecast)
+        before = medians_before(self._store, forecast, self._tariff.zone)
         if self._pv is not None:
-            pv_kw, per_day = self._history.pv_kw(forecast.origin_ms), _DAY_S // forecast.slot_s
             for back, median_kw in before.items():  # less PV as it was expected then: the battery meets what is left
-                known_kw = pv_kw[: max(len(pv_kw) - back * per_day, 0)]
+                known_kw = self._history.pv_kw(_days_before_ms(forecast.origin_ms, back, self._tariff.zone))
                 before[back] = median_kw - forecast_pv(known_kw, forecast.slot_s, len(median_kw)).power_kw
         return prospect(
             self._tariff,
@@ -194,7 +223,7 @@ class Planning:
         # Demand up to the aim is not paid for yet; whether its margin counts is the plan's own question.
         actual = dataclasses.replace(task.problem, margin_on_demand=problem.margin_on_demand)
         told = explain(actual, plan, made.aims or Aims())
-        notes = (*task.notes, *told.notes)
+        notes = (*task.notes, *told.notes, *task.assumed)
         aims = () if made.aims is None else tuple(aims_told(task.problem, self._aims, made.aims))
         self._aims = made.aims or self._aims
         money = {
@@ -235,19 +264,31 @@ class Planning:
         return event_row(now_ms, "plan", text, **span, **money)
 
 
-def medians_before(store: Kept, forecast: Forecast) -> dict[int, Array]:
-    """Return, by days before, the medians of what was forecast from the same time of day: 28 looks at the store."""
+def medians_before(store: Kept, forecast: Forecast, zone: dt.tzinfo) -> dict[int, Array]:
+    """Return, by days before, the medians of what was forecast from the same local time of day.
+
+    28 looks at the store, each at the one forecast that is wanted: to read all of four weeks takes a hundred times as
+    long. Where it is not there, it was made later.
+    """
     found: dict[int, Array] = {}
     for back in range(1, HISTORY_DAYS + 1):
-        origin_ms = forecast.origin_ms - back * _DAY_S * 1000
-        for row in store.rows("forecasts", origin_ms, origin_ms + _MADE_WITHIN_MS):
-            if row["origin_ms"] != origin_ms or row["source"] == ForecastSource.CANDIDATE:
-                continue
-            with contextlib.suppress(RejectedError, ValueError):  # of a later version
-                before = Forecast.from_row(row)
-                if before.slot_s == forecast.slot_s:
-                    found[back] = before.level(_MEDIAN)
+        origin_ms = _days_before_ms(forecast.origin_ms, back, zone)
+        for low_ms, high_ms in ((0, _MADE_SOON_MS), (_MADE_SOON_MS, _MADE_WITHIN_MS)):
+            for row in store.rows("forecasts", origin_ms + low_ms, origin_ms + high_ms):
+                if row["origin_ms"] != origin_ms or row["source"] == ForecastSource.CANDIDATE:
+                    continue
+                with contextlib.suppress(RejectedError, ValueError):  # of a later version
+                    before = Forecast.from_row(row)
+                    if before.slot_s == forecast.slot_s:
+                        found[back] = before.level(_MEDIAN)
+            if back in found:
+                break
     return found
+
+
+def _days_before_ms(time_ms: int, days: int, zone: dt.tzinfo) -> int:
+    """Return the same time by the local clock some days before; where that was skipped, what the clock showed then."""
+    return round((to_local(time_ms, zone) - dt.timedelta(days=days)).timestamp() * 1000)
 
 
 def _read(store: Kept) -> tuple[Advised | None, Aims | None]:

@@ -114,7 +114,7 @@ class SlotCloser:
         slots: list[Slot] = []
         start_ms = self.next_ms
         while start_ms is not None and len(slots) < _MOST_AT_ONCE and self._over(start_ms, now_ms, exhausted):
-            slots.append(self._build(start_ms))
+            slots.append(self._build(start_ms, slots))
             start_ms += self._slot_s * 1000
         return slots
 
@@ -134,7 +134,7 @@ class SlotCloser:
             return start_ms < covered_ms or start_ms <= self._newest_ms
         return now_ms >= end_ms + self._grace_ms and end_ms <= self._newest_ms + MAX_SILENCE_MS
 
-    def _build(self, start_ms: int) -> Slot:
+    def _build(self, start_ms: int, newest: Sequence[Slot]) -> Slot:
         end_ms = start_ms + self._slot_s * 1000
         found = list(self._readings(self._channel.name, start_ms - self._reach_ms, end_ms + self._reach_ms))
         if self._channel.kind is Kind.COUNTER:
@@ -143,7 +143,7 @@ class SlotCloser:
         if found:
             self._used_ms = found[0].time_ms
         slot = build_slot(start_ms, self._slot_s, self._channel, found)
-        return slot if self._own is None else self._own.beside(slot)
+        return slot if self._own is None else self._own.beside(slot, newest)
 
     def _with_neighbours(self, found: list[Reading], start_ms: int, end_ms: int) -> list[Reading]:
         """Add the nearest readings outside: a counter counts on while nobody reads it."""
@@ -165,12 +165,15 @@ class SlotCloser:
         return []
 
 
-def make_closer(config: Config, readings: ReadStored) -> SlotCloser:
-    """Make the closer of a plant's slots; what PV and battery need is loaded only where they are measured."""
+def make_closer(config: Config, readings: ReadStored, slots: Callable[[int, int], Sequence[Slot]]) -> SlotCloser:
+    """Make the closer of a plant's slots, which go on after those that `slots` gives of a span.
+
+    What PV and battery need is loaded only where they are measured.
+    """
     own = None
     if config.is_gross:
         from agent.daemon.ownpower import OwnPower  # noqa: PLC0415 - see above
 
-        own = OwnPower(*config.own_channels, readings)
+        own = OwnPower(*config.own_channels, readings, slots)
     meter = config.channels[config.plant.power_channel]
     return SlotCloser(meter, config.plant.slot_s, grace_s=config.plant.grace_s, readings=readings, own=own)

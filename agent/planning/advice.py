@@ -33,6 +33,7 @@ class Wishes:
     """What the plant has and wants: limits (infinite: none) and the quantile that they are kept for, battery, loads.
 
     Attributes:
+        soc_unknown: why nothing measures the battery's state of charge; empty where something does.
         curtailable: whether PV may be held back.
         zone: of the loads' windows; the tariff's where None.
     """
@@ -41,6 +42,7 @@ class Wishes:
     export_limit_kw: float = math.inf
     margin_quantile: float = _MEDIAN
     battery: Battery | None = None
+    soc_unknown: str = ""
     loads: tuple[Daily, ...] = ()
     curtailable: bool = False
     carbon_price_per_kg: float = 0.0
@@ -58,11 +60,12 @@ class Advised:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Task:
-    """A problem, what is settled before it, and notes on what its loads cannot keep any more."""
+    """A problem, what is settled before it, notes on what its loads cannot keep any more, and what was not measured."""
 
     problem: Problem
     settled: tuple[str, ...]
     notes: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
 
 
 def next_task(
@@ -106,6 +109,7 @@ def next_task(
     known = [slot for slot in past if slot.length_s == step_s and slot.known_kw is not None]
     peaks = _peaks_so_far(tariff, known, start_ms, step_s)
     now = tariff.month_at(start_ms).label
+    battery, assumed = _charged(wishes, earlier, start_ms)
     problem = Problem(
         start_ms=start_ms,
         step_s=step_s,
@@ -122,12 +126,35 @@ def next_task(
         margin_kw=margin_kw,
         carbon_kg_per_kwh=np.zeros(steps) if carbon_kg_per_kwh is None else np.nan_to_num(carbon_kg_per_kwh),
         carbon_price_per_kg=wishes.carbon_price_per_kg,
-        battery=wishes.battery,
+        battery=battery,
         loads=loads,
         zone=tariff.zone_name,
         currency=tariff.currency,
     )
-    return Task(problem, settled, notes if pv is None or not pv.note else (*notes, pv.note))
+    return Task(problem, settled, notes if pv is None or not pv.note else (*notes, pv.note), assumed)
+
+
+def _charged(wishes: Wishes, earlier: Advised | None, start_ms: int) -> tuple[Battery | None, tuple[str, ...]]:
+    """Return the battery with what was planned to be stored by now, where nothing measures it, and a note."""
+    battery = wishes.battery
+    if battery is None or not wishes.soc_unknown:
+        return battery, ()
+    soc, whence = None if earlier is None else _planned_soc(earlier, start_ms), "planned before"
+    if soc is None:
+        soc, whence = battery.initial_soc, "configured (battery.soc)"
+    note = f"the battery is taken to be {soc:.0%} full, as {whence}: {wishes.soc_unknown}"
+    return dataclasses.replace(battery, initial_soc=soc), (note,)
+
+
+def _planned_soc(earlier: Advised, at_ms: int) -> float | None:
+    """Return what share was planned to be stored at a time; None where the plan does not reach there."""
+    problem, battery = earlier.problem, earlier.problem.battery
+    step = (at_ms - problem.start_ms) / (problem.step_s * 1000)
+    if battery is None or not 0 <= step <= problem.steps:
+        return None
+    stored_kwh = [battery.initial_soc * battery.capacity_kwh, *earlier.plan.stored_kwh]
+    soc = float(np.interp(step, np.arange(problem.steps + 1), stored_kwh)) / battery.capacity_kwh
+    return min(max(round(soc, 6), 0.0), 1.0)  # not a trifle outside the battery's range, which would be widened by it
 
 
 def _charge(term: DemandTerm, peak_kw: float, so_far_kwh: float, *, is_now: bool) -> DemandCharge:

@@ -1,7 +1,7 @@
 """What PV will give: smart persistence, from what it gave on the days before; without weather and without a network.
 
-Decides nothing but that. Pure; knows no clock and no place: days are spans of 24 h that end where the forecast begins,
-so that a change of the clocks moves nothing.
+Decides, besides, when it is dark, so that an inverter which sleeps gives nothing. Pure; knows no clock and no place:
+days are spans of 24 h that end where the forecast begins, so that a change of the clocks moves nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ LEAST_DAYS = 3
 RECENT_S = 3 * 3600
 DECAY_H = 4.0
 _LEAST_LIGHT = 0.05  # of the envelope's height: below it the last hours tell nothing of clouds
+DARK_DAYS = 7  # in which sunset moves by a quarter of an hour
+_LEAST_DARK_DAYS = 3
+LONGEST_NIGHT_S = 20 * 3600
+_TWILIGHT = 0.2  # of the most: a slot of an hour in which an inverter wakes or goes to sleep
 
 
 class PvAhead(NamedTuple):
@@ -72,6 +76,35 @@ def forecast_pv(pv_kw: Floats, slot_s: int, steps: int) -> PvAhead:
     now = usual if is_dark else _ratio(last, envelope_kw[-len(last) :])
     lead_h = (np.arange(steps) + 0.5) * slot_s / 3600
     return PvAhead(envelope_kw[of_day] * (usual + (now - usual) * np.exp(-lead_h / DECAY_H)))
+
+
+def is_dark(pv_kw: Floats, slot_s: int) -> bool:
+    """Return whether PV gives nothing in the slot after a history of what was measured: no guess of a silent inverter.
+
+    It is dark where at this time of day PV gave less than a twentieth of its most on every day of the last 7 on which
+    that is known, and on at least 3. A silence is known to have been a night where PV gave less than a fifth before and
+    after it, and it lasted at most 20 h: one that goes on into the day ends with more.
+
+    Args:
+        pv_kw: [T] mean power of consecutive slots; NaN where it was not measured. The slot begins at its end.
+        slot_s: slot length, a divisor of a day.
+    """
+    per_day = DAY_S // slot_s
+    recent = pv_kw[-(DARK_DAYS + 1) * per_day :]
+    known = np.flatnonzero(np.isfinite(recent))
+    most_kw = recent[known].max(initial=0.0)
+    days = 0
+    for at in range(len(recent) - per_day, max(len(recent) - DARK_DAYS * per_day, 0) - 1, -per_day):
+        if np.isfinite(recent[at]):
+            if recent[at] > _LEAST_LIGHT * most_kw:
+                return False
+            days += 1
+            continue
+        before, after = known[known < at][-1:], known[known > at][:1]
+        if not len(before) or not len(after) or (after[0] - before[0]) * slot_s > LONGEST_NIGHT_S:
+            continue
+        days += bool(max(recent[before[0]], recent[after[0]]) <= _TWILIGHT * most_kw)
+    return days >= _LEAST_DARK_DAYS
 
 
 def _ratio(given_kw: Floats, envelope_kw: Floats) -> float:

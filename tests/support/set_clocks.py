@@ -68,8 +68,9 @@ class Meter:
         self.steps.append(step_ms)
 
     def poll(self, now_ms: int) -> list[Reading]:
-        true_ms = self._true_ms()
-        reading = Reading(self.channels[0].name, now_ms, round(self._value(true_ms), 3))
+        ago_ms = self.channels[0].interval_s * 1000  # a mean is told when its interval is over
+        true_ms = self._true_ms() - ago_ms
+        reading = Reading(self.channels[0].name, now_ms - ago_ms, round(self._value(true_ms), 3))
         self.truth.append(reading._replace(time_ms=true_ms))
         return [reading]
 
@@ -80,16 +81,29 @@ class Meter:
 class Device:
     """One device; `error_ms` is how far its real clock is wrong. Time passes only in `pass_minutes`."""
 
-    def __init__(self, folder: Path, monkeypatch, *, channel: str = "power", error_ms: int = 0, window: float = 0.0):
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch,
+        *,
+        channel: str = "power",
+        error_ms: int = 0,
+        window: float = 0.0,
+        text: str = CONFIG,
+        beside: Mapping[str, Callable[[int], float]] | None = None,
+    ):
+        """Begin; `beside` are more channels of the configuration `text`, by what they say at a time."""
         self.folder, self.error_ms = folder, error_ms
         self.true_ms, self.started_ms, self.machine = NOON_MS, NOON_MS - 20_000, "machine-1"
         monkeypatch.setattr(agent.daemon.build, "real_ms", lambda: self.true_ms + self.error_ms)
         monkeypatch.setattr(agent.daemon.build, "boottime_ms", lambda: self.true_ms - self.started_ms)
         monkeypatch.setattr(agent.daemon.build, "machine_start", lambda: self.machine)
-        self.config = parse(CONFIG.format(channel=channel, window=window), folder=folder)
+        self.config = parse(text.format(channel=channel, window=window), folder=folder)
         kwh = lambda at_ms: (995.0 + (at_ms - NOON_MS) / HOUR_MS * 12) % 1000.0  # noqa: E731 - rolls over at once
         kw = lambda at_ms: 50.0 + at_ms // MINUTE_MS % 37  # noqa: E731
         self.meter = Meter(self.config.channels[channel], lambda: self.true_ms, kwh if channel == "energy" else kw)
+        others = (beside or {}).items()
+        self.beside = {name: Meter(self.config.channels[name], lambda: self.true_ms, value) for name, value in others}
         # A crash here ends a process, not the power: no fsync is needed for what these tests are about.
         pwritev = os.pwritev
         monkeypatch.setattr(os, "pwritev", lambda file, data, at, *_: pwritev(file, data, at))
@@ -98,7 +112,7 @@ class Device:
 
     def start(self) -> Daemon:
         self.daemon = agent.daemon.build.build(self.config)
-        self.daemon.rooms.sources[:] = [self.meter]  # type: ignore[index]
+        self.daemon.rooms.sources[:] = [self.meter, *self.beside.values()]  # type: ignore[index]
         if self.daemon.rooms.store.is_open:
             conn = self.daemon.rooms.store._journal.shelves.db.conn
             sqlite3.Connection.execute(conn, "PRAGMA synchronous = OFF")

@@ -2,7 +2,8 @@
 
 Decides what happens when that process fails: whatever it is (no solver installed, killed, too slow, garbage), the
 answer is the plan by rules, flagged, with the reason. The problem goes in and the plan comes out as JSON, with the
-policy of its battery where a prospect is given; `python -m` of this module is the process itself.
+policy of its battery where a prospect is given; `python -m` of this module is the process itself. What is left to do
+here when it has ended, a thread does: who polls is not to be stopped by a plan of a week.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import IO, Any
 
@@ -45,7 +47,8 @@ from agent.planning.schedule.wire import (
 
 COMMAND = (sys.executable, "-m", "agent.planning.schedule.child")
 _GRACE_S = 5.0  # for starting, and for a solver that looks at its clock late
-_VALUE_S = 15.0  # for what stored energy is worth, under every aim that is tried, on a slow device
+_VALUE_S = 15.0  # at least, for what stored energy is worth, under every aim that is tried, on a slow device
+_VALUE_STEP_S = 0.05  # and for each step
 _PIECE_BYTES = 1 << 16
 _WORDS = 300
 _NICENESS = 10  # sampling and storing go first
@@ -73,8 +76,9 @@ class Making:
     """A plan in the making, in a child process; `poll` as often as wanted, it never waits.
 
     Invariants:
-        `poll` returns a plan at the latest `limit_s` and some seconds after the start, whatever the child does; then
-        the child is gone.
+        - the child is gone at the latest `limit_s` and some seconds after the start, whatever it does, and then there
+          is a plan soon;
+        - the thread touches nothing but problem, prospect and answer.
     """
 
     def __init__(
@@ -90,9 +94,11 @@ class Making:
         """Start the child; with a prospect the plan is a guarded one."""
         self._problem, self._prospect = problem, prospect
         self._began = time.monotonic()
-        self._until = self._began + _whole_s(prospect, limit_s)
+        self._until = self._began + _whole_s(problem, prospect, limit_s)
         self._answer = bytearray()
         self._made: Made | None = None
+        self._failure: BaseException | None = None
+        self._rest: threading.Thread | None = None  # what makes a plan of the answer, or one by rules
         given_prospect = None if prospect is None else prospect_to_json(prospect)
         asked = {
             "problem": problem_to_json(problem),
@@ -115,11 +121,19 @@ class Making:
             self._give_up(f"the optimiser cannot be started ({exc})")
 
     def poll(self, wait_s: float = 0.0) -> Made | None:
-        """Return the plan when there is one; wait for news of the child for at most `wait_s`."""
-        while self._made is None and self._read(wait_s):
+        """Return the plan when there is one; wait for news for at most `wait_s`, some more where the child just ended.
+
+        Raises:
+            Exception: whatever kept even a plan by rules from being made.
+        """
+        while self._rest is None and self._read(wait_s):
             wait_s = 0.0
-        if self._made is None and time.monotonic() > self._until:
+        if self._rest is None and time.monotonic() > self._until:
             self._give_up("the optimiser overran its time")
+        if self._rest is not None and self._rest.is_alive():
+            self._rest.join(wait_s)
+        if self._failure is not None:
+            raise self._failure
         return self._made
 
     def _read(self, wait_s: float) -> bool:
@@ -135,9 +149,11 @@ class Making:
         if piece:
             return True
         try:
-            self._judge(self._child.wait(timeout=wait_s))
+            words = self._last_words(self._child.wait(timeout=wait_s))
         except subprocess.TimeoutExpired:
             return False
+        self.close()
+        self._leave(lambda: self._judge(words))
         return True
 
     def close(self) -> None:
@@ -151,13 +167,39 @@ class Making:
         if self._errors is not None:
             self._errors.close()
 
-    def _judge(self, code: int) -> None:
-        """Take the answer of a child that has ended, or say why it is none."""
+    def _last_words(self, code: int) -> str:
+        if code < 0 or self._errors is None:
+            return f"ended by signal {-code}"
+        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _WORDS, 0))
+        words = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f"exit code {code}" + (f": {words[-1]}" if words else "")
+
+    def _give_up(self, reason: str) -> None:
+        """Stop the child, and make a plan by rules."""
+        self.close()
+        self._leave(lambda: self._by_rules(reason))
+
+    def _leave(self, make: Callable[[], Made]) -> None:
+        """Let a thread make the plan."""
+
+        def work() -> None:
+            try:
+                self._made = make()
+            except BaseException as exc:  # noqa: BLE001 - `poll` raises it
+                self._failure = exc
+
+        self._rest = threading.Thread(target=work, name="plan", daemon=True)
+        try:
+            self._rest.start()
+        except RuntimeError:  # none can be had: late is better than never
+            work()
+
+    def _judge(self, words: str) -> Made:
+        """Return the plan of a child that has ended with these words; by rules where it is none."""
         try:
             answer = jsonform.loads(bytes(self._answer), where="optimiser", max_bytes=MAX_BYTES)
             if "error" in answer:
-                self._give_up(str(answer["error"])[:_WORDS])
-                return
+                return self._by_rules(str(answer["error"])[:_WORDS])
             problem = self._problem
             aims: Aims | None = None
             policy: Policy | None = None
@@ -169,34 +211,25 @@ class Making:
             used = jsonform.Fields(answer, "optimiser")
             cpu_s, peak_kib = used.number("cpu_s", low=0), used.integer("peak_kib")
         except (RejectedError, KeyError, TypeError):
-            self._give_up(f"the optimiser failed ({self._last_words(code)})")
-            return
+            return self._by_rules(f"the optimiser failed ({words})")
         priced = price_plan(problem, plan)
         if plan.source != "rules" and not plan.notes and priced.violations:
-            self._give_up(f"the optimiser's plan cannot be run ({priced.violations[0]})")
-            return
+            return self._by_rules(f"the optimiser's plan cannot be run ({priced.violations[0]})")
         plan = dataclasses.replace(plan, objective=priced.total)
-        self._made = Made(problem, plan, time.monotonic() - self._began, cpu_s, peak_kib, aims, policy)
-        self.close()
+        return Made(problem, plan, self._wall_s, cpu_s, peak_kib, aims, policy)
 
-    def _last_words(self, code: int) -> str:
-        if code < 0 or self._errors is None:
-            return f"ended by signal {-code}"
-        self._errors.seek(max(self._errors.seek(0, os.SEEK_END) - _WORDS, 0))
-        words = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"exit code {code}" + (f": {words[-1]}" if words else "")
-
-    def _give_up(self, reason: str) -> None:
+    def _by_rules(self, reason: str) -> Made:
         """Plan by rules, on the aims as they stand; where there are none no peak is guarded."""
-        self.close()
-        wall_s = time.monotonic() - self._began
         if self._prospect is None or not self._prospect.standing.peaks_kw:
-            self._made = Made(self._problem, rule_plan(self._problem, reason), wall_s)
-            return
+            return Made(self._problem, rule_plan(self._problem, reason), self._wall_s)
         aims = self._prospect.standing
         made = plan_aimed(self._problem, self._prospect, aims, rule_plan)
         plan = dataclasses.replace(made.plan, notes=(reason, *made.plan.notes))
-        self._made = Made(made.policy.problem, plan, wall_s, aims=made.aims, policy=made.policy)
+        return Made(made.policy.problem, plan, self._wall_s, aims=made.aims, policy=made.policy)
+
+    @property
+    def _wall_s(self) -> float:
+        return time.monotonic() - self._began
 
 
 def make_plan(
@@ -236,7 +269,7 @@ def _answer(data: bytes) -> dict[str, Any]:
     problem, given = problem_from_json(fields.raw("problem")), fields.raw("prospect")
     prospect = None if given is None else prospect_from_json(given)
     # A solver that hangs ends by itself, also where the daemon was killed and nobody else would end it.
-    signal.alarm(math.ceil(_whole_s(prospect, fields.number("limit_s", low=0))))
+    signal.alarm(math.ceil(_whole_s(problem, prospect, fields.number("limit_s", low=0))))
     solve = partial(_solve, fields)
     result: dict[str, Any] = {}
     if prospect is None:
@@ -259,9 +292,10 @@ def _solve(fields: jsonform.Fields, problem: Problem) -> Plan:
     return solve(problem, gap=gap, limit_s=limit_s, threads=fields.integer("threads", low=1))
 
 
-def _whole_s(prospect: Prospect | None, limit_s: float) -> float:
+def _whole_s(problem: Problem, prospect: Prospect | None, limit_s: float) -> float:
     """Return the time for all that is to be done."""
-    return limit_s + _GRACE_S + (0.0 if prospect is None else _VALUE_S)
+    value_s = 0.0 if prospect is None else max(_VALUE_S, _VALUE_STEP_S * problem.steps)
+    return limit_s + _GRACE_S + value_s
 
 
 if __name__ == "__main__":

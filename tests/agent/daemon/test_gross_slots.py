@@ -36,7 +36,7 @@ class Plant:
             900,
             grace_s=60,
             readings=self.between,
-            own=OwnPower(self.pv, self.battery, self.between),
+            own=OwnPower(self.pv, self.battery, self.between, lambda *_: []),
             last_slot_ms=last_slot_ms,
             last_reading_ms=max(times, default=None),
         )

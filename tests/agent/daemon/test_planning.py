@@ -15,7 +15,7 @@ from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot
 from agent.daemon import planning as daemon_planning
 from agent.daemon.history import History
-from agent.daemon.planning import Planning, medians_before
+from agent.daemon.planning import Planning
 from agent.daemon.plannote import NOTE
 from agent.planning.advice import Task, Wishes
 from agent.planning.pv import PvAhead
@@ -253,16 +253,40 @@ def test_without_a_week_of_load_no_peak_is_guarded() -> None:
     assert (_kept(store)["to_go"], _kept(store)["aims"]) == (None, None)
 
 
-def test_forecasts_of_the_same_hour_are_found_and_candidates_are_not(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    for back, source, shift in ((3, "active", 0), (2, "candidate", 0), (1, "active", SLOT_MS), (1, "naive", 0)):
-        levels = np.full((48, 3), [70.0, 80.0 + back, 95.0])
-        origin_ms = START_MS - back * 86_400_000 + shift
-        made = Forecast(origin_ms, 1800, (0.1, 0.5, 0.9), levels, levels[:1], ForecastSource(source), "m@1")
-        bench.store.append("forecasts", [made.to_row(origin_ms + 5000)])
-    found = medians_before(bench.store, _forecast())
-    assert {back: median[0] for back, median in found.items()} == {1: 81.0, 3: 83.0}
-    bench.store.close()
+def test_a_plan_that_not_even_rules_can_make_does_not_end_planning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    planning = _planning(Kept(), command=[sys.executable, "-c", "raise SystemExit('none')"])
+    with monkeypatch.context() as patched:
+        patched.setattr("agent.planning.schedule.child.rule_plan", fail)
+        planning.begin(_forecast())
+        with pytest.raises(MemoryError):
+            _until_planned(planning)
+    assert planning.turn(START_MS) == []
+    planning.begin(_forecast(2))
+    assert _until_planned(planning)[0]["start_ms"] == START_MS + 2 * 1_800_000
+
+
+def test_a_guarded_plan_for_which_the_disk_has_no_room_leaves_aims_and_plan_before_whole(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", size_kib=6144) as disk:
+        bench = Bench(disk.folder)
+        planning = _guarding(bench.store, _weeks_before())
+        planning.begin(_forecast())
+        bench.store.append("events", _until_planned(planning))
+        before = bench.store.note(NOTE)
+        disk.fill()
+        planning.begin(_forecast(48))
+        bench.store.append("events", _until_planned(planning))
+        assert "full" in bench.store.stats().storage_error
+        assert _kept(bench.store)["aims"]["day"] == "2026-01-16"
+        disk.make_room()
+        assert bench.crash().note(NOTE) == before
+        again = _guarding(bench.store, _weeks_before())
+        again.begin(_forecast(1))
+        bench.store.append("events", _until_planned(again))
+        assert _kept(bench.store)["aims"] == jsonform.loads(before, where="note", max_bytes=1 << 20)["aims"]
+        bench.store.close()
 
 
 def test_where_pv_is_measured_the_policy_rests_on_what_the_battery_meets(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from agent.planning.advice import Advised, Wishes, next_task
 from agent.planning.pv import PvAhead
 from agent.planning.schedule.daily import Daily, DailyStage
 from agent.planning.schedule.parts import Battery
+from agent.planning.schedule.problem import plan_of
 from agent.planning.schedule.rules import do_nothing, rule_plan
 from tests.support.schedules import START_MS, TARIFF, TARIFF_TEXT
 
@@ -217,3 +218,49 @@ def test_of_more_runs_than_a_plan_can_hold_the_nearest_are_planned() -> None:
     names = [load.name for load in problem.loads]
     assert len(names) == 50
     assert names[47:] == ["mill-47 2026-01-15", "mill-0 2026-01-16", "mill-1 2026-01-16"]
+
+
+UNREAD = dataclasses.replace(WISHES, loads=(), soc_unknown="battery.soc_channel is not set")
+
+
+def _charging(at_step: int = 0) -> Advised:
+    """A plan that fills the battery with 2 kW from `at_step` on."""
+    problem = next_task(TARIFF, _forecast(at_step), [], UNREAD).problem
+    charge = np.where(np.arange(96) < 8, 2.0, 0.0)
+    return Advised(problem, plan_of(problem, np.zeros((0, 96)), charge, source="rules"))
+
+
+@pytest.mark.parametrize(("step", "kwh"), [(0, 5.0), (4, 6.9), (8, 8.8), (96, 8.8)])
+def test_a_battery_that_nothing_measures_begins_with_what_was_planned_to_be_stored(step: int, kwh: float) -> None:
+    task = next_task(TARIFF, _forecast(step), [], UNREAD, earlier=_charging())
+    assert task.problem.battery is not None
+    assert task.problem.battery.initial_soc == pytest.approx(kwh / 10)
+    assert task.assumed == (
+        f"the battery is taken to be {10 * kwh:.0f}% full, as planned before: battery.soc_channel is not set",
+    )
+
+
+def test_what_was_planned_is_known_between_its_steps_and_by_a_battery_that_has_grown() -> None:
+    levels = np.tile([70.0, 80.0, 95.0], (48, 1))
+    halves = Forecast(
+        START_MS + QUARTER_MS // 3, 300, (0.1, 0.5, 0.9), levels, levels[:1], ForecastSource.ACTIVE, "m@1"
+    )
+    grown = dataclasses.replace(UNREAD, battery=Battery(capacity_kwh=20, charge_kw=5, discharge_kw=5))
+    battery = next_task(TARIFF, halves, [], grown, earlier=_charging()).problem.battery
+    assert battery is not None
+    assert battery.initial_soc == pytest.approx(0.5 + 2 * 0.95 / 12 / 10)
+
+
+@pytest.mark.parametrize("step", [97, -1])
+def test_where_no_plan_reaches_a_battery_begins_as_configured(step: int) -> None:
+    task = next_task(TARIFF, _forecast(step), [], UNREAD, earlier=_charging())
+    assert task.problem.battery == UNREAD.battery
+    assert task.assumed == (
+        "the battery is taken to be 50% full, as configured (battery.soc): battery.soc_channel is not set",
+    )
+    assert next_task(TARIFF, _forecast(), [], UNREAD).assumed == task.assumed
+
+
+def test_a_battery_that_is_measured_is_as_full_as_it_says() -> None:
+    task = next_task(TARIFF, _forecast(4), [], dataclasses.replace(UNREAD, soc_unknown=""), earlier=_charging())
+    assert (task.problem.battery, task.assumed) == (UNREAD.battery, ())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agent.contract.zones import local_day_bounds_ms, parse_zone
-from agent.planning.pv import forecast_pv
+from agent.planning.pv import forecast_pv, is_dark
 
 SLOT_S, DAY = 900, 96
 
@@ -111,3 +111,55 @@ def test_over_a_year_of_changing_weather_it_is_no_worse_than_the_same_time_yeste
         errors["smart"].append(np.abs(_ahead(pv_kw[:origin], 2 * DAY) - truth).mean())
         errors["yesterday"].append(np.abs(np.tile(pv_kw[origin - DAY : origin], 2) - truth).mean())
     assert np.mean(errors["smart"]) <= np.mean(errors["yesterday"])
+
+
+def _silent_at_night(days: int, wakes_kw: float = 0.5, day_of_year: int = 172) -> np.ndarray:
+    """Days of an inverter that says nothing where it gives less than that."""
+    clear = np.tile(_clear(day_of_year), days)
+    return np.where(clear < wakes_kw, np.nan, clear)
+
+
+def _darkness(pv_kw: np.ndarray, at: int) -> bool:
+    return is_dark(pv_kw[:at], SLOT_S)
+
+
+def test_an_inverter_that_sleeps_every_night_sleeps_in_the_dark() -> None:
+    silent = _silent_at_night(9)
+    slots = range(8 * DAY, 9 * DAY)
+    assert [_darkness(silent, at) for at in slots if np.isnan(silent[at])].count(False) == 0
+    assert not any(_darkness(silent, at) for at in slots if silent[at] > 5)
+
+
+@pytest.mark.parametrize(("at", "dark"), [(0, True), (48, False), (92, True)])
+def test_an_outage_of_the_day_is_no_night_and_its_night_is_one(at: int, dark: bool) -> None:
+    history = _silent_at_night(8)
+    history = np.concatenate([history, np.full(DAY, np.nan)])
+    assert _darkness(history, 8 * DAY + at) is dark
+
+
+def test_a_gateway_that_is_mute_every_forenoon_hides_no_sun() -> None:
+    mute = _silent_at_night(9).reshape(9, DAY)
+    mute[:, 4 * 4 : 11 * 4] = np.nan
+    assert not any(_darkness(mute.ravel(), 8 * DAY + at) for at in range(4 * 4, 11 * 4))
+    mute[:, : 8 * 4] = mute[:, 19 * 4 :] = 0.0
+    mute[:, 8 * 4 : 11 * 4] = np.nan
+    assert not any(_darkness(mute.ravel(), 8 * DAY + at) for at in range(8 * 4, 11 * 4))
+
+
+def test_nothing_is_dark_before_three_nights_are_over() -> None:
+    assert not _darkness(_silent_at_night(9), 3 * DAY)  # the first began before the first reading
+    assert _darkness(_silent_at_night(9), 4 * DAY)
+
+
+def test_what_has_never_spoken_is_not_dark() -> None:
+    assert not is_dark(np.full(9 * DAY, np.nan), SLOT_S)
+    assert not is_dark(np.empty(0), SLOT_S)
+
+
+def test_a_silence_longer_than_a_night_proves_nothing() -> None:
+    history = _silent_at_night(8).reshape(8, DAY)
+    history[4:6] = np.nan  # two whole days
+    begin, night = 5 * DAY, history.ravel()
+    assert [is_dark(night[: begin + days * DAY], SLOT_S) for days in (0, 1, 2)] == [True, True, True]
+    history[2:] = np.nan
+    assert not is_dark(history.ravel(), SLOT_S)

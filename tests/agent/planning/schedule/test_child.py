@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -140,6 +141,33 @@ def test_polling_does_not_wait_for_the_child() -> None:
         making.close()
 
 
+def test_polling_does_not_wait_for_the_plan_by_rules_either(monkeypatch) -> None:
+    goes_on = threading.Event()
+
+    def slow(*given):
+        goes_on.wait()
+        return rule_plan(*given)
+
+    monkeypatch.setattr("agent.planning.schedule.child.rule_plan", slow)
+    making = Making(SMALL, command=["/nowhere/python"])
+    assert making.poll() is None
+    assert making.poll(0.01) is None
+    goes_on.set()
+    while (made := making.poll(1.0)) is None:
+        pass
+    assert "cannot be started" in made.plan.notes[0]
+
+
+def test_where_no_thread_can_be_had_there_is_a_plan_by_rules_all_the_same(monkeypatch) -> None:
+    def refuse(_) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    made = Making(SMALL, command=["/nowhere/python"]).poll()
+    assert made is not None
+    assert made.plan.source == "rules"
+
+
 def _guarded(**more):
     load = guards.two_peaks()
     return guards.problem(load, per_kw=40.0), guards.prospect(load, day="2026-01-15", **more)
@@ -165,6 +193,58 @@ def test_a_child_that_fails_leaves_the_aims_as_they_stand_and_still_guards_the_p
     assert made.aims == ahead.aims
     assert made.policy is not None
     assert made.plan.grid_kw.max() == pytest.approx(290.0)
+
+
+GUARDED_PLAN = {name: [0] * 96 for name in ("charge_kw", "discharge_kw", "curtail_kw")} | {"loads_kw": [], "gap": None}
+GUARDED_PLAN |= {"source": "policy", "objective": 1, "notes": []}
+GUARDED = {"aims": {"peaks_kw": {"demand": 300.0}, "day": "2026-01-15", "month": ""}, "to_go": [[1, 0]] * 97}
+GUARDED |= {"plan": GUARDED_PLAN, "cpu_s": 1, "peak_kib": 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "failed (ended by signal 9)"),
+        (f"import json; print(json.dumps({ANSWER}))", "failed (exit code 0)"),
+        ("print('{\"aims\": ')", "failed (exit code 0)"),
+        (f"import json; print(json.dumps({GUARDED | {'aims': 5}}))", "failed (exit code 0)"),
+        (
+            f"import json; print(json.dumps({GUARDED | {'aims': {'peaks_kw': {'demand': 'x'}}}}))",
+            "failed (exit code 0)",
+        ),
+        (f"import json; print(json.dumps({GUARDED | {'to_go': [[1, 0]] * 96}}))", "failed (exit code 0)"),
+        (f"import json; print(json.dumps({GUARDED | {'to_go': [[1, 'nan']] * 97}}))", "failed (exit code 0)"),
+        (f"import json; print(json.dumps({GUARDED | {'to_go': [[1]] * 97}}))", "failed (exit code 0)"),
+        (
+            f"import json; print(json.dumps({GUARDED | {'plan': GUARDED_PLAN | {'charge_kw': [99] * 96}}}))",
+            "cannot be run",
+        ),
+        ("import os\nwhile True: os.write(1, bytes(1 << 16))", "more than"),
+    ],
+)
+def test_garbage_in_place_of_a_guarded_plan_leaves_one_on_the_aims_as_they_stand(code: str, reason: str) -> None:
+    given, ahead = _guarded(aims=Aims(peaks_kw={"demand": 290.0}, day="2026-01-14"))
+    made = make_plan(given, ahead, command=_python(code))
+    assert (made.plan.source, made.aims) == ("policy", ahead.aims)
+    assert reason in made.plan.notes[0]
+    assert made.policy is not None
+    assert [charge.floor_kw for charge in made.problem.demand] == [290.0]
+
+
+def test_what_the_tests_of_garbage_change_would_be_taken_as_it_is() -> None:
+    given, ahead = _guarded(aims=Aims(peaks_kw={"demand": 290.0}, day="2026-01-14"))
+    made = make_plan(given, ahead, command=_python(f"import json; print(json.dumps({GUARDED}))"))
+    assert (made.plan.notes, made.aims) == ((), Aims(peaks_kw={"demand": 300.0}, day="2026-01-15"))
+
+
+def test_a_guarded_child_that_overruns_is_ended(monkeypatch) -> None:
+    monkeypatch.setattr("agent.planning.schedule.child._GRACE_S", 0.0)
+    monkeypatch.setattr("agent.planning.schedule.child._VALUE_S", 0.0)
+    monkeypatch.setattr("agent.planning.schedule.child._VALUE_STEP_S", 0.002)
+    given, ahead = _guarded(aims=Aims(peaks_kw={"demand": 290.0}, day="2026-01-14"))
+    made = make_plan(given, ahead, limit_s=0.1, command=_python("import time\nwhile True: time.sleep(9)"))
+    assert made.plan.notes[0] == "the optimiser overran its time"
+    assert made.policy is not None
 
 
 def test_a_child_that_fails_where_nothing_was_aimed_at_this_month_guards_nothing() -> None:
