@@ -9,30 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from agent.contract import jsonform
 from agent.contract.errors import RejectedError
-from agent.contract.rows import Forecast, ForecastSource, event_row
+from agent.contract.rows import Forecast, event_row
 from agent.contract.tariff.tariff import Tariff
-from agent.contract.zones import to_local
 from agent.daemon.history import History
+from agent.daemon.mediansbefore import MEDIAN, MediansBefore
 from agent.daemon.plannote import NOTE, read_plan_note
 from agent.planning.advice import Advised, Task, Wishes, next_task
 from agent.planning.billing.forward import Earlier
 from agent.planning.carbon.factors import Factors, Ledger
-from agent.planning.pv import PvAhead, forecast_pv
+from agent.planning.pv import PvAhead
 from agent.planning.schedule.aims import aims_told
 from agent.planning.schedule.child import COMMAND, Made, Making
 from agent.planning.schedule.explain import explain, outcome
-from agent.planning.schedule.parts import Array
-from agent.planning.schedule.problem import Problem
-from agent.planning.schedule.prospect import HISTORY_DAYS, PAST_DAYS, Aims, Prospect, prospect
+from agent.planning.schedule.prospect import PAST_DAYS, Aims, Prospect, prospect
 from agent.planning.schedule.wire import (
     aims_from_json,
     aims_to_json,
@@ -43,10 +40,8 @@ from agent.planning.schedule.wire import (
     problem_to_json,
 )
 
-_MEDIAN = 0.5
 _DAY_S = 86_400
-_MADE_SOON_MS = 600_000  # of its origin a forecast is made, where nothing is wrong
-_MADE_WITHIN_MS = 7_200_000  # and where the device was off meanwhile
+_READ_S = 0.02  # of a turn
 _log = logging.getLogger(__name__)
 
 
@@ -64,6 +59,14 @@ class Kept(Protocol):
     def rows(self, stream: str, start_ms: int, end_ms: int) -> Sequence[Mapping[str, Any]]:
         """Return the rows of a stream in [start_ms, end_ms)."""
         ...
+
+
+class _Asked(NamedTuple):
+    """A plan that is to be made, and the forecasts before that it is to know, where it is to guard a peak."""
+
+    forecast: Forecast
+    task: Task
+    before: MediansBefore | None
 
 
 class Planning:
@@ -114,6 +117,7 @@ class Planning:
         self._limit_s = limit_s
         self._command = command
         self._due: Forecast | None = None
+        self._asked: _Asked | None = None
         self._task: Task | None = None
         self._making: Making | None = None
         self._advised: Advised | None = None
@@ -138,12 +142,17 @@ class Planning:
                 self._making, self._task = making, task
             else:
                 rows.append(self._take(now_ms, task, made))
-        if self._making is None and self._due is not None:
-            forecast, self._due = self._due, None
-            self._task = self._next(forecast)
-            problem = self._task.problem
-            ahead = self._prospect(forecast, problem)
-            self._making = Making(problem, ahead, gap=self._gap, limit_s=self._limit_s, command=self._command)
+        if self._making is None:
+            asked, self._asked = self._asked, None
+            if asked is None and self._due is not None:
+                forecast, self._due = self._due, None
+                asked = self._ask(forecast)
+            if asked is not None and asked.before is not None and not asked.before.read(_READ_S):
+                self._asked = asked
+            elif asked is not None:
+                ahead = self._prospect(asked)
+                self._task, problem = asked.task, asked.task.problem
+                self._making = Making(problem, ahead, gap=self._gap, limit_s=self._limit_s, command=self._command)
         return rows
 
     def clock_was_set(self, step_ms: int) -> None:
@@ -155,7 +164,7 @@ class Planning:
             StorageError: when the disk cannot be read.
         """
         self.close()
-        self._due = self._task = self._making = None
+        self._due = self._asked = self._task = self._making = None
         with contextlib.suppress(RejectedError, KeyError, TypeError):  # of a damaged note `_read` tells
             value = read_plan_note(self._store.note)
             if value is None:
@@ -197,22 +206,25 @@ class Planning:
             carbon_kg_per_kwh=kg,
         )
 
-    def _prospect(self, forecast: Forecast, problem: Problem) -> Prospect | None:
+    def _ask(self, forecast: Forecast) -> _Asked:
+        task, before = self._next(forecast), None
+        if task.problem.battery is not None and any(charge.per_kw for charge in task.problem.demand):
+            pv_kw = None if self._pv is None else self._history.pv_kw(forecast.origin_ms)
+            before = MediansBefore(self._store, forecast, self._tariff.zone, pv_kw)
+        return _Asked(forecast, task, before)
+
+    def _prospect(self, asked: _Asked) -> Prospect | None:
         """Return what the battery's policy rests on; None where no peak is to be guarded, or too little is known."""
-        if problem.battery is None or not any(charge.per_kw for charge in problem.demand):
+        if asked.before is None:
             return None
+        forecast = asked.forecast
         past_kw = self._history.net_kw(forecast.origin_ms)
-        before = medians_before(self._store, forecast, self._tariff.zone)
-        if self._pv is not None:
-            for back, median_kw in before.items():  # less PV as it was expected then: the battery meets what is left
-                known_kw = self._history.pv_kw(_days_before_ms(forecast.origin_ms, back, self._tariff.zone))
-                before[back] = median_kw - forecast_pv(known_kw, forecast.slot_s, len(median_kw)).power_kw
         return prospect(
             self._tariff,
             forecast.origin_ms,
-            forecast.level(_MEDIAN) - problem.pv_kw,
+            forecast.level(MEDIAN) - asked.task.problem.pv_kw,
             past_kw[-PAST_DAYS * _DAY_S // forecast.slot_s :],
-            before,
+            asked.before.found,
             step_s=forecast.slot_s,
             aims=self._aims,
         )
@@ -262,33 +274,6 @@ class Planning:
             text += f"; {notes[0]}"
         text = "; ".join([text, *aims[:1]])
         return event_row(now_ms, "plan", text, **span, **money)
-
-
-def medians_before(store: Kept, forecast: Forecast, zone: dt.tzinfo) -> dict[int, Array]:
-    """Return, by days before, the medians of what was forecast from the same local time of day.
-
-    28 looks at the store, each at the one forecast that is wanted: to read all of four weeks takes a hundred times as
-    long. Where it is not there, it was made later.
-    """
-    found: dict[int, Array] = {}
-    for back in range(1, HISTORY_DAYS + 1):
-        origin_ms = _days_before_ms(forecast.origin_ms, back, zone)
-        for low_ms, high_ms in ((0, _MADE_SOON_MS), (_MADE_SOON_MS, _MADE_WITHIN_MS)):
-            for row in store.rows("forecasts", origin_ms + low_ms, origin_ms + high_ms):
-                if row["origin_ms"] != origin_ms or row["source"] == ForecastSource.CANDIDATE:
-                    continue
-                with contextlib.suppress(RejectedError, ValueError):  # of a later version
-                    before = Forecast.from_row(row)
-                    if before.slot_s == forecast.slot_s:
-                        found[back] = before.level(_MEDIAN)
-            if back in found:
-                break
-    return found
-
-
-def _days_before_ms(time_ms: int, days: int, zone: dt.tzinfo) -> int:
-    """Return the same time by the local clock some days before; where that was skipped, what the clock showed then."""
-    return round((to_local(time_ms, zone) - dt.timedelta(days=days)).timestamp() * 1000)
 
 
 def _read(store: Kept) -> tuple[Advised | None, Aims | None]:

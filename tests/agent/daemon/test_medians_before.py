@@ -11,12 +11,19 @@ import pytest
 
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.zones import parse_zone
-from agent.daemon.planning import medians_before
+from agent.daemon.mediansbefore import MediansBefore, Rows
 from tests.support.stores import Bench
 
 BERLIN = parse_zone("Europe/Berlin")
 ORIGIN = dt.datetime(2026, 1, 15, tzinfo=dt.UTC)
 ORIGIN_MS, SLOT_MS = round(ORIGIN.timestamp() * 1000), 1_800_000
+
+
+def medians_before(store: Rows, forecast: Forecast, zone: dt.tzinfo) -> dict[int, np.ndarray]:
+    before = MediansBefore(store, forecast, zone)
+    while not before.read(1.0):
+        pass
+    return before.found
 
 
 def _made_at(origin: dt.datetime) -> Forecast:
@@ -85,3 +92,13 @@ def test_in_the_hour_that_was_skipped_what_the_clock_showed_then_is_looked_for()
 
     medians_before(Asked(), _made_at(dt.datetime(2026, 3, 30, 2, 30, tzinfo=BERLIN)), BERLIN)
     assert sought[0] == round(dt.datetime(2026, 3, 29, 1, 30, tzinfo=dt.UTC).timestamp() * 1000)
+
+
+def test_they_are_read_a_day_at_a_time_where_there_is_no_time_for_more() -> None:
+    store = Looked()
+    before = MediansBefore(store, _made_at(ORIGIN), dt.UTC)
+    for day in range(1, 28):
+        assert not before.read(0.0)
+        assert (store.given, sorted(before.found)) == (day, list(range(1, day + 1)))
+    assert before.read(0.0)
+    assert before.found.keys() == medians_before(Looked(), _made_at(ORIGIN), dt.UTC).keys()

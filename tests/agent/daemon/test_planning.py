@@ -25,7 +25,8 @@ from agent.planning.schedule.daily import Daily, DailyStage
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery
 from agent.planning.schedule.pricing import price_plan
-from agent.planning.schedule.prospect import Aims
+from agent.planning.schedule.problem import Problem
+from agent.planning.schedule.prospect import Aims, Prospect
 from tests.support import guards
 from tests.support.agent_process import Agent
 from tests.support.disks import small_disk
@@ -289,6 +290,14 @@ def test_a_guarded_plan_for_which_the_disk_has_no_room_leaves_aims_and_plan_befo
         bench.store.close()
 
 
+def _prospect(planning: Planning, given: Problem) -> Prospect | None:
+    asked = planning._ask(_forecast())._replace(task=Task(given, (), ()))
+    assert asked.before is not None
+    while not asked.before.read(1.0):
+        pass
+    return planning._prospect(asked)
+
+
 def test_where_pv_is_measured_the_policy_rests_on_what_the_battery_meets(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     shines = np.isin(np.arange(48), np.arange(20, 29))
@@ -301,7 +310,7 @@ def test_where_pv_is_measured_the_policy_rests_on_what_the_battery_meets(tmp_pat
         bench.store.append("forecasts", [made.to_row(made.origin_ms + 5000)])
     given = problem(np.full(48, 80.0), step_s=1800, pv_kw=30.0 * shines, battery=WISHES.battery, demand=(demand(48),))
     planning = _guarding(bench.store, History(1800, slots), pv=lambda _: PvAhead(30.0 * shines))
-    found = planning._prospect(_forecast(), given)
+    found = _prospect(planning, given)
     assert found is not None
     meter_kw = np.where(shines, 50.0, 80.0)
     assert np.unique(found.days_kw, axis=0) == pytest.approx(meter_kw[None])
@@ -316,7 +325,7 @@ def test_where_the_battery_is_measured_and_no_pv_the_peak_is_guarded_by_the_load
         for n in range(-36 * 48, 0)
     ]
     given = problem(np.full(48, 80.0), step_s=1800, battery=WISHES.battery, demand=(demand(48),))
-    found = _guarding(Kept(), History(1800, slots), pv=lambda _: None)._prospect(_forecast(), given)
+    found = _prospect(_guarding(Kept(), History(1800, slots), pv=lambda _: None), given)
     assert found is not None
     assert np.unique(found.days_kw) == pytest.approx([80.0])
 

@@ -83,7 +83,7 @@ class Plant(Device):
         """Turns without time passing, until what was asked for is planned; return the note."""
         planning, until = self.daemon.rooms.planning, time.monotonic() + 60
         assert planning is not None
-        while planning._making is not None or planning._due is not None:
+        while planning._making or planning._asked or planning._due:
             assert time.monotonic() < until
             self.daemon.turn()
             time.sleep(0.02)
