@@ -215,6 +215,9 @@ def _make_rooms(
     costs = None
     if tariff is not None:
         costs = Costs(CostWatch(tariff, factors=factors), history, partial(slots_between, store))
+    planning = make_planning(config, store, history, tariff, costs, factors, ahead)
+    if planning is not None and newest is not None:
+        planning.resume(newest, clock.now_ms())
     return Rooms(
         clock=clock,
         time=_make_clock_room(clock, identity, exchange, plant),
@@ -232,7 +235,7 @@ def _make_rooms(
         exchange=exchange,
         control=control,
         notifier=notifier,
-        planning=make_planning(config, store, history, tariff, costs, factors, ahead),
+        planning=planning,
         ahead=ahead,
     )
 

@@ -123,37 +123,63 @@ class Planning:
         self._advised: Advised | None = None
         self._aims: Aims | None = None
         self._is_read = False
+        self._failure: Exception | None = None
 
     def begin(self, forecast: Forecast) -> None:
         """Ask for the plan of a forecast."""
         self._due = forecast
 
+    def resume(self, newest: Mapping[str, Any], now_ms: int) -> None:
+        """Ask for the plan of the newest stored forecast, where the run before ended without it.
+
+        Args:
+            newest: its row.
+            now_ms: plant clock.
+        """
+        with contextlib.suppress(RejectedError, KeyError, TypeError, ValueError):  # of a damaged note `_read` tells
+            forecast, value = Forecast.from_row(newest), read_plan_note(self._store.note)
+            end_ms = forecast.origin_ms + len(forecast.power_kw) * forecast.slot_s * 1000
+            if now_ms < end_ms and (value is None or value["start_ms"] < forecast.origin_ms):
+                self._due = forecast
+
     def turn(self, now_ms: int) -> list[dict[str, Any]]:
         """Start what is due, take what is ready; return events.
 
         Raises:
-            ConfigError: when wishes or tariff make no problem; the next forecast tries again.
+            Exception: whatever kept a plan from being made, above all a ConfigError when wishes or tariff make no
+                problem; at every turn, until the next one is in the making.
         """
         rows = []
-        if self._making is not None and self._task is not None:
-            making, task = self._making, self._task
-            self._making = self._task = None  # first: a plan that cannot be made or kept is not for ever
-            if (made := making.poll()) is None:
-                self._making, self._task = making, task
-            else:
-                rows.append(self._take(now_ms, task, made))
-        if self._making is None:
-            asked, self._asked = self._asked, None
-            if asked is None and self._due is not None:
-                forecast, self._due = self._due, None
-                asked = self._ask(forecast)
-            if asked is not None and asked.before is not None and not asked.before.read(_READ_S):
-                self._asked = asked
-            elif asked is not None:
-                ahead = self._prospect(asked)
-                self._task, problem = asked.task, asked.task.problem
-                self._making = Making(problem, ahead, gap=self._gap, limit_s=self._limit_s, command=self._command)
+        try:
+            if self._making is not None and self._task is not None:
+                making, task = self._making, self._task
+                self._making = self._task = None  # first: a plan that cannot be made or kept is not for ever
+                if (made := making.poll()) is None:
+                    self._making, self._task = making, task
+                else:
+                    rows.append(self._take(now_ms, task, made))
+            if self._making is None:
+                self._go_on()
+        except Exception as exc:
+            self._failure = exc
+            if not rows:
+                raise
+        if self._failure is not None and not rows:
+            raise self._failure.with_traceback(None)  # it would grow by each turn
         return rows
+
+    def _go_on(self) -> None:
+        """Ask for what is due, and begin to make it when all is known."""
+        asked, self._asked = self._asked, None
+        if asked is None and self._due is not None:
+            forecast, self._due = self._due, None
+            asked = self._ask(forecast)
+        if asked is not None and asked.before is not None and not asked.before.read(_READ_S):
+            self._asked = asked
+        elif asked is not None:
+            ahead, problem = self._prospect(asked), asked.task.problem
+            self._making = Making(problem, ahead, gap=self._gap, limit_s=self._limit_s, command=self._command)
+            self._task, self._failure = asked.task, None
 
     def clock_was_set(self, step_ms: int) -> None:
         """Let go of what is in the making; the last plan stands where it was meant to, if the same clock stamped it.
@@ -164,7 +190,7 @@ class Planning:
             StorageError: when the disk cannot be read.
         """
         self.close()
-        self._due = self._asked = self._task = self._making = None
+        self._due = self._asked = self._task = self._making = self._failure = None
         with contextlib.suppress(RejectedError, KeyError, TypeError):  # of a damaged note `_read` tells
             value = read_plan_note(self._store.note)
             if value is None:

@@ -17,6 +17,7 @@ from agent.daemon import planning as daemon_planning
 from agent.daemon.history import History
 from agent.daemon.planning import Planning
 from agent.daemon.plannote import NOTE
+from agent.daemon.troubles import Troubles
 from agent.planning.advice import Task, Wishes
 from agent.planning.pv import PvAhead
 from agent.planning.schedule.aims import guarded_plan
@@ -168,6 +169,46 @@ def test_a_plan_that_cannot_be_kept_does_not_end_planning() -> None:
     assert _until_planned(planning)[0]["start_ms"] == START_MS + 2 * 1_800_000
 
 
+def test_what_keeps_a_plan_from_being_made_is_one_trouble_until_the_next_is_in_the_making() -> None:
+    wishes = iter([Wishes(battery=Battery(capacity_kwh=-1, charge_kw=1, discharge_kw=1)), WISHES])
+    planning = Planning(Kept(), History(1800), TARIFF, lambda _: next(wishes))
+    told: list[str] = []
+    troubles = Troubles(lambda _, text: told.append(text))
+    planning.begin(_forecast())
+    for _ in range(3):
+        assert not troubles.run("plan", lambda: planning.turn(START_MS))
+    (text,) = told
+    assert "battery.capacity_kwh is -1" in text
+    planning.begin(_forecast(1))
+    assert troubles.run("plan", lambda: planning.turn(START_MS))
+    assert told == [text, f"well again after: {text}"]
+    planning.close()
+
+
+@pytest.mark.parametrize(("step", "now_step", "again"), [(1, 2, True), (0, 1, False), (1, 60, False)])
+def test_a_run_that_ended_before_its_plan_was_made_is_followed_by_one_that_makes_it(
+    step: int, now_step: int, again: bool
+) -> None:
+    store = Kept()
+    planning = _planning(store)
+    planning.begin(_forecast())
+    _until_planned(planning)
+    after = _planning(store)
+    after.resume(_forecast(step).to_row(0), START_MS + now_step * 1_800_000)
+    assert after.turn(START_MS) == []
+    assert (after._making is not None) is again
+    after.close()
+
+
+def test_where_nothing_was_planned_yet_the_newest_forecast_is_planned_and_a_broken_one_is_not() -> None:
+    for row, begins in ((_forecast().to_row(0), True), ({"origin_ms": 5}, False)):
+        planning = _planning(Kept())
+        planning.resume(row, START_MS)
+        planning.turn(START_MS)
+        assert (planning._making is not None) is begins
+        planning.close()
+
+
 def test_closing_ends_the_child() -> None:
     planning = _planning(Kept(), command=[sys.executable, "-c", "import time; time.sleep(99)"])
     planning.begin(_forecast())
@@ -264,7 +305,8 @@ def test_a_plan_that_not_even_rules_can_make_does_not_end_planning(monkeypatch: 
         planning.begin(_forecast())
         with pytest.raises(MemoryError):
             _until_planned(planning)
-    assert planning.turn(START_MS) == []
+    with pytest.raises(MemoryError):
+        planning.turn(START_MS)
     planning.begin(_forecast(2))
     assert _until_planned(planning)[0]["start_ms"] == START_MS + 2 * 1_800_000
 
