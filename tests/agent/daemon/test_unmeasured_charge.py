@@ -47,7 +47,7 @@ def _wishes(config: Config, readings: Sequence[Reading]) -> Wishes:
 
 
 def _forecast(at_step: int = 0) -> Forecast:
-    levels = np.tile([70.0, 80.0, 95.0], (48, 1))
+    levels = np.tile([70.0, 80.0, 95.0], (48, 1)) - 40.0 * ((np.arange(48)[:, None] + at_step) % 48 < 12)  # of a night
     origin_ms = START_MS + at_step * 1_800_000
     return Forecast(origin_ms, 1800, (0.1, 0.5, 0.9), levels, levels[:1], ForecastSource.ACTIVE, "m@1")
 
