@@ -192,7 +192,9 @@ class Tracker:
             low, _, high = followed.issued_kw[step]
             day = (followed.origin_ms + step * self._slot_ms) // _DAY_MS
             known, within = self._counts.pop(day, (0, 0))
-            self._counts[day] = (known + 1, within + int(low <= power_kw <= high))
+            if known < self._per_day:  # a clock that was set back makes hours of a day twice
+                known, within = known + 1, within + int(low <= power_kw <= high)
+            self._counts[day] = known, within
             while len(self._counts) > COVERAGE_DAYS + 1:
                 del self._counts[min(self._counts)]
         return dataclasses.replace(followed, highest_kw=max(followed.highest_kw, power_kw), known=followed.known + 1)

@@ -141,6 +141,16 @@ def test_a_jump_of_the_clock_ends_the_forecast_that_was_followed() -> None:
     assert tracker.slots.days == pytest.approx(5 / 24)
 
 
+def test_a_record_of_a_day_whose_hours_came_twice_is_read_again() -> None:
+    tracker = Tracker(HOUR_S)
+    live(tracker, range(40))
+    tracker.forget_after(T0 + 26 * HOUR_MS)
+    live(tracker, range(27, 60))
+    record = tracker.to_json()
+    assert record["counts"][1][:2] == [T0 // DAY_MS + 1, 24]
+    assert same(Tracker.from_json(json.loads(json.dumps(record)), HOUR_S), tracker)
+
+
 def test_after_a_pause_the_next_forecast_is_followed() -> None:
     tracker = Tracker(HOUR_S)
     live(tracker, range(5))
