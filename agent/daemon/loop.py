@@ -266,8 +266,10 @@ class Daemon:
             self.rooms.planning.begin(made.published)
 
     def _plan(self, now_ms: int) -> None:
-        rows = self.rooms.planning.turn(now_ms) if self.rooms.planning is not None else []
-        if rows:
+        planning = self.rooms.planning
+        if planning is None or self.rooms.closer.is_behind(now_ms, exhausted=self.exhausted):
+            return  # a plan of days that are being caught up with would count as what was advised
+        if rows := planning.turn(now_ms):
             self.rooms.store.append("events", rows)
             if self.rooms.ahead is not None:
                 self.rooms.ahead.replanned()

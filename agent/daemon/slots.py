@@ -118,6 +118,10 @@ class SlotCloser:
             start_ms += self._slot_s * 1000
         return slots
 
+    def is_behind(self, now_ms: int, *, exhausted: bool = False) -> bool:
+        """Whether slots are left that can be closed now: more were due than of one turn."""
+        return self.next_ms is not None and self._over(self.next_ms, now_ms, exhausted)
+
     def closed(self, slots: Sequence[Slot]) -> None:
         """Take note that these have been stored."""
         if slots:

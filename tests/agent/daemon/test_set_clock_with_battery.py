@@ -183,6 +183,22 @@ def test_a_plan_in_the_making_is_let_go_when_the_clock_is_set(tmp_path, monkeypa
     plant.daemon.close()
 
 
+def test_while_slots_are_made_anew_nothing_is_planned_for_the_days_before(tmp_path, monkeypatch):
+    plant = Plant(tmp_path, monkeypatch, error_ms=5 * HOUR_MS)
+    plant.pass_hours(60)
+    plant.until_planned()
+    before = len(plant.events("plan"))
+    monkeypatch.setattr("agent.daemon.slots._MOST_AT_ONCE", 30)
+    plant.error_ms = 0
+    plant.pass_hours(1)
+    assert plant.daemon.rooms.history.end_ms < plant.true_ms - 20 * HOUR_MS
+    plant.until_planned()
+    ends = [row["start_ms"] for row in plant.events("plan")[before:]]
+    assert ends == [plant.daemon.rooms.history.end_ms]
+    plant.check()
+    plant.daemon.close()
+
+
 def test_a_plan_of_an_earlier_start_of_the_machine_stays_where_it_is(tmp_path, monkeypatch):
     plant = Plant(tmp_path, monkeypatch)
     plant.pass_hours(26)
