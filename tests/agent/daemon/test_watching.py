@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agent.alerts.observations import MonthCost
+from agent.alerts.rules.meter import DataMissing
 from agent.config import parse
 from agent.contract.channels import Reading
 from agent.contract.slots import FLAG_GROSS_UNKNOWN, Slot
@@ -211,6 +212,15 @@ def test_an_alert_is_offered_to_the_line_in_the_turn_that_raised_it(tmp_path: Pa
     device.pass_minutes(1)
     assert offered[0][0] == "alerts"
     device.daemon.close()
+
+
+def test_an_inverter_that_sleeps_through_a_night_is_not_missing_and_one_that_is_gone_for_a_day_is() -> None:
+    rules = {rule.name: rule for rule in make_rules(config('[pv]\npower_channel = "pump_kw"\n'), None)}
+    pump, load = rules["data-missing:pump_kw"], rules["data-missing:load_kw"]
+    assert isinstance(pump, DataMissing)
+    assert isinstance(load, DataMissing)
+    assert 18 * 3600 < pump.after_s < 24 * 3600
+    assert load.after_s < 3600
 
 
 def test_every_kind_of_rule_can_be_asked_for_and_the_least_configuration_has_the_safe_ones() -> None:
