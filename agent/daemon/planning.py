@@ -21,7 +21,7 @@ from agent.contract.rows import Forecast, event_row
 from agent.contract.tariff.tariff import Tariff
 from agent.daemon.history import History
 from agent.daemon.mediansbefore import MEDIAN, MediansBefore
-from agent.daemon.plannote import NOTE, read_plan_note
+from agent.daemon.plannote import NOTE, moved_plan, read_plan_note
 from agent.planning.advice import Advised, Task, Wishes, next_task
 from agent.planning.billing.forward import Earlier
 from agent.planning.carbon.factors import Factors, Ledger
@@ -191,17 +191,14 @@ class Planning:
         """
         self.close()
         self._due = self._asked = self._task = self._making = self._failure = None
-        with contextlib.suppress(RejectedError, KeyError, TypeError):  # of a damaged note `_read` tells
+        with contextlib.suppress(RejectedError, KeyError, TypeError, ValueError):  # of a damaged note `_read` tells
             value = read_plan_note(self._store.note)
             if value is None:
                 return
             told_ms = value["made_ms"] + step_ms
             told = self._store.rows("events", told_ms, told_ms + 1)
             if any(row["kind"] == "plan" and row["start_ms"] == value["start_ms"] for row in told):
-                moved = {name: value[name] + step_ms for name in ("made_ms", "start_ms", "end_ms")}
-                start_ms = value["problem"]["start_ms"] + step_ms
-                problem = {**value["problem"], "start_ms": start_ms}
-                self._store.keep(NOTE, jsonform.dumps({**value, **moved, "problem": problem}))
+                self._store.keep(NOTE, jsonform.dumps(moved_plan(value, step_ms)))
                 self._is_read = False
 
     def close(self) -> None:

@@ -209,6 +209,34 @@ def test_where_nothing_was_planned_yet_the_newest_forecast_is_planned_and_a_brok
         planning.close()
 
 
+@pytest.mark.parametrize("days", [-1, 0, 1])
+def test_after_a_clock_was_set_by_days_a_run_that_was_made_is_that_of_its_true_day(days: int) -> None:
+    class Told(Kept):
+        def __init__(self) -> None:
+            super().__init__()
+            self.events: list[dict[str, Any]] = []
+
+        def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+            return [row for row in self.events if start_ms <= row["time_ms"] < end_ms]
+
+    store = Told()
+    planning = _planning(store)
+    for step in (0, 30):
+        planning.begin(_forecast(step))
+        store.events += _until_planned(planning)
+    assert _kept(store)["settled"] == ["mill 2026-01-15"]
+    for row in store.events:
+        row["time_ms"] += days * 86_400_000 + 3_600_000
+    planning.clock_was_set(days * 86_400_000 + 3_600_000)
+    moved = _kept(store)
+    assert moved["settled"] == [f"mill 2026-01-{15 + days}"]
+    planning.begin(_forecast(48 * days + 34))
+    _until_planned(planning)
+    assert _kept(store)["settled"] == [f"mill 2026-01-{15 + days}"]
+    again = _planning(store)
+    assert again._next(_forecast(48 * days + 38)).settled == (f"mill 2026-01-{15 + days}",)
+
+
 def test_closing_ends_the_child() -> None:
     planning = _planning(Kept(), command=[sys.executable, "-c", "import time; time.sleep(99)"])
     planning.begin(_forecast())
