@@ -10,15 +10,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from agent.config import Config
 from agent.contract.channels import Channel, Kind, Quality, Reading
-from agent.planning.schedule.policy import follow, limit_kw, reserve_kwh
+from agent.contract.zones import parse_zone
+from agent.planning.demandmeter import DemandMeter
+from agent.planning.peakwatch import Terms
+from agent.planning.schedule.parts import Array
+from agent.planning.schedule.policy import follow, limit_kw, reserve_kwh, rest_kw
 from agent.planning.schedule.problem import Plan, Problem
 from agent.planning.schedule.wire import plan_from_json, policy_from_json, problem_from_json
 
 _SOC_AGE_MS = 3_600_000
 _LOAD_AGE_MS = 300_000
 _COUNTED_MS = 60_000  # over less a counter's own steps are no power
+_LEAST_COVERED = 0.9  # of the running interval so far: what has been drawn is known then
 _LEAST_LEFT_H = 1 / 60  # of a step: what is to be there at its end cannot all flow in its last second
 
 
@@ -41,8 +48,8 @@ def setpoint(store: Measurements, config: Config, note: Mapping[str, Any], now_m
 
     Returns:
         `battery_kw` (above 0 it gives), `load_kw`, `stored_kwh`, `time_ms`, `keep_below_kw` (None: no limit),
-        `reserve_kwh` (below it nothing is given at the present price, but to shave), and in `assumed` what was not
-        measured. None where no peak is guarded, or the plan is over.
+        `reserve_kwh` (below it nothing is given at the present price, but to shave; 0: nothing is kept), and in
+        `assumed` what was not measured. None where no peak is guarded, or the plan is over.
 
     Raises:
         RejectedError: when the plan is damaged.
@@ -70,16 +77,43 @@ def setpoint(store: Measurements, config: Config, note: Mapping[str, Any], now_m
         assumed.append(f"as much is stored as planned: {why}")
     left_h = max(problem.step_h - into_ms / 3_600_000, _LEAST_LEFT_H)
     export_kw = max(-float(plan.grid_kw[step]), 0.0)  # nothing is sold that the plan does not sell
-    power_kw = follow(policy, step, load_kw, stored_kwh, left_h, export_kw)
+    floors_kw = _floors_kw(store, config.channels[config.plant.power_channel], problem, now_ms)
+    power_kw = follow(policy, step, load_kw, stored_kwh, left_h, export_kw, floors_kw)
     return {
         "time_ms": now_ms,
         "battery_kw": round(power_kw, 3) + 0.0,
         "load_kw": round(load_kw, 3),
         "stored_kwh": round(stored_kwh, 3),
-        "keep_below_kw": _limit(limit_kw(problem, step)),
+        "keep_below_kw": _limit(limit_kw(problem, step, floors_kw)),
         "reserve_kwh": round(reserve_kwh(policy, step), 3),
         "assumed": assumed,
     }
+
+
+def _floors_kw(store: Measurements, meter: Channel, problem: Problem, now_ms: int) -> Array:
+    """Return of each demand charge the import that costs nothing more until its running interval ends.
+
+    Where too little of the interval was measured it is the charge's own floor.
+    """
+    zone = parse_zone(problem.zone)
+    lengths_s = {charge.interval_s for charge in problem.demand}
+    known = {length_s: _interval(store, meter, Terms(interval_s=length_s, zone=zone), now_ms) for length_s in lengths_s}
+    drawn_kw = [known[charge.interval_s][0] for charge in problem.demand]
+    passed_h, left_h = (np.array([known[charge.interval_s][part] for charge in problem.demand]) for part in (1, 2))
+    means = [charge.floor_kw if kw is None else kw for kw, charge in zip(drawn_kw, problem.demand, strict=True)]
+    return rest_kw(problem, np.array(means) * passed_h, left_h)
+
+
+def _interval(store: Measurements, meter: Channel, terms: Terms, now_ms: int) -> tuple[float | None, float, float]:
+    """Return the mean import of the running interval so far, None where it is not known; hours passed, and left."""
+    begin_ms, end_ms = terms.interval(now_ms)
+    metered = DemandMeter(meter, terms)
+    metered.saw(store.readings(meter.name, metered.since_ms(now_ms), now_ms + 1))
+    energy_kwh, covered_ms, _ = metered.measured(now_ms)
+    is_known = covered_ms > 0 and covered_ms >= _LEAST_COVERED * (now_ms - begin_ms)
+    mean_kw = max(energy_kwh, 0.0) * 3_600_000 / covered_ms if is_known else None
+    left_h = max((end_ms - now_ms) / 3_600_000, _LEAST_LEFT_H)
+    return mean_kw, terms.interval_s / 3600 - left_h, left_h
 
 
 def _load_kw(store: Measurements, config: Config, now_ms: int) -> float | None:

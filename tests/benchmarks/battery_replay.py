@@ -3,6 +3,7 @@
 Decides nothing of how a battery is run: plans, what they aim at and what happens between them are the device's own,
 `agent.planning.schedule`. The load of an interval is known while it lasts, as it is to a controller that looks every
 few seconds. Before the replay begins the battery is not there; the first month's bill holds the peak of those days, too.
+Demand is that of single steps: tariffs that bill the mean of longer intervals are refused.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.contract.slots import Slot
+from agent.contract.zones import clock_ms
 from agent.planning.billing.bill import bill
 from agent.planning.billing.marginal import marginal_prices
 from agent.planning.schedule import problem as problems
@@ -85,6 +87,10 @@ class Replay:
         self.plant, self.battery = plant, battery
         self.steps = len(plant.load_kw) - plant.first + DAY
         self.prices = marginal_prices(plant.tariff, plant.time_ms(plant.first), STEP_S, self.steps)
+        if wrong := [term.name for term in self.prices.demand if term.interval_s != STEP_S]:
+            raise SystemExit(
+                f"{plant.tariff.name}: {wrong[0]} is not billed by intervals of {STEP_S // 60} min, the step"
+            )
         self.before = self._peaks_before()
 
     def run(self, medians, *, perfect=False):
@@ -192,16 +198,27 @@ class Replay:
 
     def _prospect(self, medians, number, median, aims):
         """What the device would know at this hour; before the first one there were no forecasts."""
-        step = int(self.plant.hours[number])
-        return prospect(
-            self.plant.tariff,
-            self.plant.time_ms(step),
+        plant, step = self.plant, int(self.plant.hours[number])
+        origins = {back: self._hour_before(number, back) for back in range(1, HISTORY_DAYS + 1)}
+        found = prospect(
+            plant.tariff,
+            plant.time_ms(step),
             median,
-            self.plant.load_kw[max(step - PAST_DAYS * DAY, 0) : step],
-            {back: medians[number - 24 * back] for back in range(1, HISTORY_DAYS + 1) if number >= 24 * back},
+            plant.load_kw[max(step - PAST_DAYS * DAY, 0) : step],
+            {back: medians[origin] for back, origin in origins.items() if origin >= 0},
             step_s=STEP_S,
             aims=aims,
         )
+        if found is None:
+            raise SystemExit(f"{plant.name}: the replay needs a week of load before it, and forecasts of a whole day")
+        return found
+
+    def _hour_before(self, number, back):
+        """Which replayed hour began at the same local time so many days before; below 0: none did."""
+        zone, now_ms = self.plant.tariff.zone, self.plant.time_ms(self.plant.hours[number])
+        same_ms = now_ms - back * 86_400_000
+        moved_ms = (clock_ms(now_ms, zone) - now_ms) - (clock_ms(same_ms, zone) - same_ms)
+        return number - 24 * back + moved_ms // 3_600_000
 
     def _flow(self, power):
         battery = self.battery

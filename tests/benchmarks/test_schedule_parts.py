@@ -1,5 +1,6 @@
 """What the benchmarks of schedule and bill must never get wrong: one problem for both, and a replay that is honest."""
 
+import dataclasses
 import json
 import re
 
@@ -77,6 +78,18 @@ def test_a_replay_is_not_moved_by_load_that_comes_later(plant, replay):
     forecasts = naive(plant)
     alone = Replay(short, replay.battery).run(forecasts[:24])
     assert replay.run(forecasts)[:DAY] == pytest.approx(alone)
+
+
+def test_a_tariff_with_longer_intervals_than_the_steps_is_not_replayed(plant):
+    longer = dataclasses.replace(plant, tariff=Tariff.from_toml(TARIFF_TEXT))
+    with pytest.raises(SystemExit, match="peak is not billed by intervals of 15 min"):
+        Replay(longer, battery_for(plant.load_kw))
+
+
+def test_a_replay_without_a_week_before_it_says_so(plant):
+    early = dataclasses.replace(plant, first=6 * DAY)
+    with pytest.raises(SystemExit, match="needs a week of load before it"):
+        Replay(early, battery_for(plant.load_kw)).run(np.zeros((len(early.hours), DAY)))
 
 
 def test_the_peak_of_the_days_before_the_battery_stays_in_the_first_month_s_bill(plant, replay):

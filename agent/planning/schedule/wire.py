@@ -128,7 +128,9 @@ def prospect_to_json(prospect: Prospect) -> dict[str, Any]:
     powers = ("median_kw", "paths_kw", "days_kw")
     ways = {name: np.round(getattr(prospect, name), 3).tolist() for name in powers}
     aims = None if prospect.aims is None else aims_to_json(prospect.aims)
-    return {**ways, "day": prospect.day, "month": prospect.month, "days_left": prospect.days_left, "aims": aims}
+    windows = {name: window.astype(int).tolist() for name, window in prospect.windows.items()}
+    of = {"day": prospect.day, "month": prospect.month, "days_left": prospect.days_left}
+    return {**ways, **of, "windows": windows, "aims": aims}
 
 
 def prospect_from_json(value: dict[str, Any]) -> Prospect:

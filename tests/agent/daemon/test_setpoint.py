@@ -67,6 +67,21 @@ def test_room_below_the_limit_charges_for_the_peak_ahead(tmp_path: Path) -> None
     assert now["battery_kw"] == pytest.approx(-30.0)
 
 
+def test_what_the_running_interval_has_drawn_tells_how_much_its_rest_may_draw(tmp_path: Path) -> None:
+    def now(before_kw: float) -> Any:
+        """Five minutes of the quarter-hour at one power, then 334 kW."""
+        power = [(NOW_MS - 1000 * back, before_kw if back else 334.0) for back in range(300, -1, -10)]
+        charged = [(NOW_MS - 60_000, 70.0)]
+        return _now(tmp_path, power_channel=True, own=[(NOW_MS, 0.0)], power=power, charged=charged)
+
+    over = now(334.0)  # 280 kW were to be kept
+    assert over["keep_below_kw"] == pytest.approx(253.0)
+    assert over["battery_kw"] == pytest.approx(81.0)
+    under = now(150.0)
+    assert under["keep_below_kw"] == 280.0
+    assert under["battery_kw"] == 0.0
+
+
 def test_without_a_new_reading_the_forecast_and_the_plan_are_assumed_and_said(tmp_path: Path) -> None:
     now = _now(tmp_path, power=[(NOW_MS - 400_000, 334.0)], charged=[(NOW_MS - 4_000_000, 70.0)])
     assert now["load_kw"] == pytest.approx(320.0)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from agent.planning.schedule.aims import aimed, aims_told, choose_aims, guarded_plan, is_due
+from agent.planning.schedule.aims import aimed, aims_told, choose_aims, guarded_plan, is_due, judged
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Deferrable, DemandCharge
 from agent.planning.schedule.pricing import price_plan
@@ -101,6 +101,40 @@ def test_a_charge_that_is_not_in_view_keeps_what_was_aimed_at_this_month() -> No
     assert kept.peaks_kw["demand"] > 100.0
     gone = choose_aims(problem(load), ahead(load, day="2026-02-01", month="2026-02", aims=before))
     assert set(gone.peaks_kw) == {"demand"}
+
+
+def test_a_window_of_which_a_part_is_in_view_is_judged_when_the_whole_is() -> None:
+    load, window = np.full(DAY, 100.0), np.zeros(DAY, dtype=bool)
+    load[:16], load[92:] = 300.0, 150.0  # the plan begins in the window's second hour, on a day that does not count
+    window[:16] = window[92:] = True
+    given = problem(load, per_kw=40.0, counts=window & (np.arange(DAY) >= 92), month="2026-01")
+    now = ahead(load, day="2026-01-18", month="2026-01", windows={"demand": window})
+    aims = choose_aims(given, now)
+    assert aims.peaks_kw["demand"] == 300.0
+    assert not is_due(given, dataclasses.replace(now, aims=aims))
+    before = Aims(peaks_kw={"demand": 240.0}, day="2026-01-17", month="2026-01")
+    assert choose_aims(given, dataclasses.replace(now, aims=before)).peaks_kw["demand"] == 240.0
+    whole = choose_aims(problem(load, per_kw=40.0, counts=window), now).peaks_kw["demand"]
+    assert 240.0 <= whole < 275.0
+
+
+def test_aims_are_judged_by_the_mean_that_is_billed() -> None:
+    load = two_peaks()
+    one = choose_aims(problem(load, per_kw=40.0), ahead(load))
+    restless = np.repeat(load, 3) + np.tile([60.0, -60.0, 0.0], DAY)
+    given = problem(restless, per_kw=40.0)
+    fine = choose_aims(dataclasses.replace(given, step_s=300), ahead(restless))
+    assert fine.peaks_kw["demand"] == pytest.approx(one.peaks_kw["demand"])
+
+
+def test_a_long_horizon_is_judged_in_fewer_steps_and_its_loads_stay_in_it() -> None:
+    load = np.full(2880, 100.0)
+    given = dataclasses.replace(problem(load), step_s=300, loads=(Deferrable(name="mill", power_kw=60.0, steps=6),))
+    coarse, seen = judged(given, ahead(load, windows={"demand": np.ones(2880, dtype=bool)}))
+    assert (coarse.steps, coarse.step_s, coarse.loads) == (480, 1800, ())
+    assert coarse.load_kw[:2].tolist() == [160.0, 100.0]
+    assert seen.days_kw.shape == (7, 480)
+    assert seen.windows["demand"].shape == (480,)
 
 
 def test_a_month_that_has_not_begun_is_held_at_the_aim_and_not_at_this_month_s_peak() -> None:

@@ -5,11 +5,13 @@ import datetime as dt
 import numpy as np
 import pytest
 
+from agent.contract.tariff.tariff import Tariff
 from agent.planning.schedule.prospect import Aims, paths_kw, prospect
-from tests.support.schedules import START_MS, TARIFF
+from tests.support.schedules import START_MS, TARIFF, TARIFF_TEXT
 
 STEP_S = 1800
 PER_DAY = 48
+BERLIN = Tariff.from_toml(TARIFF_TEXT.replace("UTC", "Europe/Berlin"))
 DAYS = 36
 
 
@@ -85,3 +87,60 @@ def test_a_part_of_a_day_ahead_tells_no_peak_to_aim_at():
     past = past_days(np.arange(DAYS))
     assert seen(np.zeros(PER_DAY - 1), past, {}) is None
     assert seen(np.zeros(PER_DAY), past, {}) is not None
+
+
+def berlin_ms(*date):
+    return round(dt.datetime(*date, tzinfo=BERLIN.zone).timestamp() * 1000)
+
+
+def local_hours(start_ms, count):
+    """The hour of the local clock in each of `count` steps before a time."""
+    at = [dt.datetime.fromtimestamp(start_ms / 1000 - STEP_S * back, BERLIN.zone) for back in range(count, 0, -1)]
+    return np.array([one.hour + one.minute / 60 for one in at])
+
+
+def test_days_past_are_those_of_the_local_clock_after_the_clocks_were_put_forward():
+    start_ms = berlin_ms(2026, 3, 30)
+    past = local_hours(start_ms, DAYS * PER_DAY)
+    median = np.full(PER_DAY, 50.0)
+    found = prospect(BERLIN, start_ms, median, past, {}, step_s=STEP_S, aims=None)
+    assert found.days_kw[1:].tolist() == [(np.arange(PER_DAY) / 2).tolist()] * 27
+    skipped = found.days_kw[0, 4:6]  # 02:00 to 03:00 on the day before
+    assert skipped.tolist() == [50.0, 50.0]
+    assert np.delete(found.days_kw[0], [4, 5]).tolist() == np.delete(found.days_kw[1], [4, 5]).tolist()
+
+
+def test_of_an_hour_that_came_twice_the_first_counts():
+    start_ms = berlin_ms(2026, 10, 26)
+    past = local_hours(start_ms, DAYS * PER_DAY)
+    past[-PER_DAY + 4 : -PER_DAY + 6] = 99.0  # 02:00 to 03:00 for the second time: the day had 25 hours
+    found = prospect(BERLIN, start_ms, np.zeros(PER_DAY), past, {}, step_s=STEP_S, aims=None)
+    assert found.days_kw.tolist() == [(np.arange(PER_DAY) / 2).tolist()] * 28
+
+
+def test_errors_are_those_of_forecasts_from_the_same_local_time_step_by_step():
+    start_ms = berlin_ms(2026, 3, 30, 6)
+    random = np.random.default_rng(3)
+    past = 100 + random.uniform(0, 50, DAYS * PER_DAY)
+    before = {}
+    for back in range(2, 20):
+        begin = (berlin_ms(2026, 3, 30, 6) - berlin_ms(*day_before(back), 6)) // (STEP_S * 1000)
+        before[back] = past[len(past) - begin :][:PER_DAY] - 7.0
+    found = prospect(BERLIN, start_ms, np.full(PER_DAY, 120.0), past, before, step_s=STEP_S, aims=None)
+    assert found.paths_kw == pytest.approx(np.full((18, PER_DAY), 127.0))
+
+
+def day_before(back):
+    """The date so many days before 30 March 2026."""
+    date = dt.date(2026, 3, 30) - dt.timedelta(days=back)
+    return date.year, date.month, date.day
+
+
+def test_the_window_of_a_charge_is_that_of_the_week_s_days_at_the_plan_s_local_times():
+    text = TARIFF_TEXT.replace("UTC", "Europe/Berlin") + 'weekdays = ["mon", "tue"]\nfrom = "16:00"\nto = "21:00"\n'
+    start_ms = berlin_ms(2026, 1, 18, 17)  # Sunday: until Monday 17:00
+    past = np.full(DAYS * PER_DAY, 100.0)
+    found = prospect(Tariff.from_toml(text), start_ms, np.zeros(PER_DAY), past, {}, step_s=STEP_S, aims=None)
+    assert np.flatnonzero(found.windows["peak"]).tolist() == [*range(8), 46, 47]
+    always = prospect(BERLIN, start_ms, np.zeros(PER_DAY), past, {}, step_s=STEP_S, aims=None)
+    assert always.windows["peak"].all()

@@ -78,10 +78,12 @@ def test_what_a_battery_follows_comes_back_as_it_was_but_for_a_constant() -> Non
     assert follow(back, 1, 180.0, 50.0, 0.25) == pytest.approx(follow(policy, 1, 180.0, 50.0, 0.25))
     aims = Aims(peaks_kw={"demand": 150.5}, day="2026-01-15", month="2026-01")
     assert aims_from_json(_through_a_pipe(aims_to_json(aims))) == aims
-    ahead = guards.prospect(np.ones(4), np.ones((2, 4)), day="2026-01-15", days_left=16.5, aims=aims)
+    windows = {"demand": np.array([True, False, False, True])}
+    ahead = guards.prospect(np.ones(4), np.ones((2, 4)), day="2026-01-15", days_left=16.5, aims=aims, windows=windows)
     returned = prospect_from_json(_through_a_pipe(prospect_to_json(ahead)))
     assert (returned.paths_kw.shape, returned.days_left, returned.aims) == ((2, 4), 16.5, aims)
     assert returned.median_kw.tolist() == [1.0] * 4
+    assert returned.windows["demand"].tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize(
