@@ -24,6 +24,7 @@ from agent.planning.schedule.problem import Problem
 from agent.planning.schedule.rules import rule_plan
 from agent.store.identity import Identity
 from agent.store.store import Store
+from tests.support.configs import device, simulated
 from tests.support.guards import CONFIG, configured
 from tests.support.schedules import START_MS, TARIFF, TARIFF_TEXT, demand, problem
 
@@ -208,6 +209,7 @@ def test_where_there_is_no_plan_it_is_said_what_it_waits_for(
     command = _stored(tmp_path, None)
     (tmp_path / "tariff.toml").write_text(TARIFF_TEXT)
     assert left_out in CONFIG
-    (tmp_path / "agent.toml").write_text(CONFIG.replace(left_out, ""))
+    begins = device() + simulated(power="kW", charged="%", own="kW")
+    (tmp_path / "agent.toml").write_text(begins + CONFIG.replace(left_out, ""))
     assert run_command([*command, "plan", "show"]) == 75
     assert wanted in capsys.readouterr().err
