@@ -95,6 +95,24 @@ def test_an_invoice_of_all_meters_is_explained(plant: CostPlant, capsys: pytest.
     assert (answer["ours"], answer["theirs"], answer["difference"]) == ("2149.86", "2175.65", "25.79")
 
 
+def test_what_another_meter_counted_is_not_explained_by_the_plants_slots(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gas = '[[meter]]\nname = "gas"\ncarrier = "gas"\nunit = "kWh"\n[[energy]]\nname = "gas"\nmeter = "gas"\n'
+    tiers = "tiers = [{up_to = 500, price = 0.1}, {price = 0.05}]\n"  # two lines of gas, and one of power
+    plant = CostPlant(tmp_path, f'{gas}{tiers}[[energy]]\nname = "power"\nprice = 0.2\n')
+    plant.store(steady(at(2026, 9, 30), at(2026, 11, 2), 100.0, 3600))
+    (tmp_path / "gas.csv").write_text("time,reading\n2026-09-01 00:00,0\n2026-12-01 00:00,2185\n")
+    theirs = tmp_path / "theirs.csv"
+    _bill(plant, capsys, *_given(plant, "gas"), "--csv", str(theirs))
+    theirs.write_text(theirs.read_text().replace("245", "1245").replace("12.25", "62.25"))  # 1000 kWh of gas more
+    words = ["cost", "reconcile", str(theirs), "--month", "2026-10", "--json", *_given(plant, "gas")]
+    assert run_command(plant.command(*words)) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["difference"] == "50.00"
+    assert not [text for text in answer["findings"] if "their energies" in text]
+
+
 def test_emissions_are_said_to_be_those_of_electricity(plant: CostPlant, capsys: pytest.CaptureFixture[str]) -> None:
     factor = '[[factor]]\nname = "grid"\nledger = "scope-2-location"\nkg_per_unit = 0.4\nsource = "test"\n'
     (plant.folder / "carbon.toml").write_text(f'name = "grid"\nzone = "UTC"\n{factor}')
