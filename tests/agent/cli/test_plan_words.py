@@ -84,6 +84,7 @@ def test_a_plan_with_nothing_to_do_says_so() -> None:
     assert _explain(answer_of(hour(battery=BATTERY))).endswith(
         "The plan is to do nothing: nothing else would save money."
     )
+    assert _explain(answer_of(hour(), rules=True)).endswith("The plan is to do nothing.")
 
 
 def test_a_plan_that_costs_more_says_by_how_much_and_what_it_leaves_stored() -> None:
