@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,7 @@ def test_emissions_are_said_to_be_those_of_electricity(plant: CostPlant, capsys:
         (["--meter", "gas=gone.csv"], 78, "gone.csv"),
         (["--meter", "gas=FOLDER/both.csv"], 78, "line 1: has both of the columns reading and amount"),
         (["--meter", "gas=FOLDER/early.csv"], 78, "tells nothing of these days"),
+        (["--meter", "gas=FOLDER/long.csv"], 78, "long.csv: is larger than 16 MiB. Give one year at a time"),
         (["--meter", "gas=FOLDER/large.csv"], 78, "large.csv line 3: reading 1e+308 is too large"),
     ],
 )
@@ -137,6 +139,8 @@ def test_what_cannot_be_used_is_said(
     plant: CostPlant, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
 ) -> None:
     (plant.folder / "both.csv").write_text("time,reading,amount\n2026-10-01 00:00,1,1\n2026-11-01 00:00,2,1\n")
+    (plant.folder / "long.csv").touch()
+    os.truncate(plant.folder / "long.csv", (16 << 20) + 1)
     (plant.folder / "large.csv").write_text("time,reading\n2026-10-01 00:00,1\n2026-11-01 00:00,1e308\n")
     (plant.folder / "early.csv").write_text("time,amount\n2025-10-01 00:00,1\n2025-10-02 00:00,2\n")
     found, _, err = _bill(plant, capsys, *(word.replace("FOLDER", str(plant.folder)) for word in words))
