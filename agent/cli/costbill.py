@@ -61,7 +61,8 @@ def bill(
     """Show the invoice of a billing month, or of some days, as the utility would write it.
 
     The device counts the tariff's main meter. Of its others (gas, heat, water, steam, reactive energy) give readings,
-    in the meter's unit: their charges stand on the same bill.
+    in the meter's unit: their charges stand on the same bill. Where these look back (tiers by the year, ratchets) give
+    the readings of the earlier months, too.
 
     \b
     Example:

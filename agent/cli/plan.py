@@ -76,7 +76,8 @@ def _show(answer: Payload, *, plot: bool) -> str:
 def _explain(answer: Payload) -> str:
     currency, actions = answer["currency"], answer["actions"]
     if not actions:
-        return f"{_head(answer)}\n\nThe plan is to do nothing: nothing else would save money."
+        why = ": nothing else would save money" if answer["source"] == "highs" else ""  # the others do not try all
+        return f"{_head(answer)}\n\nThe plan is to do nothing{why}."
     rows = [[_money(action["saving"]), action["text"]] for action in actions]
     rows.append([_money(answer["saving"]), "together"])
     prices = f" (at prices in {currency}/kWh)" if any(" at " in action["text"] for action in actions) else ""

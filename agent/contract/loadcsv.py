@@ -201,7 +201,7 @@ def read_rows(
         if len(times) > MAX_ROWS:
             raise ConfigError(f"has more than {MAX_ROWS} rows", where=where, todo="Split the file")
     if not times:
-        raise ConfigError("has a header but no row", where=where, todo="Give at least two weeks of load")
+        raise ConfigError("has a header but no row", where=where, todo="Give its rows below the header")
     found = {name: np.array(column, dtype=np.float64) for name, column in zip(columns, values, strict=True)}
     return Columns(np.array(times, dtype=np.int64), np.array(lines, dtype=np.int64), found, place)
 

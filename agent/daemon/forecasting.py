@@ -135,6 +135,11 @@ class Costs:
         found = self._watch.tariff.series_trouble(), "" if factors is None else factors.series_trouble()
         return "; ".join(text for text in found if text)
 
+    @property
+    def is_gathered(self) -> bool:
+        """Whether all that earlier months count for is known."""
+        return self._stored is None or self._wanted == []
+
     def forget(self) -> None:
         """Read earlier months again: the store has other slots of them by now."""
         self._wanted, self._before = None, {}
@@ -147,7 +152,7 @@ class Costs:
         """
         tariff, stored = self._watch.tariff, self._stored
         month_ms = tariff.month_start_ms(now_ms)
-        if stored is None or (self._wanted == [] and month_ms == self._of_ms):
+        if stored is None or (self.is_gathered and month_ms == self._of_ms):
             return True
         if self._wanted is None or month_ms != self._of_ms:
             months, keys = months_that_count(tariff, now_ms), keys_that_count(tariff, now_ms)

@@ -266,9 +266,11 @@ class Daemon:
             self.rooms.planning.begin(made.published)
 
     def _plan(self, now_ms: int) -> None:
-        planning = self.rooms.planning
+        planning, costs = self.rooms.planning, self.rooms.costs
         if planning is None or self.rooms.closer.is_behind(now_ms, exhausted=self.exhausted):
             return  # a plan of days that are being caught up with would count as what was advised
+        if costs is None or not costs.is_gathered:
+            return  # what a ratchet bills in any case is not known yet
         if rows := planning.turn(now_ms):
             self.rooms.store.append("events", rows)
             if self.rooms.ahead is not None:
@@ -278,9 +280,9 @@ class Daemon:
 
     def _cost(self) -> None:
         now_s, until_ms = self._monotonic(), self.rooms.history.end_ms
-        if self.rooms.costs is None or until_ms is None or not self._costs_due:
+        if self.rooms.costs is None or until_ms is None or not self.rooms.costs.gather(until_ms):
             return
-        if now_s - self._costs_s < _COSTS_EVERY_S or not self.rooms.costs.gather(until_ms):
+        if not self._costs_due or now_s - self._costs_s < _COSTS_EVERY_S:
             return
         self._costs_due, self._costs_s = False, now_s
         self.troubles.note("prices", self.rooms.costs.trouble)

@@ -262,10 +262,10 @@ class Planning:
         aims = () if made.aims is None else tuple(aims_told(task.problem, self._aims, made.aims))
         self._aims = made.aims or self._aims
         money = {
-            "cost": round(told.cost, 2),
-            "cost_of_nothing": round(told.cost_of_nothing, 2),
-            "left_over": round(told.left_over, 2),
-            "saving": round(told.saving, 2) + 0.0,
+            "cost": _rounded(told.cost),
+            "cost_of_nothing": _rounded(told.cost_of_nothing),
+            "left_over": _rounded(told.left_over),
+            "saving": _rounded(told.saving),
             "currency": problem.currency,
             "source": plan.source,
             "gap": None if plan.gap is None else round(plan.gap, 6),
@@ -275,11 +275,12 @@ class Planning:
             "made_ms": now_ms,
             **span,
             **money,
-            "demand_cost": round(told.demand_cost, 2),
-            "left_kwh": round(told.left_kwh, 3),
+            "demand_cost": _rounded(told.demand_cost),
+            "left_kwh": _rounded(told.left_kwh, 3),
             "notes": [*notes, *aims],
             "actions": [
-                {"what": action.what, "text": action.text, "saving": round(action.saving, 4)} for action in told.actions
+                {"what": action.what, "text": action.text, "saving": _rounded(action.saving, 4)}
+                for action in told.actions
             ],
             "solver": {"wall_s": round(made.wall_s, 3), "cpu_s": round(made.cpu_s, 3), "peak_kib": made.peak_kib},
             "problem": problem_to_json(problem),
@@ -297,6 +298,11 @@ class Planning:
             text += f"; {notes[0]}"
         text = "; ".join([text, *aims[:1]])
         return event_row(now_ms, "plan", text, **span, **money)
+
+
+def _rounded(value: float, digits: int = 2) -> float:
+    """Return a number as it is told: 0 has no sign."""
+    return round(value, digits) + 0.0
 
 
 def _read(store: Kept) -> tuple[Advised | None, Aims | None]:

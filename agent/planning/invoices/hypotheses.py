@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -17,6 +18,7 @@ from typing import Any
 from agent.contract.errors import EdgewattError
 from agent.contract.slots import Slot
 from agent.contract.tariff.calendar import ALWAYS
+from agent.contract.tariff.model import MAIN
 from agent.contract.tariff.tariff import Tariff
 from agent.contract.tariff.version import Version
 from agent.contract.zones import to_local
@@ -63,8 +65,9 @@ def explain(question: Question, found: Sequence[Difference]) -> list[str]:
 
 
 def _energies(question: Question, found: Sequence[Difference]) -> Iterator[str]:
-    """Explain the energies of all lines together: what moves a clock moves energy from one line to another."""
-    names = _energy_names(found)
+    """Explain the main meter's energies of all lines together: what moves a clock moves energy from one to another."""
+    by_unit = (energy for version in question.tariff.versions for energy in version.by_unit)
+    names = _energy_names(found, {energy.name for energy in by_unit if energy.meter == MAIN})
     wanted: dict[str, tuple[Fraction, Fraction]] = {}
     for one in found:
         for theirs_kwh, ours_kwh in _quantities(one, "kWh") if one.pair.name in names else ():
@@ -265,14 +268,17 @@ def _quantities(one: Difference, unit: str) -> Iterator[tuple[Fraction, Fraction
         yield theirs.quantity, ours.quantity
 
 
-def _energy_names(found: Sequence[Difference]) -> set[str]:
-    """Names of lines whose energies are each counted once: taxes on energy count it again."""
-    energy = [one for one in found if one.kind is Kind.ENERGY and one.pair.ours is not None]
+def _energy_names(found: Sequence[Difference], of_main: Collection[str]) -> set[str]:
+    """Names of lines whose energies are each counted once: taxes on energy count it again.
+
+    Of the charges `of_main`: what another meter counted, no slot of the plant explains.
+    """
+    ours = [one for one in found if one.pair.ours is not None and one.pair.charge in of_main]
+    energy = [one for one in ours if one.kind is Kind.ENERGY]
     plain_ones = {one.pair.name for one in energy if one.pair.charge == "energy"}
     if plain_ones:
         return plain_ones
-    charges = {one.pair.charge for one in energy}
-    first = next(iter(sorted(charges, key=lambda charge: -sum(one.pair.charge == charge for one in energy))), "")
+    first = next((charge for charge, _ in Counter(one.pair.charge for one in energy).most_common(1)), "")
     return {one.pair.name for one in energy if one.pair.charge == first}
 
 

@@ -24,9 +24,8 @@ from agent.planning.schedule.problem import Problem
 from agent.planning.schedule.rules import rule_plan
 from agent.store.identity import Identity
 from agent.store.store import Store
-from tests.support.configs import device, simulated
-from tests.support.guards import CONFIG, configured
-from tests.support.schedules import START_MS, TARIFF, TARIFF_TEXT, demand, problem
+from tests.support.guards import configured
+from tests.support.schedules import START_MS, TARIFF, demand, problem
 
 BATTERY = Battery(capacity_kwh=20, charge_kw=20, discharge_kw=20, min_soc=0.1)
 
@@ -85,6 +84,7 @@ def test_a_plan_with_nothing_to_do_says_so() -> None:
     assert _explain(answer_of(hour(battery=BATTERY))).endswith(
         "The plan is to do nothing: nothing else would save money."
     )
+    assert _explain(answer_of(hour(), rules=True)).endswith("The plan is to do nothing.")
 
 
 def test_a_plan_that_costs_more_says_by_how_much_and_what_it_leaves_stored() -> None:
@@ -197,19 +197,16 @@ def test_a_kept_plan_that_is_not_whole_is_one_clear_line(
 
 
 @pytest.mark.parametrize(
-    ("left_out", "wanted"),
-    [
-        ("[battery]\ncapacity_kwh = 200\ncharge_kw = 100\ndischarge_kw = 100\n", "give [battery] or [[load]]"),
-        ("", "comes with the first forecast"),
-    ],
+    ("has_battery", "wanted"), [(False, "give [battery] or [[load]]"), (True, "comes with the first forecast")]
 )
 def test_where_there_is_no_plan_it_is_said_what_it_waits_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], left_out: str, wanted: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], has_battery: bool, wanted: str
 ) -> None:
     command = _stored(tmp_path, None)
-    (tmp_path / "tariff.toml").write_text(TARIFF_TEXT)
-    assert left_out in CONFIG
-    begins = device() + simulated(power="kW", charged="%", own="kW")
-    (tmp_path / "agent.toml").write_text(begins + CONFIG.replace(left_out, ""))
+    file = tmp_path / "agent.toml"
+    before, battery, _ = file.read_text().partition("[battery]\n")
+    assert battery
+    if not has_battery:
+        file.write_text(before)
     assert run_command([*command, "plan", "show"]) == 75
     assert wanted in capsys.readouterr().err

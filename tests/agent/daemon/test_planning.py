@@ -26,7 +26,7 @@ from agent.planning.schedule.daily import Daily, DailyStage
 from agent.planning.schedule.optimum import solve
 from agent.planning.schedule.parts import Battery
 from agent.planning.schedule.pricing import price_plan
-from agent.planning.schedule.problem import Problem
+from agent.planning.schedule.problem import Problem, plan_of
 from agent.planning.schedule.prospect import Aims, Prospect
 from tests.support import guards
 from tests.support.agent_process import Agent
@@ -416,3 +416,15 @@ def test_demand_up_to_the_aim_is_not_told_as_paid_for() -> None:
     assert row["saving"] == pytest.approx(row["cost_of_nothing"] + row["left_over"] - row["cost"], abs=0.02)
     assert row["saving"] < 0
     assert row["text"].startswith(f"the plan costs {-row['saving']:.2f} more than doing nothing; it costs more because")
+
+
+def test_where_energy_is_free_no_sum_is_told_as_below_nothing() -> None:
+    empty_at_end = dataclasses.replace(WISHES.battery, initial_soc=1.0, final_soc=0.0)
+    given = problem([40.0] * 4, battery=empty_at_end, import_per_kwh=0.0)
+    store = Kept()
+    made = Made(given, plan_of(given, np.zeros((0, 4)), 0.0, 5.0, source="highs"), 0.1)
+    row = _planning(store)._take(0, Task(given, (), ()), made)
+    assert (row["saving"], row["left_over"]) == (0.0, 0.0)
+    kept = _kept(store)
+    told = {name: kept[name] for name in ("cost", "cost_of_nothing", "left_over", "saving", "actions")}
+    assert "-0.0" not in json.dumps([told, row])

@@ -66,12 +66,24 @@ def test_a_first_reading_between_two_slots_begins_with_the_next():
     assert [slot.energy_wh for slot in found.slots] == [3000, 3000, 3000]
 
 
+def test_slots_reach_back_to_where_the_bill_does_and_how_far_readings_lie_apart_is_told_of_the_bill():
+    times = [at(2026, 1, 1), *range(OCTOBER[0], OCTOBER[1] + HOUR_MS, HOUR_MS)]
+    readings = columns(times, [0.0, *np.linspace(9000.0, 10_000.0, len(times) - 1)])
+    found = metered(readings, OCTOBER, 3600, "gas.csv", since_ms=at(2026, 1, 1))
+    assert found.slots[0].start_ms == at(2026, 1, 1)
+    assert (used(found, at(2026, 1, 1), OCTOBER[0]), used(found, *OCTOBER)) == (9_000_000, 1_000_000)
+    assert found.widest_ms == HOUR_MS
+
+
 @pytest.mark.parametrize(
     ("values", "kind", "message"),
     [
         ([5.0, 4.0], "reading", "line 3: the register shows less than before.*exchanged"),
         ([5.0, -4.0], "amount", "line 3: an amount is below 0"),
         ([5.0, math.nan], "reading", "fewer than two rows"),
+        ([5.0, 1e308], "reading", "line 3: reading 1e\\+308 is too large"),
+        ([1e308, 1e308], "amount", "line 2: amount 1e\\+308 is too large"),
+        ([9e11, 9e11], "amount", "amounts come to more than any meter shows"),
     ],
 )
 def test_rejects_what_no_meter_shows_and_says_the_line(values, kind, message):
