@@ -6,7 +6,7 @@ planning's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from agent.contract.errors import UnavailableError
@@ -127,6 +127,7 @@ class Costs:
         self._of_ms = -1  # begin of the month that they count in
         self._before: dict[int, MonthBefore] = {}
         self.earlier: Earlier = {}
+        self.used_kwh: Mapping[str, float] = {}
 
     @property
     def trouble(self) -> str:
@@ -171,8 +172,12 @@ class Costs:
             self._wanted.pop()
         if self._wanted:
             return False
-        self._watch.forward = brought_forward(tariff, now_ms, self._before.values())
-        self.earlier = {} if now_ms < tariff.begin_ms else self._watch.forward.earlier(tariff.version_at(now_ms))
+        forward = self._watch.forward = brought_forward(tariff, now_ms, self._before.values())
+        if now_ms >= tariff.begin_ms:
+            version, year_ms = tariff.version_at(now_ms), tariff.year_start(tariff.month_at(now_ms)).start_ms
+            self.earlier, self.used_kwh = forward.earlier(version), forward.used_kwh(version, year_ms)
+        else:
+            self.earlier, self.used_kwh = {}, {}
         return True
 
     def rows(self, now_ms: int, forecast: Forecast | None) -> list[dict[str, Any]]:

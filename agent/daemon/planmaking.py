@@ -58,6 +58,7 @@ def make_planning(
         wishes,
         pv=None if ahead is None else ahead.pv,
         demand_before=lambda: costs.earlier,
+        used_kwh=lambda: costs.used_kwh,
         factors=factors,
         gap=site.gap,
         limit_s=site.limit_s,

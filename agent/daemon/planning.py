@@ -87,6 +87,7 @@ class Planning:
         *,
         pv: Callable[[Forecast], PvAhead | None] | None = None,
         demand_before: Callable[[], Earlier] = dict,
+        used_kwh: Callable[[], Mapping[str, float]] = dict,
         factors: Factors | None = None,
         gap: float = 1e-3,
         limit_s: float = 10.0,
@@ -101,6 +102,7 @@ class Planning:
             wishes: battery and loads as they are at a time.
             pv: tells what PV will give in the steps of a forecast; None where there is none.
             demand_before: demand of earlier months that still counts.
+            used_kwh: what charges with tiers by the year counted in earlier months.
             factors: of emissions, where known.
             gap: a plan may cost this share more than the cheapest.
             limit_s: real time for one plan.
@@ -112,6 +114,7 @@ class Planning:
         self._wishes = wishes
         self._pv = pv
         self._demand_before = demand_before
+        self._used_kwh = used_kwh
         self._factors = factors
         self._gap = gap
         self._limit_s = limit_s
@@ -226,6 +229,7 @@ class Planning:
             pv=None if self._pv is None else self._pv(forecast),
             earlier=self._advised,
             demand_before=self._demand_before(),
+            used_kwh=self._used_kwh(),
             carbon_kg_per_kwh=kg,
         )
 

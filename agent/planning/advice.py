@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -77,6 +77,7 @@ def next_task(
     pv: PvAhead | None = None,
     earlier: Advised | None = None,
     demand_before: Earlier | None = None,
+    used_kwh: Mapping[str, float] | None = None,
     carbon_kg_per_kwh: Array | None = None,
 ) -> Task:
     """Return the problem of the hours that a forecast covers.
@@ -90,6 +91,7 @@ def next_task(
         pv: what PV will give in the steps of the forecast; None where there is none.
         earlier: what was advised last.
         demand_before: highest demand (kW) of months before that still counts, by charge and month.
+        used_kwh: what charges with tiers by the year counted in the months before.
         carbon_kg_per_kwh: of imported energy; NaN where it is not known counts as none.
 
     Raises:
@@ -99,7 +101,9 @@ def next_task(
     month_ms = max(tariff.month_at(start_ms).start_ms, tariff.begin_ms)
     past = [slot for slot in slots if month_ms <= slot.start_ms < start_ms]
     taken_kwh = sum(max(slot.energy_wh, 0) for slot in past) / 1000
-    prices = marginal_prices(tariff, start_ms, step_s, steps, taken_kwh=taken_kwh, earlier=demand_before)
+    prices = marginal_prices(
+        tariff, start_ms, step_s, steps, taken_kwh=taken_kwh, used_kwh=used_kwh, earlier=demand_before
+    )
     median_kw = forecast.level(_MEDIAN)
     margin_kw = np.maximum(forecast.level(wishes.margin_quantile) - median_kw, 0)
     zone = wishes.zone or tariff.zone

@@ -13,6 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
+from agent.contract.tariff.model import Tiered
 from agent.contract.tariff.version import Version
 from agent.planning.billing.lines import shown
 
@@ -70,3 +71,17 @@ class Forward:
         return {
             name: {label: shown(peak.kw, 6) for label, peak in months.items()} for name, months in of_version.items()
         }
+
+    def used_kwh(self, version: Version, year_ms: int) -> dict[str, float]:
+        """Return what the charges of a version with tiers by the year counted since the year began at `year_ms`.
+
+        In the unit of the charge's meter, up to the billing months that are over; with what the tariff's file tells of
+        the time before the device was there.
+        """
+        found = {}
+        for energy in (*version.energies, *(fee.energy for fee in version.fees if fee.energy is not None)):
+            used = self.used.get((version.valid_from, energy.name))
+            if used is not None and used.until_ms > year_ms and isinstance(energy.pricing, Tiered):
+                told = energy.pricing.earlier if used.from_ms > year_ms else None
+                found[energy.name] = float(abs(used.thousandths)) / 1000 + float(told or 0)
+        return found

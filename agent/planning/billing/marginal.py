@@ -73,6 +73,7 @@ def marginal_prices(
     steps: int,
     *,
     taken_kwh: float = 0.0,
+    used_kwh: Mapping[str, float] | None = None,
     power_factor_percent: float = 0.0,
     earlier: Earlier | None = None,
     series: Mapping[str, PriceSeries] | None = None,
@@ -84,7 +85,8 @@ def marginal_prices(
         start_ms: a whole number of steps from the epoch.
         step_s: length of a step; a price that changes within one is averaged.
         steps: how many, at least one.
-        taken_kwh: so far in the billing month (or year, where tiers are): in which tier the next kWh falls.
+        taken_kwh: so far in the billing month that holds the start: in which tier the next kWh falls.
+        used_kwh: of charges with tiers by the year, what they counted in the months of that year before.
         power_factor_percent: what the power factor adds at present.
         earlier: highest demand (kW) of earlier months by charge and month, for ratchets and charges by the year.
         series: dynamic prices by the name of their file, instead of the file.
@@ -95,6 +97,7 @@ def marginal_prices(
     end_ms = start_ms + steps * step_s * 1000
     taken, fed, guessed = np.zeros(steps), np.zeros(steps), np.zeros(steps, dtype=np.bool_)
     terms: list[DemandTerm] = []
+    begun = tariff.month_at(start_ms)
     for month, version, first, end in split(tariff, start_ms, end_ms):
         span = max(start_ms, tariff.date_bounds_ms(first)[0]), min(end_ms, tariff.date_bounds_ms(end)[0])
         cell = int(np.gcd(cell_ms(tariff, version, ()), step_s * 1000))
@@ -102,7 +105,8 @@ def marginal_prices(
         step_of = (grid.starts_ms - start_ms) // (step_s * 1000)
         passed_on = _passed_on(version, power_factor_percent / 100)
         for energy in _energies(version):
-            prices, known = _prices(grid, energy, taken_kwh, series or {})
+            counted_kwh = _counted_kwh(tariff, energy, begun, month, taken_kwh, used_kwh or {})
+            prices, known = _prices(grid, energy, counted_kwh, series or {})
             prices *= passed_on[energy.name] * grid.days(version.calendar, energy.when)
             np.add.at(fed if energy.export else taken, step_of, prices * cell / (step_s * 1000))
             guessed[step_of[~known]] = True
@@ -146,6 +150,16 @@ def _passed_on(version: Version, power_factor: float) -> dict[str, float]:
         for charge, share in shares.items():
             result[charge] = result.get(charge, 0.0) + share
     return result
+
+
+def _counted_kwh(
+    tariff: Tariff, energy: Energy, begun: Month, month: Month, taken_kwh: float, used_kwh: Mapping[str, float]
+) -> float:
+    """Return what a charge has counted when a month ahead begins, or goes on; `begun` is the month of the start."""
+    if not isinstance(energy.pricing, Tiered) or energy.pricing.per == "month":
+        return taken_kwh if month.start_ms == begun.start_ms else 0.0
+    is_same = tariff.year_start(month).start_ms == tariff.year_start(begun).start_ms
+    return used_kwh.get(energy.name, 0.0) + taken_kwh if is_same else 0.0
 
 
 def _prices(grid: Grid, energy: Energy, taken_kwh: float, series: Mapping[str, PriceSeries]) -> tuple[Floats, Bools]:

@@ -110,6 +110,24 @@ def test_a_price_by_the_year_counts_the_months_before() -> None:
     assert charge.floor_kw == 140
 
 
+def test_the_price_of_a_tier_by_the_year_is_that_of_the_whole_year_and_begins_anew_with_the_next() -> None:
+    rule = '[[energy]]\nname = "grid"\ntiers = [{up_to = 25000, price = 0.3}, {price = 0.1}]\ntiers_per = "year"\n'
+    tariff = Tariff.from_toml(TARIFF_TEXT + rule)
+    april = dataclasses.replace(_forecast(), origin_ms=START_MS + 90 * 86_400_000)
+    slots = _slots(april.origin_ms - QUARTER_MS, [90.0])
+    lowest, middle, upper = (
+        next_task(tariff, april, slots, WISHES, used_kwh=used).problem.import_per_kwh
+        for used in ({}, {"grid": 24_900.0}, {"grid": 25_000.0})
+    )
+    assert np.array_equal(lowest, middle)
+    assert lowest - upper == pytest.approx(np.full(96, 0.2))
+    new_year_ms = START_MS + 351 * 86_400_000
+    over = dataclasses.replace(_forecast(), origin_ms=new_year_ms - 16 * QUARTER_MS)
+    given = tariff, over, _slots(over.origin_ms - QUARTER_MS, [90.0]), WISHES
+    price = next_task(*given, used_kwh={"grid": 30_000.0}).problem.import_per_kwh
+    assert next_task(*given).problem.import_per_kwh - price == pytest.approx(np.where(np.arange(96) < 16, 0.2, 0))
+
+
 def test_intervals_of_an_hour_begin_with_the_hour_of_the_clock_where_that_is_half_an_hour_off() -> None:
     in_india = TARIFF_TEXT.replace('zone = "UTC"', 'zone = "Asia/Kolkata"').replace(
         "interval_minutes = 30", "interval_minutes = 60"

@@ -170,6 +170,16 @@ def test_the_agent_with_the_last_weeks_at_hand_bills_as_from_all_slots(name, lat
         assert (found["month"]["low"], found["month"]["high"]) == (str(month.low), str(month.high))
 
 
+@pytest.mark.parametrize(("begin", "told"), [((2013, 6, 1), 0), ((2014, 4, 11, 5), 8000)])
+def test_plans_know_what_tiers_by_the_year_have_counted(begin, told):
+    tariff, slots = a_year_of("told before"), year(at(*begin), NOW)
+    costs = Costs(CostWatch(tariff), History(3600, slots), partial(_between, slots))
+    while not costs.gather(NOW):
+        pass
+    before = [slot.energy_wh for slot in slots if at(2014, 1, 1) <= slot.start_ms < at(2014, 10, 1)]
+    assert costs.used_kwh == {"power": pytest.approx(told + sum(before) / 1000)}
+
+
 def test_in_hours_that_reach_into_the_next_month_its_ratchet_rests_on_the_same_year():
     now = at(2014, 10, 31, 12)
     tariff, slots = a_year_of("ratchet"), year(at(2013, 6, 1), now)
