@@ -189,7 +189,7 @@ def _peaks_so_far(tariff: Tariff, past: Sequence[Slot], start_ms: int, step_s: i
         interval_s = max(term.interval_s, step_s)
         number = (begin_s + step_s * np.arange(-steps, 0)) // interval_s
         sums = np.bincount(number - number[0], weights=np.where(term.counts, taken_kwh, 0.0))
-        begun_kwh = float(sums[-1]) if begin_s % interval_s else 0.0
+        begun_kwh = float(sums[-1]) if number[-1] == begin_s // interval_s else 0.0
         found[term.name] = float(sums.max()) * 3600 / interval_s, begun_kwh
     return found
 

@@ -142,6 +142,18 @@ def test_intervals_of_an_hour_begin_with_the_hour_of_the_clock_where_that_is_hal
     assert charge.intervals(problem.clock_ms, 900)[:3].tolist() == [0, 1, 1]
 
 
+def test_a_step_that_lies_across_the_hour_before_does_not_begin_the_next_interval() -> None:
+    """By a clock that is 5 h 45 min ahead half-hours begin a quarter past and a quarter to."""
+    text = TARIFF_TEXT.replace('"UTC"', '"Asia/Kathmandu"').replace("interval_minutes = 30", "interval_minutes = 60")
+    tariff = Tariff.from_toml(text)
+    slots = [Slot(START_MS + n * 1_800_000, 1800, 30_000, 60.0, 1.0) for n in range(-4, 0)]
+    begun = []
+    for before_ms in (1_800_000, 0):
+        now = dataclasses.replace(_forecast(), origin_ms=START_MS - before_ms, slot_s=1800)
+        begun.append(next_task(tariff, now, slots, WISHES).problem.demand[0].so_far_kwh)
+    assert begun == [0.0, 30.0]
+
+
 def test_the_next_kilowatt_hour_falls_in_the_tier_that_the_month_has_come_to() -> None:
     tiers = "tiers = [{up_to = 40, price = 0.30}, {price = 0.10}]"
     tariff = Tariff.from_toml(f'name = "t"\nzone = "UTC"\ncurrency = "EUR"\n[[energy]]\nname = "block"\n{tiers}\n')
