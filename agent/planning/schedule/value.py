@@ -24,6 +24,7 @@ _FORESIGHT = 0.5  # 1: each way is known from now on, 0: nothing of it is known 
 _DAY_S = 86_400
 _OVER_PER_KWH = 1e4  # x the dearest price: passing a site limit trips a breaker
 _WISH = 2.0  # x the dearest price, a kWh that lacks of the final charge
+_LEAST_PRICE = 1e-3  # a kWh, of limits and wishes where energy is free
 _REST = 1e-5  # x the dearest price, a kWh moved: of two ways that cost the same, the one that moves less
 
 
@@ -42,7 +43,7 @@ class Rates:
         # PV alone can be held back: what a battery gives is exported, whatever that costs.
         self._held_kw = problem.pv_kw if problem.curtailable else np.zeros(problem.steps)
         self._welcome_kw = np.where(problem.export_per_kwh < 0, 0.0, problem.export_limit_kw)
-        self._over = _OVER_PER_KWH * max(float(np.abs(self._buy).max()), float(np.abs(self._sell).max()), 1e-3)
+        self._over = _OVER_PER_KWH * max(float(np.abs(self._buy).max()), float(np.abs(self._sell).max()), _LEAST_PRICE)
         self._floors_kw = np.array([charge.floor_kw for charge in problem.demand])
         self._demand = [
             (number, charge.counts, charge.per_kw * 3600 / max(charge.interval_s, problem.step_s))
@@ -131,7 +132,7 @@ def cost_to_go(problem: Problem, ways_kw: Array, median_kw: Array | None = None)
     levels = levels_kwh(battery)
     price = problem.energy_per_kwh
     lacking = np.maximum(battery.end_soc * battery.capacity_kwh - levels, 0)
-    wish = _WISH * lacking * max(float(price.max()), 0.0)
+    wish = _WISH * lacking * max(float(price.max()), _LEAST_PRICE)
     moves = _Moves.of(problem, battery, levels)
     median_kw = problem.load_kw - problem.pv_kw if median_kw is None else median_kw
     margins_kw = np.maximum(median_kw + problem.margin_kw - ways_kw, 0.0)

@@ -97,6 +97,13 @@ def test_the_end_has_its_final_charge_where_it_can_be_had() -> None:
     assert plan.notes == ()
 
 
+def test_where_energy_is_free_the_final_charge_is_kept_too() -> None:
+    free = problem(two_peaks(), price=0.0, per_kw=40.0, peak_kw=280.0, initial_soc=0.5, final_soc=0.9)
+    plan = followed_plan(policy_of(free, two_peaks()[None]), NONE)
+    assert plan.stored_kwh[-1] >= 0.9 * 200.0 - 1e-6
+    assert price_plan(free, plan).peaks_kw[0] == pytest.approx(280.0)
+
+
 def test_a_site_limit_is_kept_whatever_energy_costs() -> None:
     load = np.full(8, 150.0)
     load[6:] = 230.0
