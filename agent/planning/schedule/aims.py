@@ -53,10 +53,13 @@ def guarded_plan(problem: Problem, prospect: Prospect, solve: Callable[[Problem]
 
 
 def is_due(problem: Problem, prospect: Prospect) -> bool:
-    """Return whether aims are to be chosen: once a local day, so with each month; and for a charge without one yet."""
+    """Return whether aims are to be chosen: once a local day, so with each month; and for a charge without one yet.
+
+    One of which nothing is in view (of another season, on a weekend) gets none: it waits for its window.
+    """
     aims = prospect.standing
-    new = any(charge.month == prospect.month and charge.name not in aims.peaks_kw for charge in problem.demand)
-    return new or aims.day != prospect.day
+    seen = {charge.name for charge in problem.demand if charge.month == prospect.month and charge.counts.any()}
+    return bool(seen - aims.peaks_kw.keys()) or aims.day != prospect.day
 
 
 def plan_aimed(problem: Problem, prospect: Prospect, aims: Aims, solve: Callable[[Problem], Plan]) -> Guarded:

@@ -52,6 +52,8 @@ def test_aims_are_due_for_a_charge_that_comes_into_view_and_had_none_this_month(
     assert is_due(dataclasses.replace(given, demand=(*given.demand, new)), now)
     coming = dataclasses.replace(new, month="2026-02")
     assert not is_due(dataclasses.replace(given, demand=(*given.demand, coming)), now)
+    unseen = dataclasses.replace(new, counts=np.zeros(DAY, dtype=bool))  # on a weekend, in another season
+    assert not is_due(dataclasses.replace(given, demand=(*given.demand, unseen)), now)
 
 
 def test_the_plan_is_what_the_battery_does_where_the_load_comes_as_forecast() -> None:
