@@ -161,6 +161,8 @@ class _Follower:
         least, most = battery.range_kwh
         into, out = battery.efficiency_charge * left_h, left_h / battery.efficiency_discharge
         lowest = -min(battery.charge_kw, max(most - stored_kwh, 0.0) / into)
+        if -load_kw > policy.problem.export_limit_kw[step]:
+            export_kw = 0.0  # PV passes the limit by itself: to burn energy in a cycle would be the lesser evil
         highest = min(battery.discharge_kw, max(stored_kwh - least, 0.0) / out, max(load_kw + export_kw, 0.0))
         change = levels - stored_kwh
         to_level = np.where(change > 0, -change / into, -change / out)
@@ -178,7 +180,8 @@ class _Meters:
         charges, step_s = problem.demand, problem.step_s
         self._problem = problem
         self._length_s = np.array([max(charge.interval_s, step_s) for charge in charges], dtype=np.int64)
-        self._into_s = np.where(self._length_s > step_s, problem.clock_ms // 1000 % self._length_s, 0)
+        # Whole steps: an interval is what the steps draw that begin in it (`DemandCharge.intervals`).
+        self._into_s = problem.clock_ms // 1000 % self._length_s // step_s * step_s
         self._drawn_kwh = np.array([charge.so_far_kwh if charge.counts[0] else 0.0 for charge in charges])
         self._drawn_kwh[self._into_s == 0] = 0.0
 

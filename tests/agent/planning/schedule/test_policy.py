@@ -10,12 +10,13 @@ from agent.planning.schedule.pricing import price_plan
 from agent.planning.schedule.problem import Problem
 from agent.planning.schedule.value import cost_to_go, levels_kwh
 from tests.support.guards import DAY, battery, problem
+from tests.support.schedules import START_MS
 
 NIGHT_AND_DAY = np.where(np.arange(DAY) < 32, 0.1, 0.3)
 
 
 def policy_of(given: Problem) -> Policy:
-    return Policy(given, cost_to_go(given, given.load_kw[None]))
+    return Policy(given, cost_to_go(given, (given.load_kw - given.pv_kw)[None]))
 
 
 def planned(given: Problem):
@@ -125,3 +126,21 @@ def test_a_policy_that_an_earlier_version_kept_has_its_levels_evenly_apart() -> 
     given = problem(np.full(2, 150.0), final_soc=0.37)
     assert len(levels_kwh(given.battery)) != 11
     assert Policy(given, np.zeros((3, 11))).levels_kwh.tolist() == np.linspace(0, 200, 11).tolist()
+
+
+@pytest.mark.parametrize(("step_s", "interval_s"), [(1800, 3600), (600, 1800)])
+def test_intervals_that_do_not_begin_with_a_step_are_kept_too(step_s: int, interval_s: int) -> None:
+    """By a clock that is 5 h 45 min ahead half-hours lie across its hours."""
+    given = by_the_hour([100.0, 60.0, 90.0, 90.0, 95.0, 100.0, 70.0, 90.0], free_kw=0.0)
+    charge = dataclasses.replace(given.demand[0], interval_s=interval_s)
+    given = dataclasses.replace(given, start_ms=START_MS, step_s=step_s, zone="Asia/Kathmandu", demand=(charge,))
+    plan = planned(given)
+    assert price_plan(given, plan).peaks_kw[0] == pytest.approx(75.0)
+    assert plan.grid_kw.sum() > 0.85 * given.load_kw.sum() - 75.0
+
+
+def test_no_stored_energy_is_burnt_over_an_export_limit_that_pv_passes_by_itself() -> None:
+    given = problem(np.full(16, 50.0), per_kw=0.0, efficiency_charge=0.8)
+    given = dataclasses.replace(given, pv_kw=np.repeat([300.0, 0.0], 8))
+    assert not planned(given).discharge_kw[:8].any()
+    assert follow(policy_of(given), 2, -250.0, 200.0, 0.25) == 0.0
