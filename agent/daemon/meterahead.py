@@ -7,7 +7,8 @@ Decides which plan counts and what is remembered; the shift itself is `planning.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -83,9 +84,21 @@ def _planned(note: Callable[[str], bytes | None], *, pv: bool, battery: bool) ->
         value = read_plan_note(note)
         if value is None:
             return None
-        given, held = (np.array(value["plan"][name], dtype=np.float64) for name in ("discharge_kw", "curtail_kw"))
-        given = (given - np.array(value["plan"]["charge_kw"], dtype=np.float64)) * battery - held * pv
-        return int(value["problem"]["start_ms"]), int(value["problem"]["step_s"]), given
+        given, taken, held = (_powers(value["plan"], name) for name in ("discharge_kw", "charge_kw", "curtail_kw"))
+        own_kw = (given - taken) * battery - held * pv
+        return int(value["problem"]["start_ms"]), int(value["problem"]["step_s"]), own_kw
     except (RejectedError, StorageError, KeyError, TypeError, ValueError) as exc:
         _log.warning("the last plan cannot be read: the battery is taken to stand still: %s", exc)
         return None
+
+
+def _powers(plan: Mapping[str, Any], name: str) -> Floats:
+    """Return a power a step.
+
+    Raises:
+        ValueError: when they are not numbers in a row.
+    """
+    powers: Floats = np.array(plan[name], dtype=np.float64)
+    if powers.ndim != 1 or not np.isfinite(powers).all():
+        raise ValueError(f"{name} is not a number for each step")
+    return powers

@@ -13,6 +13,7 @@ import numpy as np
 
 from agent.contract.errors import ConfigError, RejectedError
 from agent.contract.jsonform import Fields
+from agent.contract.zones import parse_zone
 from agent.planning.schedule.parts import Battery, Deferrable, DemandCharge, Load, Sequence, Stage
 from agent.planning.schedule.policy import Policy
 from agent.planning.schedule.problem import SOURCES, Plan, Problem, plan_of
@@ -38,6 +39,7 @@ def problem_from_json(value: dict[str, Any]) -> Problem:
     """
     try:
         given = dict(value)
+        parse_zone(_times(given).text("zone"))
         given.pop("reserve_kwh", None)  # in plans kept by earlier versions
         for name in ("site_limit_kw", "export_limit_kw"):
             given[name] = [math.inf if entry is None else entry for entry in given[name]]
@@ -136,6 +138,14 @@ def prospect_to_json(prospect: Prospect) -> dict[str, Any]:
 def prospect_from_json(value: dict[str, Any]) -> Prospect:
     """Return the prospect, as the process that solves gets it from its parent."""
     return Prospect(**{**value, "aims": None if value["aims"] is None else aims_from_json(value["aims"])})
+
+
+def _times(value: dict[str, Any]) -> Fields:
+    """Return the fields of a problem of which the instants are whole milliseconds."""
+    fields = Fields(value, "schedule")
+    fields.instant("start_ms")
+    fields.integer("step_s", low=1)
+    return fields
 
 
 def _load(value: dict[str, Any]) -> Load:

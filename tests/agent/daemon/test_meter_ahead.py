@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.contract import jsonform
 from agent.contract.rows import Forecast, ForecastSource
 from agent.contract.slots import Slot
 from agent.daemon.history import History
@@ -56,3 +57,11 @@ def test_after_a_clock_was_set_a_forecast_from_the_same_instant_has_the_pv_that_
     assert ahead.at_meter(_forecast()).level(0.5) == pytest.approx(np.full(96, 60.0))
     history.replace(_slots(-7 * 96, 5.0))
     assert ahead.at_meter(_forecast()).level(0.5) == pytest.approx(np.full(96, 75.0))
+
+
+@pytest.mark.parametrize("damage", [None, [None] * 96, [[5.0] * 96]])
+def test_of_a_plan_whose_powers_are_no_numbers_nothing_is_taken(tmp_path: Path, damage: object) -> None:
+    powers = {"discharge_kw": [0.0] * 96, "curtail_kw": [0.0] * 96, "charge_kw": damage}
+    note = jsonform.dumps({"problem": {"start_ms": ORIGIN_MS, "step_s": 900}, "plan": powers})
+    ahead = MeterAhead(configured(tmp_path, power_channel=True), History(900), lambda _: note)
+    assert ahead.at_meter(_forecast()).level(0.5) == pytest.approx(np.full(96, 80.0))

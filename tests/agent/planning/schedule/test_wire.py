@@ -104,3 +104,9 @@ def test_refuses_what_are_no_aims(wrong) -> None:
     value = {"day": "", "month": ""} | wrong if isinstance(wrong, dict) else wrong
     with pytest.raises(RejectedError):
         aims_from_json(value)
+
+
+@pytest.mark.parametrize("damage", [{"start_ms": None}, {"step_s": 900.5}, {"zone": "Europe/Nowhere"}, {"zone": []}])
+def test_a_problem_without_a_time_of_its_own_is_refused(damage: dict) -> None:
+    with pytest.raises(RejectedError):
+        problem_from_json({**problem_to_json(guards.problem(guards.two_peaks())), **damage})
