@@ -142,7 +142,7 @@ def read_kw(store: Measurements, channel: Channel, now_ms: int) -> float | None:
 
 def read_soc(store: Measurements, channel: str | None, now_ms: int) -> float | None:
     """Return the battery's state of charge, 0 to 1, as last read within the hour before."""
-    readings = [] if channel is None else store.readings(channel, now_ms - _SOC_AGE_MS, now_ms)
+    readings = [] if channel is None else store.readings(channel, now_ms - _SOC_AGE_MS, now_ms + 1)
     values = [reading.value for reading in readings if reading.quality < Quality.SUSPECT]
     return min(max(values[-1] / 100, 0.0), 1.0) if values else None
 

@@ -141,3 +141,8 @@ def test_what_a_source_estimates_counts_as_it_does_in_slots() -> None:
     )
     assert read_kw(store, Channel("power", "kW"), NOW_MS) == 250.0
     assert read_soc(store, "charged", NOW_MS) == 0.7
+
+
+def test_a_charge_that_is_read_with_the_load_counts(tmp_path: Path) -> None:
+    now = _now(tmp_path, power=[(NOW_MS, 334.0)], charged=[(NOW_MS - 900_000, 90.0), (NOW_MS, 70.0)])
+    assert now["stored_kwh"] == 140.0
