@@ -42,6 +42,7 @@ from agent.planning.schedule.wire import (
 
 _DAY_S = 86_400
 _READ_S = 0.02  # of a turn
+_DAMAGED = (RejectedError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError)  # of a note
 _log = logging.getLogger(__name__)
 
 
@@ -139,7 +140,7 @@ class Planning:
             newest: its row.
             now_ms: plant clock.
         """
-        with contextlib.suppress(RejectedError, KeyError, TypeError, ValueError):  # of a damaged note `_read` tells
+        with contextlib.suppress(*_DAMAGED):  # of such a note `_read` tells
             forecast, value = Forecast.from_row(newest), read_plan_note(self._store.note)
             end_ms = forecast.origin_ms + len(forecast.power_kw) * forecast.slot_s * 1000
             if now_ms < end_ms and (value is None or value["start_ms"] < forecast.origin_ms):
@@ -194,7 +195,7 @@ class Planning:
         """
         self.close()
         self._due = self._asked = self._task = self._making = self._failure = None
-        with contextlib.suppress(RejectedError, KeyError, TypeError, ValueError):  # of a damaged note `_read` tells
+        with contextlib.suppress(*_DAMAGED):  # of such a note `_read` tells
             value = read_plan_note(self._store.note)
             if value is None:
                 return
@@ -318,6 +319,6 @@ def _read(store: Kept) -> tuple[Advised | None, Aims | None]:
         problem = problem_from_json(value["problem"])
         advised = Advised(problem, plan_from_json(problem, value["plan"]), tuple(map(str, value["settled"])))
         return advised, None if value.get("aims") is None else aims_from_json(value["aims"])
-    except (RejectedError, KeyError, TypeError) as exc:
+    except _DAMAGED as exc:
         _log.warning("the last plan cannot be read, planning begins anew: %s", exc)
         return None, None

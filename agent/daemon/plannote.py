@@ -34,7 +34,7 @@ def moved_plan(value: dict[str, Any], step_ms: int) -> dict[str, Any]:
     """Return a plan as it is by a clock that was set; where that was wrong by days, its runs are those of other days.
 
     Raises:
-        KeyError, TypeError, ValueError: when it is none.
+        KeyError, TypeError, ValueError, AttributeError, OverflowError: when it is none.
     """
     days = dt.timedelta(days=round(step_ms / _DAY_MS))
 

@@ -121,6 +121,17 @@ def test_a_note_that_is_damaged_lets_planning_begin_anew() -> None:
     assert _until_planned(planning)[0]["source"] == "highs"
 
 
+@pytest.mark.parametrize("settled", [[5], ["mill 9999-12-31"], ["mill tomorrow"], 7])
+def test_a_note_that_is_damaged_does_not_end_planning_when_the_clock_is_set(settled: object) -> None:
+    store = Kept()
+    guards.keep_plan(store)
+    note = jsonform.loads(store.notes[NOTE], where="note", max_bytes=1 << 20)
+    store.notes[NOTE] = damaged = jsonform.dumps({**note, "settled": settled})
+    store.rows = lambda *_: [{"kind": "plan", "start_ms": note["start_ms"]}]
+    _planning(store).clock_was_set(86_400_000)
+    assert store.notes[NOTE] == damaged
+
+
 def test_a_plan_for_which_the_disk_has_no_room_is_told_and_the_one_before_stays_whole(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", size_kib=6144) as disk:
         bench = Bench(disk.folder)
