@@ -9,6 +9,7 @@ import click
 
 from agent.cli.output import Payload, emit, facts, json_option, local
 from agent.cli.session import Session, pass_session
+from agent.contract.amounts import amount
 from agent.control import Operation
 
 _WIDTH = 40
@@ -37,7 +38,7 @@ def _demand(demand: dict[str, Any], zone: str) -> str:
     begin, end = local(now["start_ms"], zone), local(now["end_ms"], zone)
     pairs: list[tuple[str, object]] = [
         ("interval", f"{begin} to {end.split(' ')[1]}{'' if now['counts'] else ', not billed'}"),
-        ("so far", f"{now['energy_kwh']:,.4g} kWh, {now['covered']:.0%} of the time measured"),
+        ("so far", f"{amount(now['energy_kwh'], 4)} kWh, {now['covered']:.0%} of the time measured"),
         ("limit", _limit(demand)),
         ("heading for", _heading(now)),
         ("load may be", _allowable(now)),

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.output import Payload, facts, table
+from agent.contract.amounts import amount
 
 if TYPE_CHECKING:
     from agent.planning.performance.baseline import Baseline
@@ -99,7 +100,7 @@ def baseline_words(answer: Payload) -> str:
     told = answer["baseline"]
     head = [_baseline_line(told), f"  energy a day = {_equation(told)}", ""]
     rows = [
-        [entry["term"], f"{entry['value']:.4g}", f"{entry['standard_error']:.2g}", _number(entry["t"], ".1f")]
+        [entry["term"], f"{amount(entry['value'], 4)}", f"{entry['standard_error']:.2g}", _number(entry["t"], ".1f")]
         for entry in told["terms"]
     ]
     statistics = told["statistics"]
@@ -131,7 +132,7 @@ def performance_words(answer: Payload, *, plot: bool) -> str:
         (f"{savings['confidence']:.0%} interval", f"{savings['low_kwh']:,.0f} to {savings['high_kwh']:,.0f} kWh saved"),
     ]
     pairs += [
-        (f"per {name}", f"{figures['measured_kwh']:.4g} kWh, expected {figures['expected_kwh']:.4g} kWh")
+        (f"per {name}", f"{amount(figures['measured_kwh'], 4)} kWh, expected {amount(figures['expected_kwh'], 4)} kWh")
         for name, figures in enpi["per_unit"].items()
     ]
     parts = [_baseline_line(answer["baseline"]), "", facts(pairs), ""]
@@ -216,7 +217,7 @@ def _equation(told: Payload) -> str:
             base_c = next(bases, base_c)
             name += f" (base {base_c:.1f} C)"
         sign = "- " if entry["value"] < 0 else "+ " if words else ""
-        words.append(f"{sign}{abs(entry['value']):.4g}{name}")
+        words.append(f"{sign}{amount(abs(entry['value']), 4)}{name}")
     return " ".join(words)
 
 

@@ -10,6 +10,7 @@ import click
 
 from agent.cli.output import Payload, emit, facts, json_option, local, table
 from agent.cli.session import Session, pass_session
+from agent.contract.amounts import amount
 from agent.contract.planners import planner_told
 from agent.contract.zones import parse_zone, to_local
 from agent.control import Operation
@@ -175,7 +176,7 @@ def _money(value: float, currency: str = "") -> str:
 
 
 def _amount(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 99.95 else f"{round(value, 3) + 0.0:.3g}"
+    return amount(round(value, 3) + 0.0)
 
 
 def _rows(answer: Payload) -> Iterator[dict[str, object]]:

@@ -7,6 +7,7 @@ import datetime as dt
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.contract.amounts import amount
 from agent.contract.features import Floats
 from agent.contract.rows import Forecast
 from agent.contract.zones import to_local
@@ -68,7 +69,7 @@ def draw_band(
     lines = []
     for row in range(height):
         value = floor + (height - row) * step if row % 4 == 0 else None
-        label = "" if value is None else f"{value:.4g} {unit}"
+        label = "" if value is None else f"{amount(value, 4)} {unit}"
         drawn = _ascii(cells[row], line[row]) if ascii_only else _braille(cells[row])
         lines.append(f"{label:>{AXIS - 1}} {drawn}".rstrip())
     return lines

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.contract.amounts import amount, in_kw
 from agent.contract.errors import ConfigError
 from agent.contract.features import Floats
 from agent.contract.featurespec import DAY_S
@@ -164,9 +165,9 @@ class Shadow:
         found = {str(rival): _means(duel) for rival, duel in self._duels.items() if duel.pairs}
         for rival, (mine, theirs) in found.items():
             if mine > theirs * (1 + self._margin):
-                reason = f"over {self.days:.1f} plant days its loss was {mine:.4g} kW, that of {rival} {theirs:.4g} kW"
+                reason = f"over {self.days:.1f} plant days its loss was {in_kw(mine)}, that of {rival} {in_kw(theirs)}"
                 return Verdict(accepted=False, reason=reason, loss_kw=found)
-        told = ", ".join(f"{rival} {theirs:.4g} kW to its {mine:.4g}" for rival, (mine, theirs) in found.items())
+        told = ", ".join(f"{rival} {in_kw(theirs)} to its {amount(mine, 4)}" for rival, (mine, theirs) in found.items())
         return Verdict(accepted=True, reason=f"not worse over {self.days:.1f} plant days: {told}", loss_kw=found)
 
     def to_json(self) -> dict[str, Any]:

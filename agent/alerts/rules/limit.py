@@ -9,6 +9,7 @@ from typing import Any
 from agent.alerts.finding import HOLD, Finding, Verdict, span
 from agent.alerts.hysteresis import Limit
 from agent.alerts.observations import Observations
+from agent.contract.amounts import in_kw
 from agent.contract.errors import ConfigError
 
 
@@ -82,9 +83,9 @@ class LoadLimit:
             worst = max(passed) if self.limit.is_upper else min(passed)
             among = f" in {len(passed)} of the last {self.among} slots" if self.among > 1 else ""
             details = {"power_kw": float(f"{worst:.6g}"), "limit_kw": self.limit.value, "slots": len(passed)}
-            return Finding(Verdict.ON, f"the load was {self.limit} kW{among}: {worst:.4g} kW", details)
+            return Finding(Verdict.ON, f"the load was {self.limit} kW{among}: {in_kw(worst)}", details)
         if known and all(self.limit.is_well(kw) for kw in known):
-            return Finding(Verdict.OFF, f"the load is {known[-1]:.4g} kW")
+            return Finding(Verdict.OFF, f"the load is {in_kw(known[-1])}")
         return HOLD
 
 

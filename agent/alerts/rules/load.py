@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.alerts.finding import HOLD, Finding, Verdict
 from agent.alerts.observations import Observations, WatchedSlot
+from agent.contract.amounts import amount, in_kw
 from agent.contract.errors import ConfigError
 
 
@@ -37,16 +38,16 @@ class AbnormalLoad:
         """Count the slots on either side."""
         recent = observations.slots[-self.among :]
         judged = [(slot, kw, low, high, self.margin * (high - low)) for slot, kw, low, high in _judged(recent)]
-        above = [(slot, kw - high) for slot, kw, _, high, far in judged if kw > high + far]
-        below = [(slot, low - kw) for slot, kw, low, _, far in judged if kw < low - far]
+        above = [(kw - high, kw, low, high, slot) for slot, kw, low, high, far in judged if kw > high + far]
+        below = [(low - kw, kw, low, high, slot) for slot, kw, low, high, far in judged if kw < low - far]
         side, out = max(("above", above), ("below", below), key=lambda found: len(found[1]))
         if len(out) >= self.least:
-            mean_kw = sum(kw for _, kw in out) / len(out)
-            last = out[-1][0]
+            mean_kw = sum(off_kw for off_kw, *_ in out) / len(out)
+            _, kw, low, high, last = out[-1]
             text = (
                 f"the load was {side} what was expected in {len(out)} of the last {self.among} slots, by "
-                f"{mean_kw:.3g} kW on average; last {last.power_kw:.4g} kW where {last.low_kw:.4g} to "
-                f"{last.high_kw:.4g} kW were expected"
+                f"{in_kw(mean_kw, 3)} on average; last {in_kw(kw)} where {amount(low, 4)} to "
+                f"{in_kw(high)} were expected"
             )
             details = {"side": side, "slots": len(out), "mean_kw": float(f"{mean_kw:.6g}"), "slot_ms": last.start_ms}
             return Finding(Verdict.ON, text, details)
@@ -93,10 +94,10 @@ class BaseLoadCreep:
         }
         if share > self.rise and trend.z > self.least_z:
             text = (
-                f"the lowest load of the night has risen by {trend.rise_kw:.3g} kW ({share:.0%}) from "
-                f"{trend.level_kw:.4g} kW over the last {trend.nights} nights: what runs that should not?"
+                f"the lowest load of the night has risen by {in_kw(trend.rise_kw, 3)} ({share:.0%}) from "
+                f"{in_kw(trend.level_kw)} over the last {trend.nights} nights: what runs that should not?"
             )
             return Finding(Verdict.ON, text, details)
         if share < self.rise / 2:
-            return Finding(Verdict.OFF, f"the lowest load of the night is steady near {trend.level_kw:.4g} kW", details)
+            return Finding(Verdict.OFF, f"the lowest load of the night is steady near {in_kw(trend.level_kw)}", details)
         return HOLD

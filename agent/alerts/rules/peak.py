@@ -11,6 +11,7 @@ import numpy as np
 
 from agent.alerts.finding import HOLD, Finding, Verdict
 from agent.alerts.observations import Demand, Observations
+from agent.contract.amounts import in_kw
 from agent.contract.errors import ConfigError
 from agent.contract.featurespec import DAY_S
 from agent.contract.rows import Forecast, ForecastSource
@@ -59,7 +60,7 @@ class PeakAhead:
         if peak_kw > self.threshold_kw:
             return Finding(Verdict.ON, self._text(forecast, peak_kw, at_ms), self._details(forecast, peak_kw, at_ms))
         if peak_kw < self._clear_below():
-            text = f"no peak ahead: at most {peak_kw:.6g} kW of {self.threshold_kw:.6g} kW expected"
+            text = f"no peak ahead: at most {in_kw(peak_kw, 6)} of {in_kw(self.threshold_kw, 6)} expected"
             return Finding(Verdict.OFF, text, self._details(forecast, peak_kw, at_ms))
         return HOLD
 
@@ -83,8 +84,8 @@ class PeakAhead:
         over_kw = peak_kw - self.threshold_kw
         when = f"{to_local(at_ms, self.zone):%a %d %b %H:%M}"
         text = (
-            f"load may reach {peak_kw:.4g} kW on {when}, {over_kw:.3g} kW ({over_kw / self.threshold_kw:.1%}) over the "
-            f"limit of {self.threshold_kw:.6g} kW"
+            f"load may reach {in_kw(peak_kw)} on {when}, {in_kw(over_kw, 3)} ({over_kw / self.threshold_kw:.1%}) over "
+            f"the limit of {in_kw(self.threshold_kw, 6)}"
         )
         if forecast.source is not ForecastSource.ACTIVE:
             text += f"; from a fallback forecast ({forecast.model})"
@@ -136,7 +137,7 @@ class PeakNow:
         if demand.predicted_kw > demand.target_kw:
             return Finding(Verdict.ON, *self._told(demand, demand.predicted_kw, demand.target_kw, details))
         if demand.predicted_kw < self.clear_share * demand.target_kw:
-            text = f"the interval is heading for {demand.predicted_kw:.4g} kW of {demand.target_kw:.6g} kW"
+            text = f"the interval is heading for {in_kw(demand.predicted_kw)} of {in_kw(demand.target_kw, 6)}"
             return Finding(Verdict.OFF, text, details)
         return HOLD
 
@@ -145,8 +146,8 @@ class PeakNow:
     ) -> tuple[str, dict[str, Any]]:
         until = f"{to_local(demand.end_ms, self.zone):%H:%M}"
         text = (
-            f"the interval until {until} is heading for {predicted_kw:.4g} kW, {predicted_kw - target_kw:.3g} kW over "
-            f"{target_kw:.6g} kW"
+            f"the interval until {until} is heading for {in_kw(predicted_kw)}, {in_kw(predicted_kw - target_kw, 3)} "
+            f"over {in_kw(target_kw, 6)}"
         )
         if demand.allowable_kw is None or demand.rest_kw is None:
             return text, details
@@ -155,6 +156,6 @@ class PeakNow:
         drop_kw = demand.rest_kw - demand.allowable_kw
         details |= {"drop_kw": float(f"{drop_kw:.6g}"), "allowable_kw": float(f"{demand.allowable_kw:.6g}")}
         return (
-            f"{text}: the load must drop by {drop_kw:.3g} kW, to {demand.allowable_kw:.4g} kW, until {until}",
+            f"{text}: the load must drop by {in_kw(drop_kw, 3)}, to {in_kw(demand.allowable_kw)}, until {until}",
             details,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agent.alerts.finding import HOLD, Finding, Verdict
 from agent.alerts.observations import Observations
+from agent.contract.amounts import in_kw
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class ModelDrift:
             return HOLD
         share = skill.loss_kw / skill.naive_kw
         told = (
-            f"{skill.model} had a loss of {skill.loss_kw:.4g} kW over the last {skill.days} days, seasonal naive "
-            f"{skill.naive_kw:.4g} kW"
+            f"{skill.model} had a loss of {in_kw(skill.loss_kw)} over the last {skill.days} days, seasonal naive "
+            f"{in_kw(skill.naive_kw)}"
         )
         details = {
             "model": skill.model,

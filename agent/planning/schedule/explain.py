@@ -76,7 +76,7 @@ def explain(problem: Problem, plan: Plan, aims: Aims = _NO_AIMS) -> Explanation:
         aims: peaks that the plan may come to; none where it guards no peak.
     """
     nothing = do_nothing(problem)
-    priced, before = price_plan(problem, plan), price_plan(problem, nothing)
+    priced, before = price_plan(problem, plan), price_plan(_without_wish(problem), nothing)
     moves = list(plan.loads_kw - nothing.loads_kw)
     battery, curtail = plan.charge_kw - plan.discharge_kw, plan.curtail_kw - nothing.curtail_kw
     without = grid_kw(problem, nothing)
@@ -104,6 +104,14 @@ def explain(problem: Problem, plan: Plan, aims: Aims = _NO_AIMS) -> Explanation:
     told = Explanation(ranked, priced.total, before.total, sum(priced.demand), left_kwh, left_over, plan.notes)
     broken = tuple(f"without the plan: {violation}" for violation in before.violations)
     return dataclasses.replace(told, notes=(*plan.notes, *_why_dearer(problem, plan, aims, told), *broken))
+
+
+def _without_wish(problem: Problem) -> Problem:
+    """Return the problem whose battery may end empty: at rest it wishes nothing, and what it lacks is priced."""
+    battery = problem.battery
+    if battery is None:
+        return problem
+    return dataclasses.replace(problem, battery=dataclasses.replace(battery, final_soc=battery.min_soc))
 
 
 def sentence(action: Action, currency: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from agent.contract.amounts import amount as plain
 from agent.contract.zones import parse_zone, to_local
 from agent.planning.schedule.problem import Problem
 
@@ -28,12 +29,12 @@ def clock(problem: Problem, step: int) -> str:
 
 def amount(value: float) -> str:
     """Return kW or kWh to three digits, without a power of ten however large it is."""
-    return f"{value:.0f}" if abs(value) >= 99.95 else f"{round(value, 3) + 0.0:.3g}"
+    return plain(round(value, 3) + 0.0)
 
 
 def peak_amount(value: float) -> str:
     """Return kW to four digits, likewise: of a peak the fourth is money."""
-    return f"{value:.0f}" if abs(value) >= 999.95 else f"{round(value, 3) + 0.0:.4g}"
+    return plain(round(value, 3) + 0.0, digits=4)
 
 
 def price(value: float) -> str:

@@ -72,6 +72,14 @@ def test_what_two_actions_save_only_together_is_shared_equally() -> None:
     assert [action.saving for action in told.actions] == pytest.approx([1.5, 1.5])
 
 
+def test_a_battery_at_rest_is_not_said_to_miss_its_final_charge() -> None:
+    battery = Battery(capacity_kwh=20, charge_kw=10, discharge_kw=10, initial_soc=0.1, final_soc=0.5)
+    given = problem([50.0] * 8, battery=battery)
+    told = explain(given, solve(given))
+    assert told.left_kwh > 7
+    assert told.notes == ()
+
+
 def test_what_doing_nothing_would_break_is_told() -> None:
     load = Deferrable(name="mill", power_kw=40, steps=1)
     given = problem([80.0, 10.0], loads=(load,), site_limit_kw=100)
