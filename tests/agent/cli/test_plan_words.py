@@ -25,25 +25,10 @@ from agent.planning.schedule.rules import rule_plan
 from agent.store.identity import Identity
 from agent.store.store import Store
 from tests.support.guards import configured
+from tests.support.kept import Kept
 from tests.support.schedules import START_MS, TARIFF, demand, problem
 
 BATTERY = Battery(capacity_kwh=20, charge_kw=20, discharge_kw=20, min_soc=0.1)
-
-
-class Kept:
-    """What a store keeps under names."""
-
-    def __init__(self) -> None:
-        self.notes: dict[str, bytes] = {}
-
-    def note(self, name: str) -> bytes | None:
-        return self.notes.get(name)
-
-    def keep(self, name: str, data: bytes) -> None:
-        self.notes[name] = data
-
-    def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
-        return []
 
 
 def answer_of(given: Problem, *, rules: bool = False, **more: Any) -> dict[str, Any]:

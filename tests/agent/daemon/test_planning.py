@@ -31,6 +31,7 @@ from agent.planning.schedule.prospect import Aims, Prospect
 from tests.support import guards
 from tests.support.agent_process import Agent
 from tests.support.disks import small_disk
+from tests.support.kept import Kept
 from tests.support.schedules import START_MS, TARIFF, demand, problem
 from tests.support.stores import Bench
 
@@ -38,22 +39,6 @@ WISHES = Wishes(
     battery=Battery(capacity_kwh=40, charge_kw=20, discharge_kw=20),
     loads=(Daily(name="mill", stages=(DailyStage(power_kw=30, minutes=60),), usual_min=600),),
 )
-
-
-class Kept:
-    """What a store keeps under names."""
-
-    def __init__(self) -> None:
-        self.notes: dict[str, bytes] = {}
-
-    def note(self, name: str) -> bytes | None:
-        return self.notes.get(name)
-
-    def keep(self, name: str, data: bytes) -> None:
-        self.notes[name] = data
-
-    def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
-        return []
 
 
 def _forecast(at_step: int = 0) -> Forecast:

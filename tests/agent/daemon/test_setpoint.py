@@ -10,31 +10,23 @@ from agent.contract.channels import Channel, Kind, Quality, Reading
 from agent.daemon.plannote import NOTE
 from agent.daemon.setpoint import read_kw, read_soc, setpoint
 from tests.support.guards import configured, keep_plan
+from tests.support.kept import Kept
 from tests.support.schedules import START_MS
 
 QUARTER_MS = 900_000
 NOW_MS = START_MS + 42 * QUARTER_MS + 300_000  # in the hour of 320 kW
 
 
-class Kept:
+class Metered(Kept):
     """Readings by channel, and what is kept under names."""
 
     def __init__(self, **readings: list[tuple[int, float]]) -> None:
+        super().__init__()
         self.readings_of = readings
-        self.notes: dict[str, bytes] = {}
 
     def readings(self, channel: str, start_ms: int, end_ms: int) -> list[Reading]:
         known = [Reading(channel, *one) for one in self.readings_of.get(channel, [])]
         return [reading for reading in known if start_ms <= reading.time_ms < end_ms]
-
-    def note(self, name: str) -> bytes | None:
-        return self.notes.get(name)
-
-    def keep(self, name: str, data: bytes) -> None:
-        self.notes[name] = data
-
-    def rows(self, stream: str, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
-        return []
 
 
 def _now(
@@ -45,7 +37,7 @@ def _now(
     power_channel: bool = False,
     **readings: list[tuple[int, float]],
 ) -> Any:
-    store = Kept(**readings)
+    store = Metered(**readings)
     keep_plan(store)
     note = jsonform.loads(store.notes[NOTE], where="note", max_bytes=1 << 20)
     return setpoint(store, configured(folder, soc_channel=soc_channel, power_channel=power_channel), note, now_ms)
@@ -111,31 +103,31 @@ def test_what_the_battery_gives_already_is_part_of_the_load(tmp_path: Path) -> N
 
 def test_a_counter_tells_the_load_by_its_last_two_readings() -> None:
     counter = Channel("power", "kWh", kind=Kind.COUNTER)
-    store = Kept(power=[(NOW_MS - 120_000, 90.0), (NOW_MS - 60_000, 95.0), (NOW_MS, 100.0)])
+    store = Metered(power=[(NOW_MS - 120_000, 90.0), (NOW_MS - 60_000, 95.0), (NOW_MS, 100.0)])
     assert read_kw(store, counter, NOW_MS) == pytest.approx(300.0)
     store.readings_of["power"][-1] = (NOW_MS, 3.0)
     assert read_kw(store, counter, NOW_MS) is None
-    assert read_kw(Kept(power=[(NOW_MS, 100.0)]), counter, NOW_MS) is None
+    assert read_kw(Metered(power=[(NOW_MS, 100.0)]), counter, NOW_MS) is None
 
 
 def test_a_counter_that_is_read_more_often_than_it_steps_tells_the_mean_of_a_minute() -> None:
     counter = Channel("power", "kWh", kind=Kind.COUNTER)
-    store = Kept(power=[(NOW_MS - 1000 * back, 100.0 - back // 10) for back in range(120, -1, -1)])
+    store = Metered(power=[(NOW_MS - 1000 * back, 100.0 - back // 10) for back in range(120, -1, -1)])
     assert read_kw(store, counter, NOW_MS) == pytest.approx(360.0)
     store.readings_of["power"].append((NOW_MS, 100.0))  # one more at the same instant
     assert read_kw(store, counter, NOW_MS) == pytest.approx(360.0)
-    assert read_kw(Kept(power=[(NOW_MS, 100.0), (NOW_MS, 100.0)]), counter, NOW_MS) is None
+    assert read_kw(Metered(power=[(NOW_MS, 100.0), (NOW_MS, 100.0)]), counter, NOW_MS) is None
 
 
 def test_a_mean_stands_until_the_next_one_is_due_and_what_is_suspect_does_not_count() -> None:
     profile = Channel("power", "kW", interval_s=900)
-    assert read_kw(Kept(power=[(NOW_MS - 1_700_000, 250.0)]), profile, NOW_MS) == 250.0
-    store = Kept(power=[(NOW_MS - 10_000, 250.0), (NOW_MS, 999.0, Quality.SUSPECT)])  # type: ignore[list-item]
+    assert read_kw(Metered(power=[(NOW_MS - 1_700_000, 250.0)]), profile, NOW_MS) == 250.0
+    store = Metered(power=[(NOW_MS - 10_000, 250.0), (NOW_MS, 999.0, Quality.SUSPECT)])  # type: ignore[list-item]
     assert read_kw(store, Channel("power", "kW"), NOW_MS) == 250.0
 
 
 def test_what_a_source_estimates_counts_as_it_does_in_slots() -> None:
-    store = Kept(
+    store = Metered(
         power=[(NOW_MS, 250.0, Quality.ESTIMATED)],  # type: ignore[list-item]
         charged=[(NOW_MS - 1, 70.0, Quality.ESTIMATED)],  # type: ignore[list-item]
     )
